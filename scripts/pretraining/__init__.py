@@ -1,0 +1,1 @@
+"""Synthetic series and the training loop behind the embedded checkpoint."""

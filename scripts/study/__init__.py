@@ -1,0 +1,1 @@
+"""What the rules call: data sets, suites, scores, statistics, gates and figures."""
