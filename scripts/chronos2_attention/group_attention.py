@@ -1,0 +1,97 @@
+"""Attention across the series of a batch, without the work that hard groups make needless.
+
+Upstream scores every pair of series at every token and masks the pairs of different groups
+(`chronos.chronos2.layers.GroupSelfAttention`). Here each group attends within itself only, and a
+series alone in its group, whose softmax runs over one key, needs neither queries nor keys: the
+layer is then exactly x + o(v(norm(x))).
+"""
+
+from __future__ import annotations
+
+import torch
+from chronos.chronos2.layers import GroupSelfAttention
+from torch.nn.functional import scaled_dot_product_attention
+
+from .time_attention import additive
+
+
+class GroupAttention:
+    """Group attention of one batch; its blocks and masks are built once and used by every layer.
+
+    Parameters
+    ----------
+    group_ids:
+        Integer tensor of shape (B,); equal ids form a group.
+    valid:
+        Boolean tensor of shape (B, S), False at padding, or None where nothing is padded.
+    dtype:
+        Of the scores.
+    """
+
+    def __init__(
+        self, group_ids: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype
+    ) -> None:
+        _, member_of, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
+        size_of_row = sizes[member_of]
+        by_group = torch.argsort(member_of, stable=True)
+        self.blocks: list[torch.Tensor] = []
+        self.masks: list[torch.Tensor | None] = []
+        for size in torch.unique(sizes).tolist():
+            rows = by_group[size_of_row[by_group] == size].view(-1, size)
+            self.blocks.append(rows)
+            mask = None
+            if valid is not None and size > 1:
+                # (groups, size, S) -> (groups, S, 1 head, 1 query, size keys)
+                mask = additive(valid[rows], dtype).transpose(1, 2)[:, :, None, None, :]
+            self.masks.append(mask)
+        self.all_alone = len(self.blocks) == 1 and self.blocks[0].shape[1] == 1
+
+    def __call__(
+        self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
+    ) -> torch.Tensor:
+        """Apply `layer` to `hidden`.
+
+        Parameters
+        ----------
+        layer:
+            Upstream's layer; its weights are used, its forward is not.
+        hidden:
+            Shape (B, T, d_model): tokens `first_token` and later of the batch.
+        first_token:
+            Position of the first token of `hidden` in the sequence.
+
+        Returns
+        -------
+        Tensor of shape (B, T, d_model).
+        """
+        attention = layer.self_attention
+        normed = layer.layer_norm(hidden)
+        if self.all_alone:
+            return hidden + attention.o(attention.v(normed))
+        mixed = normed.new_empty(*normed.shape[:2], attention.inner_dim)
+        for rows, mask in zip(self.blocks, self.masks, strict=True):
+            if rows.shape[1] == 1:
+                mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
+            else:
+                mixed[rows] = self._within(attention, normed[rows], mask, first_token)
+        return hidden + attention.o(mixed)
+
+    @staticmethod
+    def _within(attention, normed, mask, first_token) -> torch.Tensor:
+        """Attend within groups of one size: (groups, size, T, d_model) -> (.., .., .., inner)."""
+        groups, _, tokens, _ = normed.shape
+
+        def heads(x: torch.Tensor) -> torch.Tensor:
+            x = x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim))
+            return x.permute(0, 2, 3, 1, 4).flatten(0, 1)
+
+        if mask is not None:
+            mask = mask[:, first_token:].flatten(0, 1)
+        out = scaled_dot_product_attention(
+            heads(attention.q(normed)),
+            heads(attention.k(normed)),
+            heads(attention.v(normed)),
+            attn_mask=mask,
+            scale=1.0,
+        )
+        return out.unflatten(0, (groups, tokens)).permute(0, 3, 1, 2, 4).flatten(-2)

@@ -1,0 +1,330 @@
+"""Chronos-2 with a variant's attention, on upstream's modules and weights.
+
+Two paths compute the same function:
+
+- `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
+  weights on request, training. It is the reference.
+- `Chronos2VariantModel.forward` without loss or attention weights: the same result with the work
+  that cannot matter left out. Groups are attended blockwise, masks are built once per batch and
+  not at all where nothing is padded, and the last block computes the future tokens only, because
+  nothing else is read from it.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from chronos.chronos2.layers import Chronos2RotaryEmbedding
+from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
+
+from .group_attention import GroupAttention
+from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs, time_attention
+from .variants import AttentionVariant, Full
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How a variant is computed; results agree whatever is chosen.
+
+    Attributes
+    ----------
+    backend:
+        Backend of sparse time attention, see `time_attention.BACKENDS`.
+    chunk_size:
+        Queries per chunk of the banded backend.
+    """
+
+    backend: str = "auto"
+    chunk_size: int = 64
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A batch after patching and embedding.
+
+    Attributes
+    ----------
+    embeddings:
+        Shape (B, S, d_model): context patches, REG, future patches.
+    mask:
+        Shape (B, S), model dtype: 1 for tokens with an observation, 0 for padding.
+    layout:
+        Sizes and padding.
+    num_context_patches:
+        Context patches, REG not counted.
+    loc_scale:
+        Location and scale of each series, two tensors of shape (B, 1).
+    future_mask:
+        Shape (B, F, patch): 1 where a future covariate is known.
+    """
+
+    embeddings: torch.Tensor
+    mask: torch.Tensor
+    layout: TokenLayout
+    num_context_patches: int
+    loc_scale: tuple[torch.Tensor, torch.Tensor]
+    future_mask: torch.Tensor
+
+
+class Chronos2VariantModel(Chronos2Model):
+    """Upstream's model with another attention variant; parameters and their names are upstream's.
+
+    Attributes
+    ----------
+    variant:
+        The attention variant, `full` unless changed by `with_variant`.
+    settings:
+        Backend and chunk size.
+    backends_used:
+        Names of the time-attention backends that have run since they were last cleared.
+    """
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        self.variant: AttentionVariant = Full()
+        self.settings = EngineSettings()
+        self.backends_used: set[str] = set()
+
+    def with_variant(
+        self, variant: AttentionVariant, settings: EngineSettings
+    ) -> Chronos2VariantModel:
+        """Return a model of another variant that shares this one's modules and weights."""
+        model = copy.copy(self)
+        model.variant, model.settings, model.backends_used = variant, settings, set()
+        return model
+
+    def tokens(
+        self,
+        context: torch.Tensor,
+        context_mask: torch.Tensor | None,
+        future_covariates: torch.Tensor | None,
+        future_covariates_mask: torch.Tensor | None,
+        num_output_patches: int,
+    ) -> TokenBatch:
+        """Patch, scale and embed a batch with upstream's own functions.
+
+        Parameters are those of `forward`; shapes are given there.
+        """
+        batch_size = context.shape[0]
+        patches, patch_mask, loc_scale = self._prepare_patched_context(
+            context=context, context_mask=context_mask
+        )
+        future, future_mask = self._prepare_patched_future(
+            future_covariates=future_covariates,
+            future_covariates_mask=future_covariates_mask,
+            loc_scale=loc_scale,
+            num_output_patches=num_output_patches,
+            batch_size=batch_size,
+        )
+        parts = [self.input_patch_embedding(patches)]
+        if self.chronos_config.use_reg_token:
+            reg = torch.full((batch_size, 1), self.config.reg_token_id, device=self.device)
+            parts.append(self.shared(reg))
+        parts.append(self.input_patch_embedding(future))
+        embeddings = torch.cat(parts, dim=1)
+
+        num_tokens = embeddings.shape[1]
+        num_patches = patch_mask.shape[1]
+        valid = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=self.device)
+        valid[:, :num_patches] = patch_mask
+        layout = TokenLayout(
+            num_context=num_tokens - num_output_patches,
+            num_tokens=num_tokens,
+            valid=None if bool(patch_mask.all()) else valid,
+        )
+        return TokenBatch(
+            embeddings, valid.to(self.dtype), layout, num_patches, loc_scale, future_mask
+        )
+
+    def encode(
+        self,
+        context: torch.Tensor,
+        context_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
+        future_covariates: torch.Tensor | None = None,
+        future_covariates_mask: torch.Tensor | None = None,
+        num_output_patches: int = 1,
+        future_target: torch.Tensor | None = None,
+        future_target_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Chronos2EncoderOutput, tuple[torch.Tensor, torch.Tensor], torch.Tensor, int]:
+        """Encode all tokens through upstream's blocks with the variant's time mask.
+
+        Parameters and returned values are those of `Chronos2Model.encode`.
+        """
+        self._validate_input(
+            context=context,
+            context_mask=context_mask,
+            future_covariates=future_covariates,
+            future_covariates_mask=future_covariates_mask,
+            group_ids=group_ids,
+            num_output_patches=num_output_patches,
+            future_target=future_target,
+            future_target_mask=future_target_mask,
+        )
+        tokens = self.tokens(
+            context, context_mask, future_covariates, future_covariates_mask, num_output_patches
+        )
+        group_ids = self._group_ids(context, group_ids)
+        if not self.variant.sparse_in_time:
+            output = self.encoder(
+                inputs_embeds=tokens.embeddings,
+                attention_mask=tokens.mask,
+                group_ids=group_ids,
+                output_attentions=output_attentions,
+            )
+        else:
+            output = self._encode_masked(tokens, group_ids, output_attentions)
+        return output, tokens.loc_scale, tokens.future_mask, tokens.num_context_patches
+
+    def _encode_masked(
+        self, tokens: TokenBatch, group_ids: torch.Tensor, output_attentions: bool
+    ) -> Chronos2EncoderOutput:
+        """Run upstream's blocks with dense scores plus the variant's mask (B, 1, S, S)."""
+        encoder, dtype = self.encoder, tokens.embeddings.dtype
+        allowed = allowed_pairs(self.variant, tokens.layout, self.device)
+        time_mask = additive(allowed & (tokens.mask > 0)[:, None, None, :], dtype)
+        group_mask = encoder._construct_and_invert_group_time_mask(group_ids, tokens.mask, dtype)
+        hidden = encoder.dropout(tokens.embeddings)
+        time_weights, group_weights = [], []
+        for block in encoder.block:
+            output = block(
+                hidden,
+                position_ids=torch.arange(tokens.layout.num_tokens, device=self.device)[None],
+                attention_mask=time_mask,
+                group_time_mask=group_mask,
+                output_attentions=output_attentions,
+            )
+            hidden = output.hidden_states
+            time_weights.append(output.time_self_attn_weights)
+            group_weights.append(output.group_self_attn_weights)
+        return Chronos2EncoderOutput(
+            last_hidden_state=encoder.dropout(encoder.final_layer_norm(hidden)),
+            all_time_self_attn_weights=tuple(time_weights) if output_attentions else (),
+            all_group_self_attn_weights=tuple(group_weights) if output_attentions else (),
+        )
+
+    def forward(
+        self,
+        context: torch.Tensor,
+        context_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
+        future_covariates: torch.Tensor | None = None,
+        future_covariates_mask: torch.Tensor | None = None,
+        num_output_patches: int = 1,
+        future_target: torch.Tensor | None = None,
+        future_target_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> Chronos2Output:
+        """Forecast a batch.
+
+        Parameters
+        ----------
+        context:
+            Shape (B, T), float; NaN where missing or left-padded.
+        context_mask:
+            Shape (B, T), 1 where observed; by default where `context` is not NaN.
+        group_ids:
+            Shape (B,), integer; by default each series is its own group.
+        future_covariates, future_covariates_mask:
+            Shape (B, at most num_output_patches * patch); NaN where unknown.
+        num_output_patches:
+            Future patches F.
+        future_target, future_target_mask, output_attentions:
+            As upstream; any of them takes upstream's path through `encode`.
+
+        Returns
+        -------
+        Upstream's output with `quantile_preds` of shape (B, quantiles, F * patch), float32.
+
+        Raises
+        ------
+        ValueError
+            From upstream's validation, if shapes do not fit.
+        """
+        if self.training or future_target is not None or output_attentions:
+            return super().forward(
+                context=context,
+                context_mask=context_mask,
+                group_ids=group_ids,
+                future_covariates=future_covariates,
+                future_covariates_mask=future_covariates_mask,
+                num_output_patches=num_output_patches,
+                future_target=future_target,
+                future_target_mask=future_target_mask,
+                output_attentions=output_attentions,
+            )
+        self._validate_input(
+            context=context,
+            context_mask=context_mask,
+            group_ids=group_ids,
+            future_covariates=future_covariates,
+            future_covariates_mask=future_covariates_mask,
+            num_output_patches=num_output_patches,
+            future_target=None,
+            future_target_mask=None,
+        )
+        tokens = self.tokens(
+            context, context_mask, future_covariates, future_covariates_mask, num_output_patches
+        )
+        hidden = self._encode_future(tokens, self._group_ids(context, group_ids))
+        # (B, F, quantiles * patch) -> (B, quantiles, F * patch)
+        quantiles = self.output_patch_embedding(hidden).unflatten(-1, (self.num_quantiles, -1))
+        quantiles = quantiles.transpose(1, 2).flatten(1)
+        quantiles = self.instance_norm.inverse(quantiles, tokens.loc_scale)
+        return Chronos2Output(quantile_preds=quantiles.unflatten(1, (self.num_quantiles, -1)))
+
+    def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
+        return torch.arange(len(context), device=self.device) if group_ids is None else group_ids
+
+    def _encode_future(self, tokens: TokenBatch, group_ids: torch.Tensor) -> torch.Tensor:
+        """Return the last hidden states of the future tokens, shape (B, F, d_model)."""
+        hidden, layout = tokens.embeddings, tokens.layout
+        time = time_attention(
+            self.variant,
+            layout,
+            dtype=hidden.dtype,
+            device=hidden.device,
+            backend=self.settings.backend,
+            chunk_size=self.settings.chunk_size,
+        )
+        self.backends_used.add(time.backend)
+        group = GroupAttention(group_ids, layout.valid, hidden.dtype)
+        positions = torch.arange(layout.num_tokens, device=hidden.device)[None]
+        rope = self.encoder.block[0].layer[0].self_attention.rope_embed(hidden, positions)
+        last = len(self.encoder.block) - 1
+        for index, block in enumerate(self.encoder.block):
+            first = layout.num_context if index == last else 0
+            hidden = _time_layer(block.layer[0], hidden, time, rope, first)
+            hidden = group(block.layer[1], hidden, first)
+            hidden = block.layer[2](hidden)
+        return self.encoder.final_layer_norm(hidden)
+
+
+def _time_layer(
+    layer: torch.nn.Module,
+    hidden: torch.Tensor,
+    time: TimeAttention,
+    rope: tuple[torch.Tensor, torch.Tensor],
+    first: int,
+) -> torch.Tensor:
+    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d)."""
+    attention = layer.self_attention
+    normed = layer.layer_norm(hidden)
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
+
+    cos, sin = (part[:, None] for part in rope)
+    k = _rotate(heads(attention.k(normed)), cos, sin)
+    v = heads(attention.v(normed))
+    q = _rotate(heads(attention.q(normed[:, first:])), cos[:, :, first:], sin[:, :, first:])
+    attended = time(q, k, v) if first == 0 else time.future(q, k, v)
+    return hidden[:, first:] + attention.o(attended.transpose(1, 2).flatten(-2))
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate queries or keys (B, H, S, D) by their positions, with upstream's half-split RoPE."""
+    return x * cos + Chronos2RotaryEmbedding.rotate_half(x) * sin

@@ -1,0 +1,176 @@
+"""Attention variants and their names.
+
+One variant has one spelling, used in code, file names, columns and figures.
+This module knows neither torch nor files: it is what the workflow imports to
+read a name, and what the engine asks which token may see which.
+
+A new variant is a frozen dataclass that derives from `AttentionVariant` and
+says how its name reads (`pattern`), how it is written (`name`) and, where time
+attention changes, which keys a query sees (`sees`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .errors import InputError
+
+_KINDS: list[type[AttentionVariant]] = []
+
+
+@dataclass(frozen=True)
+class AttentionVariant:
+    """One configuration of Chronos-2's attention.
+
+    Immutable and hashable; equal variants have equal names. Use
+    `AttentionVariant.parse` to read a name and `str(variant)` to write it.
+
+    Attributes
+    ----------
+    kind:
+        Family of the variant, for example ``"sparse"``.
+    pattern:
+        Regular expression that a name of this family matches in full; its
+        named groups are handed to `from_match`.
+    example:
+        A valid name, shown in error messages.
+    sparse_in_time:
+        Whether some context query may not see some context key.
+    mixes_series:
+        Whether series of different groups attend to each other. Then a batch
+        must hold series of one cutoff only, and its composition matters.
+    """
+
+    kind: ClassVar[str] = ""
+    pattern: ClassVar[str] = ""
+    example: ClassVar[str] = ""
+    sparse_in_time: ClassVar[bool] = False
+    mixes_series: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        _KINDS.append(cls)
+
+    @staticmethod
+    def parse(name: str | AttentionVariant) -> AttentionVariant:
+        """Read a variant's name.
+
+        Parameters
+        ----------
+        name:
+            For example ``"full"`` or ``"sparse_r8"``. A variant is returned as it is.
+
+        Raises
+        ------
+        InputError
+            If no family knows the name, or it is not the one spelling of its variant
+            (``sparse_r08``).
+        """
+        if isinstance(name, AttentionVariant):
+            return name
+        for kind in _KINDS:
+            match = re.fullmatch(kind.pattern, name)
+            if match is not None:
+                variant = kind.from_match(match)
+                if variant.name == name:
+                    return variant
+        known = ", ".join(kind.example for kind in _KINDS)
+        raise InputError(f"unknown attention variant '{name}'", mend=f"use one of: {known}")
+
+    @staticmethod
+    def patterns() -> list[str]:
+        """Return the regular expressions of all families, for matching file names."""
+        return [kind.pattern for kind in _KINDS]
+
+    @classmethod
+    def from_match(cls, match: re.Match[str]) -> AttentionVariant:
+        """Build the variant from the named groups of `pattern`."""
+        return cls()
+
+    @property
+    def name(self) -> str:
+        """The variant's one spelling."""
+        return self.kind
+
+    def __str__(self) -> str:
+        return self.name
+
+    def sees(self, query: Any, key: Any, num_context: int) -> Any:
+        """Say which key tokens a query token may see, padding aside.
+
+        Parameters
+        ----------
+        query, key:
+            Token positions, integer arrays or tensors that broadcast against each other,
+            usually of shapes (S, 1) and (1, S).
+        num_context:
+            Number of context tokens, REG included; tokens from there on are future tokens.
+
+        Returns
+        -------
+        Boolean array of the broadcast shape.
+        """
+        return (query >= 0) & (key >= 0)
+
+
+@dataclass(frozen=True)
+class Full(AttentionVariant):
+    """Dense time attention, hard groups: the baseline, as upstream computes it."""
+
+    kind: ClassVar[str] = "full"
+    pattern: ClassVar[str] = "full"
+    example: ClassVar[str] = "full"
+
+
+@dataclass(frozen=True)
+class Joint(AttentionVariant):
+    """All series of a batch in one group, upstream's ``cross_learning=True``."""
+
+    kind: ClassVar[str] = "joint"
+    pattern: ClassVar[str] = "joint"
+    example: ClassVar[str] = "joint"
+    mixes_series: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Sparse(AttentionVariant):
+    """Windowed past and global future.
+
+    A context query sees context keys at most `radius` tokens away and no future
+    token; a future query sees all tokens. A radius beyond the sequence length is
+    therefore not `full`, where context queries see future tokens.
+
+    Parameters
+    ----------
+    radius:
+        Largest distance in tokens, at least 0 (then a token sees itself only).
+    reg_is_global:
+        Whether the REG query, the last context token, sees all context keys.
+    """
+
+    radius: int
+    reg_is_global: bool = False
+
+    kind: ClassVar[str] = "sparse"
+    pattern: ClassVar[str] = r"sparse_r(?P<radius>\d+)(?P<reg>_regglobal)?"
+    example: ClassVar[str] = "sparse_r8"
+    sparse_in_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.radius < 0:
+            raise InputError(f"radius {self.radius} is negative", mend="use a radius of 0 or more")
+
+    @classmethod
+    def from_match(cls, match: re.Match[str]) -> Sparse:
+        return cls(radius=int(match["radius"]), reg_is_global=match["reg"] is not None)
+
+    @property
+    def name(self) -> str:
+        return f"sparse_r{self.radius}{'_regglobal' if self.reg_is_global else ''}"
+
+    def sees(self, query: Any, key: Any, num_context: int) -> Any:
+        windowed = (key < num_context) & (abs(query - key) <= self.radius)
+        if self.reg_is_global:
+            windowed = windowed | ((query == num_context - 1) & (key < num_context))
+        return (query >= num_context) | windowed

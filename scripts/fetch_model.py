@@ -1,0 +1,21 @@
+"""Fetch a model into its folder, load it strictly, and write down where it came from."""
+
+import json
+from pathlib import Path
+
+from study.files import atomic_path
+from study.models import fetch_model, load_model_spec
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    params = snakemake.params
+    spec = load_model_spec(snakemake.wildcards.model, params.config_dir)
+    folder = Path(snakemake.output.weights).parent
+    with atomic_path(folder) as temporary, atomic_path(snakemake.output.sidecar) as sidecar:
+        provenance = fetch_model(
+            spec,
+            temporary,
+            repo_root=Path(params.repo_root),
+            mirror=Path(params.mirror) if params.mirror else None,
+        )
+        sidecar.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,173 @@
+"""Forecasts of a suite's tasks, streamed to a file window by window."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from chronos2_attention import Chronos2VariantPipeline, InputError
+from tqdm import tqdm
+
+from study.forecast_files import ForecastWriter
+from study.studies import Study
+from study.suites import fev_task
+from study.windows import flat_series
+
+log = logging.getLogger("study.forecasting")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The part of each window's series that one of several jobs forecasts.
+
+    Attributes
+    ----------
+    index, count:
+        This is piece `index` of `count`, counted from 0.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, scatteritem: str) -> Piece:
+        """Read Snakemake's scatter item, ``"2-of-8"``."""
+        index, count = scatteritem.split("-of-")
+        return cls(int(index) - 1, int(count))
+
+    def rows(self, n: int, multiple: int) -> slice:
+        """Return this piece's share of n rows, cut at multiples of `multiple` rows."""
+        units = -(-n // multiple)
+        first, last = (units * i // self.count * multiple for i in (self.index, self.index + 1))
+        return slice(min(first, n), min(last, n))
+
+
+def pick_device(setting: str) -> str:
+    """Turn the setting ``auto``, ``cpu`` or ``cuda[:i]`` into a device that exists.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for and there is none.
+    """
+    if setting == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if setting.startswith("cuda"):
+        index = int(setting.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise InputError(
+                f"no device '{setting}'", "forecast.device", "use auto or cpu, or an existing GPU"
+            )
+    return setting
+
+
+def prepare_torch(threads: int, seed: int) -> None:
+    """Fix what results could depend on: CPU threads, seed, full float32 products on GPUs."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("highest")
+
+
+def forecast_suite(
+    pipeline: Chronos2VariantPipeline,
+    study: Study,
+    data_paths: Mapping[str, Path],
+    writer: ForecastWriter,
+    *,
+    batch_size: int,
+    context_length: int | None = None,
+    piece: Piece = Piece(),  # noqa: B008 - immutable
+) -> None:
+    """Forecast every window of every task and write as each window ends.
+
+    Where the variant mixes series, those of one batch share their cutoff timestamp, so that none
+    sees the future of another.
+
+    Parameters
+    ----------
+    pipeline:
+        Model and variant.
+    study:
+        Its suite gives tasks and quantile levels.
+    data_paths:
+        Data set name to Parquet file.
+    writer:
+        Receives one row a forecast.
+    batch_size:
+        Most series in a batch.
+    context_length:
+        Most observations of context; None for the model's own limit.
+    piece:
+        Part of each window's series to forecast.
+
+    Raises
+    ------
+    InputError
+        If the model lacks one of the suite's quantile levels.
+    """
+    levels = sorted(study.suite.quantile_levels)
+    missing = [level for level in levels if level not in pipeline.quantiles]
+    if missing:
+        raise InputError(
+            f"model '{study.model.name}' has no quantile level {missing[0]}",
+            f"suite '{study.suite.name}'",
+            f"use levels among {pipeline.quantiles}",
+        )
+    columns = [pipeline.quantiles.index(level) for level in levels]
+    median = pipeline.quantiles.index(0.5)
+    limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    multiple = batch_size if pipeline.variant.mixes_series else 1
+    for task in tqdm(study.suite.tasks, desc=f"{study.name} {pipeline.variant}", unit="task"):
+        evaluation = fev_task(task, study.suite, data_paths[task.dataset])
+        for window_index, window in enumerate(evaluation.iter_windows()):
+            past, _ = window.get_input_data()
+            target = window.target_columns[0]
+            rows = piece.rows(len(past), multiple)
+            if rows.start == rows.stop:
+                continue
+            past = past.select(range(rows.start, rows.stop)).flatten_indices()
+            values, lengths = flat_series(past, target)
+            series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+            cutoffs = np.array([stamps[-1] for stamps in past[window.timestamp_column]])
+            forecasts = _forecast(
+                pipeline, series, cutoffs, window.horizon, batch_size, context_length
+            )
+            writer.write_window(
+                task.name,
+                window_index,
+                target,
+                list(past[window.id_column]),
+                np.minimum(lengths, limit),
+                forecasts[:, median],
+                forecasts[:, columns].transpose(0, 2, 1),
+            )
+    log.info("ran %s", pipeline.describe())
+
+
+def _forecast(
+    pipeline: Chronos2VariantPipeline,
+    series: Sequence[np.ndarray],
+    cutoffs: np.ndarray,
+    horizon: int,
+    batch_size: int,
+    context_length: int | None,
+) -> np.ndarray:
+    """Return all quantiles of n univariate series: float32, shape (n, quantiles, horizon)."""
+    forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
+    if pipeline.variant.mixes_series:
+        batches = [np.flatnonzero(cutoffs == cutoff) for cutoff in np.unique(cutoffs)]
+    else:
+        batches = [np.arange(len(series))]
+    for batch in batches:
+        found = pipeline.predict(
+            [torch.from_numpy(series[index]) for index in batch],
+            prediction_length=horizon,
+            batch_size=batch_size,
+            context_length=context_length,
+        )
+        forecasts[batch] = torch.cat(found).numpy()
+    return forecasts

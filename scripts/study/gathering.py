@@ -1,0 +1,44 @@
+"""Putting the pieces of a forecast together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from study.forecast_files import KEY_COLUMNS, read_metadata
+
+
+def gather_forecasts(pieces: Sequence[Path], path: Path, tasks: Sequence[str]) -> None:
+    """Join the pieces of a forecast in the order of an undivided one, a window at a time.
+
+    Parameters
+    ----------
+    pieces:
+        Files of forecasts whose row groups hold one window and target each, in the order in
+        which their series follow each other.
+    path:
+        File to write.
+    tasks:
+        Names of the suite's tasks in its order.
+    """
+    files = [pq.ParquetFile(piece) for piece in pieces]
+    metadata = [read_metadata(piece) for piece in pieces]
+    backends = {name for entry in metadata for name in entry["backend"].split("+")}
+    joined = metadata[0] | {"backend": "+".join(sorted(backends - {""})), "pieces": len(pieces)}
+    rank = {name: index for index, name in enumerate(tasks)}
+    parts: list[tuple[tuple, int, int]] = []
+    for number, file in enumerate(files):
+        for group in range(file.num_row_groups):
+            first = next(file.iter_batches(1, row_groups=[group], columns=list(KEY_COLUMNS)))
+            task, window, _, target = first.to_pylist()[0].values()
+            parts.append(((rank[task], window, target), number, group))
+    schema = files[0].schema_arrow.with_metadata({k: str(v) for k, v in joined.items()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for _, members in groupby(sorted(parts), key=lambda part: part[0]):
+            tables = [files[number].read_row_group(group) for _, number, group in members]
+            table = pa.concat_tables(tables).cast(schema)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))

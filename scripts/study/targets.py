@@ -1,0 +1,75 @@
+"""Names of result files: what a requested file asks for, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from chronos2_attention import AttentionVariant, InputError
+
+from study.datasets import load_registry
+from study.studies import load_study
+
+STUDY = r"(?P<study>[^/]+?)"
+TARGETS = [
+    re.compile(pattern)
+    for pattern in (
+        r"data/(?P<dataset>[^/]+)\.(?:parquet|json)",
+        rf"forecasts/{STUDY}_seasonal_naive\.parquet",
+        rf"forecasts/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
+        rf"scores/{STUDY}_seasonal_naive\.parquet",
+        rf"scores/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
+        rf"{STUDY}_perf_compare_r(?P<radius>[^/]*)\.csv",
+        rf"{STUDY}_perf_seasonal_naive\.csv",
+        rf"{STUDY}_perf_(?P<variant>[^/]+)\.csv",
+        rf"{STUDY}_ttest_r(?P<radius>[^/]*)\.csv",
+        rf"{STUDY}_(?:radius_summary|validity)\.csv",
+    )
+]
+
+
+def check_targets(
+    targets: Iterable[str], results: str, config_dir: Path, only: str | list[str] | None
+) -> None:
+    """Check the study, variant or data set in the name of each requested result.
+
+    Snakemake itself can only say that no rule makes a file; this says which word of its name is
+    unknown, and which are known.
+
+    Parameters
+    ----------
+    targets:
+        Files or rules, as given on the command line.
+    results:
+        Folder of the results; other targets are left to Snakemake.
+    config_dir:
+        Holds suites, models and ``datasets.yaml``.
+    only:
+        Tasks that suites are restricted to, or None.
+
+    Raises
+    ------
+    InputError
+        If a suite, model, task, variant or data set is unknown.
+    """
+    for target in targets:
+        name = str(target).removeprefix("./")
+        if not name.startswith(f"{results}/"):
+            continue
+        name = name.removeprefix(f"{results}/")
+        match = next(filter(None, (pattern.fullmatch(name) for pattern in TARGETS)), None)
+        if match is None:
+            continue
+        found = match.groupdict()
+        if "dataset" in found:
+            registry = load_registry(config_dir / "datasets.yaml")
+            if found["dataset"] not in registry:
+                known = ", ".join(sorted(registry))
+                raise InputError(f"unknown data set '{found['dataset']}'", target, f"use {known}")
+            continue
+        load_study(found["study"], config_dir, only)
+        if found.get("radius") is not None:
+            AttentionVariant.parse(f"sparse_r{found['radius']}")
+        if found.get("variant") is not None:
+            AttentionVariant.parse(found["variant"])

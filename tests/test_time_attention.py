@@ -1,0 +1,111 @@
+"""Every backend of time attention computes what the reference computes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronos2_attention import InputError
+from chronos2_attention.time_attention import (
+    BACKENDS,
+    TokenLayout,
+    allowed_pairs,
+    choose_backend,
+    time_attention,
+)
+from chronos2_attention.variants import Full, Sparse
+
+HEADS, WIDTH = 2, 8
+
+
+@st.composite
+def cases(draw):
+    """A batch of random size and padding, with a sparse variant and a chunk size."""
+    batch = draw(st.integers(1, 4))
+    num_context = draw(st.integers(1, 40))
+    num_future = draw(st.integers(1, 5))
+    variant = Sparse(draw(st.integers(0, 45)), draw(st.booleans()))
+    # Left padding never covers REG, the last context token.
+    padding = [draw(st.integers(0, num_context - 1)) for _ in range(batch)]
+    is_padded = draw(st.booleans())
+    seed = draw(st.integers(0, 2**31))
+    return batch, num_context, num_future, variant, padding if is_padded else None, seed
+
+
+def layout_of(batch, num_context, num_future, padding):
+    size = num_context + num_future
+    valid = None
+    if padding is not None:
+        valid = torch.arange(size)[None, :] >= torch.tensor(padding)[:, None]
+    return TokenLayout(num_context, size, valid)
+
+
+def by_definition(q, k, v, variant, layout):
+    """One softmax a query over exactly the keys that it may see, in float64."""
+    allowed = allowed_pairs(variant, layout)
+    out = torch.zeros_like(q, dtype=torch.float64)
+    for b in range(q.shape[0]):
+        for i in range(q.shape[2]):
+            keys = allowed[i].clone()
+            if layout.valid is not None:
+                keys &= layout.valid[b]
+            scores = torch.einsum("hd,hkd->hk", q[b, :, i].double(), k[b][:, keys].double())
+            out[b, :, i] = torch.einsum("hk,hkd->hd", scores.softmax(-1), v[b][:, keys].double())
+    return out
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "auto"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
+)
+@settings(max_examples=40, deadline=None)
+@given(case=cases(), chunk_size=st.integers(1, 48))
+def test_backends_compute_the_definition(backend, dtype, tolerance, case, chunk_size):
+    batch, num_context, num_future, variant, padding, seed = case
+    layout = layout_of(batch, num_context, num_future, padding)
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (
+        torch.randn(batch, HEADS, layout.num_tokens, WIDTH, generator=generator).to(dtype)
+        for _ in range(3)
+    )
+    attend = time_attention(
+        variant, layout, dtype=dtype, device=q.device, backend=backend, chunk_size=chunk_size
+    )
+    assert attend.backend == backend
+    out = attend(q, k, v)
+    assert torch.isfinite(out).all(), "padded queries must stay finite"
+    wanted = by_definition(q, k, v, variant, layout)
+    valid = torch.ones(batch, layout.num_tokens, dtype=torch.bool)
+    if layout.valid is not None:
+        valid = layout.valid
+    rows = valid[:, None, :, None].expand_as(out)
+    torch.testing.assert_close(
+        out[rows].double(), wanted[rows], rtol=tolerance, atol=tolerance, check_dtype=False
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=cases())
+def test_future_queries_see_all_unpadded_tokens(case):
+    batch, num_context, num_future, variant, padding, seed = case
+    layout = layout_of(batch, num_context, num_future, padding)
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (
+        torch.randn(batch, HEADS, layout.num_tokens, WIDTH, generator=generator) for _ in range(3)
+    )
+    attend = time_attention(variant, layout, dtype=q.dtype, device=q.device)
+    wanted = by_definition(q, k, v, Full(), layout)[:, :, num_context:]
+    found = attend.future(q[:, :, num_context:], k, v).double()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_full_is_dense_and_auto_picks_a_backend_that_exists():
+    layout = TokenLayout(100, 102, None)
+    assert choose_backend("auto", Full(), layout, 16) == "dense"
+    assert choose_backend("auto", Sparse(4), layout, 16) == "banded"
+    assert choose_backend("auto", Sparse(90), layout, 16) == "reference"
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InputError, match="unknown attention backend 'flush'"):
+        choose_backend("flush", Full(), TokenLayout(4, 5, None), 16)

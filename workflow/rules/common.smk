@@ -1,0 +1,61 @@
+# What all rules share: settings that have been checked, and studies by name.
+
+import re
+import sys
+from pathlib import Path
+
+REPO_ROOT = Path(workflow.basedir).parent
+SCRIPTS = REPO_ROOT / "scripts"
+CONFIG_DIR = REPO_ROOT / "config"
+sys.path.insert(0, str(SCRIPTS))
+
+from chronos2_attention import AttentionVariant, InputError
+from study.config_files import check_document
+from study.studies import load_study
+from study.targets import check_targets
+
+try:
+    check_document(config, "config", "the configuration (config/config.yaml and --config)")
+    for name in config["run"]:
+        load_study(name, CONFIG_DIR, config["only"])
+    check_targets(workflow.dag_settings.targets, "results", CONFIG_DIR, config["only"])
+except InputError as error:
+    sys.exit(f"error: {error}")
+
+
+FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
+
+
+wildcard_constraints:
+    study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
+    variant="|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()),
+    method=r"(?!compare_r)[^/]+",
+    r=r"\d+(?:_regglobal)?",
+    dataset=r"[A-Za-z0-9_.-]+",
+    model=r"[A-Za-z0-9._-]+",
+
+
+def study_of(wildcards):
+    return load_study(wildcards.study, CONFIG_DIR, config["only"])
+
+
+def datasets_of(wildcards):
+    """Names of the data sets of a study, each once, in the order of its tasks."""
+    return list(dict.fromkeys(task.dataset for task in study_of(wildcards).suite.tasks))
+
+
+def data_of(wildcards):
+    return [f"results/data/{dataset}.parquet" for dataset in datasets_of(wildcards)]
+
+
+def weights_of(wildcards):
+    return f"results/models/{study_of(wildcards).model.name}/model.safetensors"
+
+
+def model_sidecar_of(wildcards):
+    return f"results/models/{study_of(wildcards).model.name}.json"
+
+
+def tasks_of(wildcards):
+    """What a suite says of its tasks, so that a change of it makes the results anew."""
+    return repr(study_of(wildcards).suite)

@@ -1,0 +1,47 @@
+# Data sets and models, from the network, a mirror, a package or this repository.
+
+from study.models import load_model_spec, local_files
+
+MIRROR = Path(config["mirror"]) if config["mirror"] else None
+
+
+localrules:
+    fetch_dataset,
+    fetch_model,
+
+
+rule fetch_dataset:
+    output:
+        data="results/data/{dataset}.parquet",
+        sidecar="results/data/{dataset}.json",
+    params:
+        registry=str(CONFIG_DIR / "datasets.yaml"),
+        mirror=config["mirror"] or "",
+    log:
+        "results/logs/fetch_dataset/{dataset}.log",
+    conda:
+        "../../envs/environment.yaml"
+    script:
+        "../../scripts/fetch_dataset.py"
+
+
+rule fetch_model:
+    input:
+        lambda wildcards: local_files(
+            load_model_spec(wildcards.model, CONFIG_DIR), REPO_ROOT, MIRROR
+        ),
+    output:
+        config="results/models/{model}/config.json",
+        weights="results/models/{model}/model.safetensors",
+        sidecar="results/models/{model}.json",
+    params:
+        config_dir=str(CONFIG_DIR),
+        repo_root=str(REPO_ROOT),
+        mirror=config["mirror"] or "",
+        spec=lambda wildcards: repr(load_model_spec(wildcards.model, CONFIG_DIR)),
+    log:
+        "results/logs/fetch_model/{model}.log",
+    conda:
+        "../../envs/environment.yaml"
+    script:
+        "../../scripts/fetch_model.py"
