@@ -18,7 +18,8 @@ try:
     check_document(config, "config", "the configuration (config/config.yaml and --config)")
     for name in config["run"]:
         load_study(name, CONFIG_DIR, config["only"])
-    check_targets(workflow.dag_settings.targets, "results", CONFIG_DIR, config["only"])
+    # Snakemake knows its targets only after this file is read.
+    check_targets(sys.argv[1:], "results", CONFIG_DIR, config["only"])
 except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -1,0 +1,24 @@
+# Accuracy of forecasts: per item, window and step, and per task as fev reports it.
+
+
+rule score:
+    input:
+        forecasts="results/forecasts/{study}_{method}.parquet",
+        data=data_of,
+    output:
+        scores="results/scores/{study}_{method}.parquet",
+        perf="results/{study}_perf_{method}.csv",
+    params:
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
+        suite=lambda wildcards: study_of(wildcards).suite.name,
+        tasks=tasks_of,
+        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
+    log:
+        "results/logs/score/{study}_{method}.log",
+    benchmark:
+        "results/benchmarks/score/{study}_{method}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    script:
+        "../../scripts/score.py"
