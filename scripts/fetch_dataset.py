@@ -1,0 +1,11 @@
+"""Fetch a data set, bring it to the one layout, check it, and write down where it came from."""
+
+from study.datasets import fetch, find_spec, load_registry, write_dataset
+from study.runtime import rule_script
+
+with rule_script(snakemake) as log:
+    registry = load_registry(snakemake.params.registry)
+    spec = find_spec(registry, snakemake.wildcards.dataset)
+    table, provenance = fetch(spec, mirror=snakemake.params.mirror or None)
+    write_dataset(table, provenance, snakemake.output.data)
+    log.info("%s: %d series from %s", spec.name, table.num_rows, provenance["source"])

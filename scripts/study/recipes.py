@@ -1,0 +1,192 @@
+"""From a data frame to regular series: a declarative recipe, read from the registry.
+
+A recipe says where the time of a row stands, which columns are values, which
+columns tell series apart, and what an absent row means. It is data, not code, so
+that a registry can be read without trust in its author.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chronos2_attention.errors import InputError
+from study.series_table import Series
+from study.specs import Recipe, TimeAxis
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The column in which tables taken from R keep their row names.
+ROW_NAMES = "rownames"
+
+
+def cook(frame: pd.DataFrame, recipe: Recipe, freq: str | None, where: str) -> list[Series]:
+    """Return the regular series of a table.
+
+    Each value column becomes an item with the one target ``target``. NaN before
+    a series' first and after its last observation is cut off, so items of one
+    data set may begin and end at different times; NaN in between stays.
+
+    Parameters
+    ----------
+    frame:
+        The table, one row an observation.
+    recipe:
+        What its columns mean.
+    freq:
+        Pandas alias of the data set's frequency; needed for `start`, `aggregate`
+        and `gaps`, without it timestamps are taken as they are.
+    where:
+        Name of the data set and table, for messages.
+
+    Raises
+    ------
+    InputError
+        If a column is absent, a time cannot be read, two rows of a series share a
+        timestamp, a timestamp is off the grid, or rows are absent where `gaps` is
+        ``none``.
+    """
+    columns = _value_columns(frame, recipe, where)
+    series = []
+    for key, rows in _split(frame, recipe, columns, where):
+        stamps = _timestamps(rows, recipe.time, freq, where)
+        for column in columns or [None]:
+            labels = [recipe.name, *key]
+            if column is not None and (len(columns) > 1 or not any(labels)):
+                labels.append(str(column).strip())
+            name = "_".join(label for label in labels if label)
+            values = (
+                np.ones(len(rows)) if column is None else rows[column].to_numpy(dtype=np.float64)
+            )
+            times, observed = _on_grid(stamps, values, recipe, freq, f"{where} series {name!r}")
+            known = np.flatnonzero(~np.isnan(observed))
+            if not known.size:
+                raise InputError(f"series {name!r} holds no observation", where)
+            span = slice(known[0], known[-1] + 1)
+            series.append(Series(name, times[span], {"target": observed[span]}))
+    return series
+
+
+def several_targets(
+    frame: pd.DataFrame, item: str, timestamp: str, targets: tuple[str, ...], where: str
+) -> Series:
+    """Return one item whose targets are columns of a table in time order, as they stand."""
+    _need(frame, (timestamp, *targets), where)
+    stamps = _timestamps(frame, TimeAxis(column=timestamp), None, where)
+    return Series(item, stamps, {name: _numbers(frame[name], name, where) for name in targets})
+
+
+def _need(frame: pd.DataFrame, columns, where: str) -> None:
+    absent = [column for column in columns if column not in frame.columns]
+    if absent:
+        raise InputError(f"no column {absent[0]!r}", where, f"its columns: {list(frame.columns)}")
+
+
+def _numbers(column: pd.Series, name: str, where: str) -> np.ndarray:
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"column {name!r} is not numeric: {error}", where) from None
+
+
+def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]:
+    keys = [*recipe.id, *([recipe.time.column] if recipe.time.column else [])]
+    _need(frame, keys, where)
+    if recipe.columns != "*":
+        _need(frame, recipe.columns, where)
+        return list(recipe.columns)
+    return [name for name in frame.columns if name not in {*keys, ROW_NAMES}]
+
+
+def _split(
+    frame: pd.DataFrame, recipe: Recipe, columns: list[str], where: str
+) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    frame = frame.assign(**{name: _numbers(frame[name], name, where) for name in columns})
+    if not recipe.id:
+        yield (), frame
+        return
+    for key, rows in frame.groupby(list(recipe.id), sort=True):
+        yield tuple(str(part).strip() for part in key), rows
+
+
+def _timestamps(rows: pd.DataFrame, axis: TimeAxis, freq: str | None, where: str) -> np.ndarray:
+    import pandas as pd
+
+    if axis.start is not None:
+        if freq is None:
+            raise InputError("a time axis with 'start' needs 'freq'", where)
+        stamps = pd.date_range(axis.start, periods=len(rows), freq=freq, unit="us")
+    else:
+        column = rows[axis.column]
+        try:
+            stamps = _parse(column, axis.format)
+        except (TypeError, ValueError) as error:
+            first = column.iloc[0]
+            raise InputError(
+                f"column {axis.column!r} cannot be read as {axis.format!r} times "
+                f"(its first value: {first!r}): {str(error).strip().splitlines()[0]}",
+                where,
+            ) from None
+        if stamps.isna().any():
+            raise InputError(f"column {axis.column!r} has an empty time", where)
+    if axis.shift is not None:
+        stamps = stamps + pd.tseries.frequencies.to_offset(axis.shift)
+    if stamps.tz is not None:
+        stamps = stamps.tz_convert(None)
+    return stamps.to_numpy().astype("datetime64[us]")
+
+
+def _parse(column: pd.Series, style: str) -> pd.DatetimeIndex:
+    import pandas as pd
+
+    if style == "iso":
+        return pd.DatetimeIndex(pd.to_datetime(column, format="ISO8601"))
+    text = column.astype(str)
+    if style == "iso_week":
+        return pd.DatetimeIndex(pd.to_datetime(text + " 1", format="%G W%V %u"))
+    if style == "year_quarter":
+        return pd.PeriodIndex(text.str.replace(" ", ""), freq="Q").to_timestamp()
+    if style in ("year", "decimal_year"):
+        # Months are the finest step that R's decimal years resolve without doubt.
+        months = np.rint(column.to_numpy(dtype=np.float64) * 12).astype(np.int64)
+        return pd.DatetimeIndex((months - 1970 * 12).astype("datetime64[M]"))
+    return pd.DatetimeIndex(pd.to_datetime(text, format=style))
+
+
+def _on_grid(
+    stamps: np.ndarray, values: np.ndarray, recipe: Recipe, freq: str | None, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    import pandas as pd
+
+    observed = pd.Series(values, index=pd.DatetimeIndex(stamps))
+    if recipe.aggregate is not None:
+        if freq is None:
+            raise InputError("'aggregate' needs 'freq'", where)
+        step = pd.tseries.frequencies.to_offset("D" if freq in ("B", "C") else freq)
+        steps = observed.groupby(observed.index.floor(step))
+        # A count is the sum of ones; a step whose values are all missing stays missing.
+        observed = steps.mean() if recipe.aggregate == "mean" else steps.sum(min_count=1)
+    observed = observed.sort_index()
+    if observed.index.has_duplicates:
+        twice = observed.index[observed.index.duplicated()][0]
+        raise InputError(
+            f"two rows at {twice}", where, "name the columns that tell series apart in 'id'"
+        )
+    if freq is not None:
+        grid = pd.date_range(observed.index[0], observed.index[-1], freq=freq, unit="us")
+        off = observed.index.difference(grid)
+        if len(off):
+            raise InputError(f"{off[0]} is not on the grid of frequency {freq!r}", where)
+        absent = len(grid) - len(observed)
+        if absent and recipe.gaps == "none":
+            raise InputError(
+                f"{absent} of {len(grid)} rows are absent, the first at "
+                f"{grid.difference(observed.index)[0]}",
+                where,
+                "say what that means: gaps: missing, or gaps: zero",
+            )
+        observed = observed.reindex(grid, fill_value=0.0 if recipe.gaps == "zero" else np.nan)
+    return observed.index.to_numpy().astype("datetime64[us]"), observed.to_numpy()

@@ -1,0 +1,240 @@
+"""Suites: named lists of forecasting tasks, read from ``config/suites/{name}.yaml``.
+
+Importing this module is cheap: `fev` is imported by the one function that needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos2_attention.errors import InputError
+from study.config_files import load_checked_yaml
+
+if TYPE_CHECKING:
+    import fev
+
+__all__ = ["Suite", "TaskSpec", "fev_task", "known_suites", "load_suite"]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task of a suite; the fields mean what they mean in `fev.Task`.
+
+    Parameters
+    ----------
+    name:
+        Name of the task, unique in its suite.
+    dataset:
+        Name in the registry of data sets.
+    horizon, seasonality:
+        Steps to forecast, and steps in a season (for MASE and Seasonal Naive).
+    num_windows, initial_cutoff, window_step_size:
+        Rolling evaluation; None leaves the choice to `fev`: non-overlapping
+        windows that end with the series.
+    min_context_length, max_context_length:
+        Fewest steps before a cutoff, and most that a model is given.
+    target:
+        The target column.
+    generate_univariate_targets_from:
+        Columns to make univariate series of, or ``"__ALL__"``.
+    """
+
+    name: str
+    dataset: str
+    horizon: int
+    seasonality: int
+    num_windows: int = 1
+    initial_cutoff: int | None = None
+    window_step_size: int | None = None
+    min_context_length: int = 1
+    max_context_length: int | None = None
+    target: str = "target"
+    generate_univariate_targets_from: tuple[str, ...] | str | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of tasks, the quantile levels to forecast, and the model it is meant for."""
+
+    name: str
+    title: str
+    description: str
+    model: str
+    quantile_levels: tuple[float, ...]
+    tasks: tuple[TaskSpec, ...]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets that the tasks need, each once, in order."""
+        return tuple(dict.fromkeys(task.dataset for task in self.tasks))
+
+    def task(self, name: str) -> TaskSpec:
+        """Return one task; an unknown name is an `InputError` with close matches."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        names = [task.name for task in self.tasks]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+        raise InputError(
+            f"unknown task {name!r}", f"suite {self.name!r}", f"known: {', '.join(near)}"
+        )
+
+    def only(self, names: str | Iterable[str] | None) -> Suite:
+        """Return the suite with the named tasks alone, in the suite's order.
+
+        Parameters
+        ----------
+        names:
+            Task names, as ``"a,b"`` or a list; nothing (None, an empty string or
+            list) keeps the suite as it is.
+
+        Raises
+        ------
+        InputError
+            If the suite has no task of such a name.
+        """
+        if not names:
+            return self
+        if isinstance(names, str):
+            names = names.split(",")
+        wanted = {self.task(name.strip()).name for name in names if name.strip()}
+        if not wanted:
+            return self
+        return replace(self, tasks=tuple(task for task in self.tasks if task.name in wanted))
+
+
+def known_suites(config_dir: str | Path) -> list[str]:
+    """Return the names of the suites in ``{config_dir}/suites``, sorted."""
+    return sorted(path.stem for path in Path(config_dir, "suites").glob("*.yaml"))
+
+
+def load_suite(name: str, config_dir: str | Path) -> Suite:
+    """Read ``{config_dir}/suites/{name}.yaml``.
+
+    Raises
+    ------
+    InputError
+        If there is no such suite (the message lists those there are), or the file
+        does not fit its schema, names a task twice, or has windows that reach
+        beyond the end of a series.
+    """
+    known = known_suites(config_dir)
+    if name not in known:
+        raise InputError(
+            f"unknown suite {name!r}",
+            str(Path(config_dir, "suites")),
+            f"known: {', '.join(known) or 'none'}",
+        )
+    path = Path(config_dir, "suites", f"{name}.yaml")
+    document = load_checked_yaml(path, "suite")
+    defaults = document.get("defaults", {})
+    tasks: dict[str, TaskSpec] = {}
+    for entry in document["tasks"]:
+        fields = {"dataset": entry["name"], **defaults, **entry}
+        columns = fields.get("generate_univariate_targets_from")
+        if isinstance(columns, list):
+            fields["generate_univariate_targets_from"] = tuple(columns)
+        task = TaskSpec(**fields)
+        if task.name in tasks:
+            raise InputError(f"task {task.name!r} is given twice", str(path), "rename one of them")
+        step = task.window_step_size or task.horizon
+        latest = -task.horizon - (task.num_windows - 1) * step
+        if task.initial_cutoff is not None and latest < task.initial_cutoff < 0:
+            raise InputError(
+                f"task {task.name!r}: initial_cutoff {task.initial_cutoff} leaves no room for "
+                f"{task.num_windows} windows of {task.horizon} steps",
+                str(path),
+                f"give {latest} or less",
+            )
+        tasks[task.name] = task
+    return Suite(
+        name=name,
+        title=document["title"],
+        description=" ".join(document["description"].split()),
+        model=document["model"],
+        quantile_levels=tuple(document["quantile_levels"]),
+        tasks=tuple(tasks.values()),
+    )
+
+
+def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
+    """Return the `fev` task on a data set's file, its data loaded.
+
+    The data are loaded here, with a cache of this call alone: the `datasets`
+    library recognises a local file in its cache by path and modification time,
+    and would hand out old data for a file that was replaced with its time kept
+    (as archives and some copies do). Nothing is left in the user's cache either.
+
+    Parameters
+    ----------
+    task, suite:
+        The suite gives the quantile levels.
+    data_path:
+        Parquet file of the task's data set, see `study.series_table`; it becomes
+        the `dataset_path` in `fev`'s summaries, so give it relative.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or `fev` refuses its contents.
+    """
+    import fev
+
+    from study.series_table import quiet_frequencies
+
+    data_path = Path(data_path)
+    if not data_path.is_file():
+        raise InputError(
+            f"task {task.name!r} has no data", str(data_path), "run the rule fetch_dataset first"
+        )
+    columns = task.generate_univariate_targets_from
+    loaded = fev.Task(
+        dataset_path=str(data_path),
+        horizon=task.horizon,
+        num_windows=task.num_windows,
+        initial_cutoff=task.initial_cutoff,
+        window_step_size=task.window_step_size,
+        min_context_length=task.min_context_length,
+        max_context_length=task.max_context_length,
+        seasonality=task.seasonality,
+        eval_metric="MASE",
+        extra_metrics=["WQL"],
+        quantile_levels=list(suite.quantile_levels),
+        target=task.target,
+        generate_univariate_targets_from=list(columns) if isinstance(columns, tuple) else columns,
+        task_name=task.name,
+    )
+    try:
+        with _private_cache(), quiet_frequencies():
+            # 0 is "in this process": a pool would be started for each data set, and
+            # forked after torch has started its threads.
+            loaded.load_full_dataset(num_proc=0)
+    except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
+        cause = error.__cause__ or error.__context__ or error
+        text = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise InputError(
+            f"fev cannot load task {task.name!r}: {text}",
+            str(data_path),
+            "remove the file so that it is fetched again",
+        ) from error
+    return loaded
+
+
+@contextmanager
+def _private_cache() -> Iterator[None]:
+    """Let the `datasets` library cache into a directory that goes when the block ends."""
+    import datasets
+
+    earlier = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="fev-") as directory:
+        datasets.config.HF_DATASETS_CACHE = Path(directory)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = earlier
