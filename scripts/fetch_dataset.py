@@ -6,6 +6,6 @@ from study.runtime import rule_script
 with rule_script(snakemake) as log:
     registry = load_registry(snakemake.params.registry)
     spec = find_spec(registry, snakemake.wildcards.dataset)
-    table, provenance = fetch(spec, mirror=snakemake.params.mirror or None)
+    table, provenance = fetch(spec, mirror=snakemake.config["mirror"])
     write_dataset(table, provenance, snakemake.output.data)
     log.info("%s: %d series from %s", spec.name, table.num_rows, provenance["source"])

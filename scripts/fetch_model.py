@@ -8,7 +8,7 @@ from study.models import fetch_model, load_model_spec
 from study.runtime import rule_script
 
 with rule_script(snakemake):
-    params = snakemake.params
+    params, mirror = snakemake.params, snakemake.config["mirror"]
     spec = load_model_spec(snakemake.wildcards.model, params.config_dir)
     folder = Path(snakemake.output.weights).parent
     with atomic_path(folder) as temporary, atomic_path(snakemake.output.sidecar) as sidecar:
@@ -16,6 +16,6 @@ with rule_script(snakemake):
             spec,
             temporary,
             repo_root=Path(params.repo_root),
-            mirror=Path(params.mirror) if params.mirror else None,
+            mirror=Path(mirror) if mirror else None,
         )
         sidecar.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

@@ -75,29 +75,6 @@ def load_checked_yaml(path: str | Path, schema: str, schema_dir: Path = SCHEMA_D
 
 
 def check_document(document: Any, schema: str, where: str, schema_dir: Path = SCHEMA_DIR) -> None:
-    """Check a parsed document against one of the workflow's schemas.
-
-    Parameters
-    ----------
-    document:
-        Mappings, lists and scalars, as YAML or JSON gives them.
-    schema, schema_dir:
-        See `load_checked_yaml`.
-    where:
-        What the message calls the document.
-
-    Raises
-    ------
-    InputError
-        If the document does not fit; the message names the key.
-    """
-    check_document(document, schema, str(path), schema_dir)
-    return document
-
-
-def check_document(
-    document: Any, schema: str, where: str, schema_dir: Path = SCHEMA_DIR
-) -> None:
     """Check a document that has been read against one of the workflow's schemas.
 
     Parameters

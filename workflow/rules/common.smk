@@ -2,7 +2,6 @@
 
 import re
 import sys
-from pathlib import Path
 
 REPO_ROOT = Path(workflow.basedir).parent
 SCRIPTS = REPO_ROOT / "scripts"

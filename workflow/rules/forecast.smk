@@ -12,22 +12,22 @@ rule forecast:
         model=model_sidecar_of,
     output:
         temp("results/forecasts/pieces/{study}_{variant}_{scatteritem}.parquet"),
-    params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
-        **{key: config["forecast"][key] for key in FORECAST_KEYS},
-        **config["sparse"],
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
     log:
         "results/logs/forecast/{study}_{variant}_{scatteritem}.log",
     benchmark:
         "results/benchmarks/forecast/{study}_{variant}_{scatteritem}.tsv"
     conda:
         "../../envs/environment.yaml"
+    threads: config["forecast"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        **{key: config["forecast"][key] for key in FORECAST_KEYS},
+        **config["sparse"],
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
+        tasks=tasks_of,
+        datasets=datasets_of,
     script:
         "../../scripts/forecast.py"
 
@@ -37,13 +37,13 @@ rule gather_forecasts:
         gather.forecast("results/forecasts/pieces/{{study}}_{{variant}}_{scatteritem}.parquet"),
     output:
         "results/forecasts/{study}_{variant}.parquet",
-    params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
     log:
         "results/logs/gather_forecasts/{study}_{variant}.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
     script:
         "../../scripts/gather_forecasts.py"
 
@@ -53,17 +53,17 @@ rule seasonal_naive:
         data=data_of,
     output:
         forecasts="results/forecasts/{study}_seasonal_naive.parquet",
-    params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        suite=lambda wildcards: study_of(wildcards).suite.name,
-        tasks=tasks_of,
-        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
     log:
         "results/logs/seasonal_naive/{study}.log",
     benchmark:
         "results/benchmarks/seasonal_naive/{study}.tsv"
     conda:
         "../../envs/environment.yaml"
+    params:
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
+        suite=lambda wildcards: study_of(wildcards).suite.name,
+        tasks=tasks_of,
+        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
     script:
         "../../scripts/seasonal_naive.py"

@@ -8,17 +8,17 @@ rule score:
     output:
         scores="results/scores/{study}_{method}.parquet",
         perf="results/{study}_perf_{method}.csv",
-    params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        suite=lambda wildcards: study_of(wildcards).suite.name,
-        tasks=tasks_of,
-        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
     log:
         "results/logs/score/{study}_{method}.log",
     benchmark:
         "results/benchmarks/score/{study}_{method}.tsv"
     conda:
         "../../envs/environment.yaml"
+    params:
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
+        suite=lambda wildcards: study_of(wildcards).suite.name,
+        tasks=tasks_of,
+        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
     script:
         "../../scripts/score.py"

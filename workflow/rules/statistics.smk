@@ -7,12 +7,12 @@ rule compare:
         variant="results/{study}_perf_sparse_r{r}.csv",
     output:
         "results/{study}_perf_compare_r{r}.csv",
-    params:
-        radius=lambda wildcards: wildcards.r,
     log:
         "results/logs/compare/{study}_r{r}.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        radius=lambda wildcards: wildcards.r,
     script:
         "../../scripts/compare.py"
 
@@ -24,15 +24,15 @@ rule validity:
         forecasts_full="results/forecasts/{study}_full.parquet",
     output:
         "results/{study}_validity.csv",
+    log:
+        "results/logs/validity/{study}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
         suite=lambda wildcards: study_of(wildcards).suite.name,
         published=str(CONFIG_DIR / "reference" / "published_cbii_seasonal_naive.csv"),
         tolerance=config["statistics"]["data_tolerance"],
         baseline_rel_mase_max=lambda wildcards: study_of(wildcards).baseline_rel_mase_max,
-    log:
-        "results/logs/validity/{study}.log",
-    conda:
-        "../../envs/environment.yaml"
     script:
         "../../scripts/validity.py"
 
@@ -46,14 +46,14 @@ rule ttest:
         perf_seasonal_naive="results/{study}_perf_seasonal_naive.csv",
     output:
         "results/{study}_ttest_r{r}.csv",
-    params:
-        radius=lambda wildcards: wildcards.r,
-        alpha=config["statistics"]["alpha"],
-        tost_margin=config["statistics"]["tost_margin"],
     log:
         "results/logs/ttest/{study}_r{r}.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        radius=lambda wildcards: wildcards.r,
+        alpha=config["statistics"]["alpha"],
+        tost_margin=config["statistics"]["tost_margin"],
     script:
         "../../scripts/ttest.py"
 
@@ -67,13 +67,13 @@ rule prior_validity:
         published=str(CONFIG_DIR / "reference" / "published_cbii_seasonal_naive.csv"),
     output:
         "results/prior_validity.csv",
-    params:
-        reference=str(CONFIG_DIR / "reference"),
-        alpha=config["statistics"]["alpha"],
-        tost_margin=config["statistics"]["tost_margin"],
     log:
         "results/logs/prior_validity.log",
     conda:
         "../../envs/environment.yaml"
+    params:
+        reference=lambda wildcards, input: str(Path(input.published).parent),
+        alpha=config["statistics"]["alpha"],
+        tost_margin=config["statistics"]["tost_margin"],
     script:
         "../../scripts/prior_validity.py"
