@@ -567,6 +567,12 @@ def test_url_is_tried_again_after_a_transient_failure_only(server):
     assert len(server.asked) == 1
 
 
+def test_another_file_at_the_url_is_refused(server):
+    server.answer = lambda path: (200, {}, CSV + b"2020-01-01 03:00:00,4,7\n")
+    with pytest.raises(InputError, match=rf"one\.csv has sha256 .*in {server.base}/one\.csv"):
+        fetch(url_spec(server.base))
+
+
 def test_a_download_cut_short_is_no_data(server):
     server.answer = lambda path: (200, {"Content-Length": str(len(CSV) + 7)}, CSV)
     with pytest.raises(InputError, match=rf"{len(CSV)} of {len(CSV) + 7} bytes"):

@@ -85,9 +85,11 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
     with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
         for source, below in zip(spec.files, spec.mirrored, strict=True):
             path = mirror / below if mirror is not None else None
+            origin = str(path)
             if path is not None and path.is_file():
                 from_mirror.append(source.file)
             else:
+                origin = source.url
                 path = Path(scratch) / source.file
                 if offline:
                     raise _unavailable(spec, below, mirror, "the network is not to be used")
@@ -96,7 +98,7 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
                 except (OSError, http.client.HTTPException) as error:
                     why = f"{source.url}: {reason(error)}"
                     raise _unavailable(spec, below, mirror, why) from None
-            _check(path, source, spec.name)
+            _check(path, source, spec.name, origin)
             frame = pd.read_csv(path)
             where = f"data set {spec.name!r}, file {source.file}"
             series.append(several_targets(frame, source.item, spec.timestamp, spec.targets, where))
@@ -254,7 +256,7 @@ def git_blob_sha1(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _check(path: Path, source: SourceFile, dataset: str) -> None:
+def _check(path: Path, source: SourceFile, dataset: str, origin: str) -> None:
     if source.sha256 is not None:
         kind, expected, found = "sha256", source.sha256, sha256_of_file(path)
     else:
@@ -262,8 +264,8 @@ def _check(path: Path, source: SourceFile, dataset: str) -> None:
     if found != expected:
         raise InputError(
             f"data set {dataset!r}: {source.file} has {kind} {found}, expected {expected}",
-            str(path),
-            f"replace it by the file at {source.url}",
+            origin,
+            f"the file meant is the one once at {source.url}; fetch it again or mend the registry",
         )
 
 
