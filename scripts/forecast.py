@@ -30,7 +30,7 @@ with rule_script(snakemake) as log:
         "model": study.model.name,
         "weights_source": provenance["source"],
         "weights_strict": True,
-        **pipeline.describe(),
+        **{key: text for key, text in pipeline.describe().items() if key != "backend"},
         "chunk_size": params.chunk_size,
         "seed": params.seed,
         "threads": snakemake.threads,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from chronos2_attention import Chronos2VariantPipeline, InputError
 from tqdm import tqdm
 
+from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.forecast_files import ForecastWriter
 from study.studies import Study
 from study.suites import fev_task
@@ -80,7 +80,7 @@ def forecast_suite(
     *,
     batch_size: int,
     context_length: int | None = None,
-    piece: Piece = Piece(),  # noqa: B008 - immutable
+    piece: Piece = Piece(),
 ) -> None:
     """Forecast every window of every task and write as each window ends.
 

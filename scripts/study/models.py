@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from chronos2_attention.errors import InputError
-
 from study.config_files import load_checked_yaml
 from study.files import sha256_of_file
 
@@ -151,6 +150,7 @@ def _download(spec: ModelSpec, folder: Path, mirror: Path | None) -> None:
 
 def _save_random(spec: ModelSpec, folder: Path) -> None:
     import torch
+
     from chronos2_attention.model import Chronos2VariantModel
 
     torch.manual_seed(spec.seed)
@@ -195,4 +195,6 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"not a JSON file ({error})", str(path), "delete it and run again") from None
+        raise InputError(
+            f"not a JSON file ({error})", str(path), "delete it and run again"
+        ) from None

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chronos2_attention import AttentionVariant, InputError
-
 from study.datasets import load_registry
 from study.studies import load_study
 

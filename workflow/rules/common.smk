@@ -15,10 +15,14 @@ from study.targets import check_targets
 
 try:
     check_document(config, "config", "the configuration (config/config.yaml and --config)")
-    for name in config["run"]:
-        load_study(name, CONFIG_DIR, config["only"])
     # Snakemake knows its targets only after this file is read.
-    check_targets(sys.argv[1:], "results", CONFIG_DIR, config["only"])
+    requested = [word for word in sys.argv[1:] if word.startswith("results/")]
+    check_targets(
+        requested or [f"results/{study}_validity.csv" for study in config["run"]],
+        "results",
+        CONFIG_DIR,
+        config["only"],
+    )
 except InputError as error:
     sys.exit(f"error: {error}")
 
