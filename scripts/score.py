@@ -1,0 +1,18 @@
+"""Score forecasts: MASE and WQL per task as fev reports them, and per item, window and step."""
+
+from study.files import atomic_path
+from study.runtime import rule_script
+from study.scores import score_suite
+from study.suites import fev_task, load_suite
+
+with rule_script(snakemake) as log:
+    params = snakemake.params
+    suite = load_suite(params.suite, params.config_dir).only(params.only)
+    tasks = (fev_task(task, suite, params.data_paths[task.dataset]) for task in suite.tasks)
+    with (
+        atomic_path(snakemake.output.scores) as scores,
+        atomic_path(snakemake.output.perf) as perf,
+    ):
+        table = score_suite(tasks, snakemake.input.forecasts, scores, total=len(suite.tasks))
+        table.to_csv(perf, index=False)
+    log.info("scores of %d tasks\n%s", len(table), table[["task_name", "MASE", "WQL"]].to_string())

@@ -1,0 +1,34 @@
+"""Forecast a suite's tasks by Seasonal Naive, the yardstick of the gates."""
+
+from importlib.metadata import version
+
+from tqdm import tqdm
+
+from study.files import atomic_path
+from study.forecast_files import ForecastWriter
+from study.runtime import rule_script
+from study.seasonal_naive import forecast_task
+from study.suites import fev_task, load_suite
+
+with rule_script(snakemake):
+    params = snakemake.params
+    suite = load_suite(params.suite, params.config_dir).only(params.only)
+    metadata = {
+        "study": snakemake.wildcards.study,
+        "variant": "seasonal_naive",
+        "model": "seasonal_naive",
+        "weights_fingerprint": "none",
+        "weights_source": "none",
+        "weights_strict": True,
+        "device": "cpu",
+        "dtype": "float64",
+        "backend": "numpy",
+        "seed": "none",
+        **{name: version(name) for name in ("numpy", "fev")},
+    }
+    with (
+        atomic_path(snakemake.output.forecasts) as path,
+        ForecastWriter(path, suite.quantile_levels, metadata) as writer,
+    ):
+        for task in tqdm(suite.tasks, desc="Seasonal Naive", unit="task"):
+            forecast_task(fev_task(task, suite, params.data_paths[task.dataset]), writer)

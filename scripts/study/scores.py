@@ -1,0 +1,311 @@
+"""Scores of forecasts: per item, window and step, and per task as fev counts them.
+
+Scores of one forecast, one value a step of the horizon:
+
+- `scaled_abs_error`: |y - point| / the mean |y[t] - y[t - m]| over the context,
+  NaN where the truth is missing or the scale is zero or undefined;
+- `abs_error`: |y - point|; `abs_target`: |y|;
+- `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|.
+
+fev's figures per task follow from them, see `aggregate_scores`: for each window
+and target column, MASE is the mean of `scaled_abs_error` over items and steps,
+WQL at a level the mean of `ql_<level>` over the mean of `abs_target`; means
+leave out NaN; then plain means over levels, target columns and windows.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+
+import datasets
+import fev
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
+
+from chronos2_attention.errors import InputError
+from study.forecast_files import (
+    WindowedWriter,
+    matrix,
+    quantile_columns,
+    read_metadata,
+    read_window,
+)
+from study.windows import flat_series, lagged_differences
+
+METRICS = ("MASE", "WQL")
+RUN_COLUMNS = (
+    "study",
+    "variant",
+    "model",
+    "weights_fingerprint",
+    "device",
+    "dtype",
+    "backend",
+    "chunk_size",
+)
+SEASONAL_NAIVE = "seasonal_naive"
+
+
+def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
+    """Mean absolute seasonal difference of each series, the scale of MASE.
+
+    Parameters
+    ----------
+    values, lengths:
+        Flat series of context, see `study.windows.flat_series`.
+    seasonality:
+        Steps in a season, at least 1.
+
+    Returns
+    -------
+    float64, shape (n_series,); NaN where no two values are a season apart.
+    """
+    differences, series = lagged_differences(values, lengths, seasonality)
+    known = ~np.isnan(differences)
+    sums = np.bincount(series[known], np.abs(differences[known]), minlength=len(lengths))
+    counts = np.bincount(series[known], minlength=len(lengths))
+    return np.divide(sums, counts, out=np.full(len(lengths), np.nan), where=counts > 0)
+
+
+def score_window(
+    truth: np.ndarray,
+    point: np.ndarray,
+    quantiles: Mapping[float, np.ndarray],
+    scale: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Score the forecasts of one window and target column.
+
+    Parameters
+    ----------
+    truth, point:
+        float, shape (n, horizon); NaN in `truth` is a missing value.
+    quantiles:
+        Level to forecasts, each of shape (n, horizon).
+    scale:
+        float, shape (n,), see `seasonal_error`.
+
+    Returns
+    -------
+    Name of the score (see the module) to a float64 matrix (n, horizon).
+    """
+    error = np.abs(truth - point)
+    usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
+    scores = {
+        "scaled_abs_error": error / usable[:, None],
+        "abs_error": error,
+        "abs_target": np.abs(truth),
+    }
+    for level, forecast in quantiles.items():
+        scores[f"ql_{level}"] = 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
+    return scores
+
+
+def aligned_window(
+    path: str | os.PathLike,
+    task: fev.Task,
+    window_index: int,
+    target: str,
+    item_ids: Iterable[str],
+) -> pa.Table:
+    """Read one window's forecasts of one target column, in fev's order of items.
+
+    Raises
+    ------
+    InputError
+        If the items of the file are not the items of the window, each once, or
+        its quantile levels not those of the task.
+    """
+    table = read_window(path, task.task_name, window_index, target)
+    where = f"{path}, task {task.task_name!r}, window {window_index}"
+    levels = list(map(str, task.quantile_levels))
+    if levels != quantile_columns(table.column_names):
+        raise InputError(
+            f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
+            where,
+            "the suite changed since: make the forecasts again",
+        )
+    wanted = pa.array(item_ids, pa.string())
+    order = pc.index_in(wanted, table.column("item_id").combine_chunks().cast(pa.string()))
+    if order.null_count or len(wanted) != table.num_rows:
+        raise InputError(
+            f"{table.num_rows} forecasts for {len(wanted)} items"
+            f" ({order.null_count} items without one)",
+            where,
+            "the data or the suite changed since: make the forecasts again",
+        )
+    return table.take(order)
+
+
+def score_task(
+    task: fev.Task, path: str | os.PathLike, writer: WindowedWriter, model_name: str
+) -> dict[str, object]:
+    """Score the forecasts of one task and write the scores.
+
+    Parameters
+    ----------
+    task:
+        The task; its data set is loaded if it is not yet.
+    path:
+        File of forecasts.
+    writer:
+        Receives the scores, window by window.
+    model_name:
+        Name in the summary.
+
+    Returns
+    -------
+    fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
+    given (time steps).
+
+    Raises
+    ------
+    InputError
+        If forecasts are missing, not finite or of a wrong length, or if the
+        task has not both metrics MASE and WQL.
+    """
+    names = [
+        m if isinstance(m, str) else m["name"] for m in [task.eval_metric, *task.extra_metrics]
+    ]
+    if missing := sorted(set(METRICS) - set(names)):
+        raise InputError(f"no metric {missing}", f"task {task.task_name!r}", "add it to the suite")
+    context_used = 0
+
+    def predictions_per_window() -> Iterator[datasets.DatasetDict]:
+        nonlocal context_used
+        for index, window in enumerate(task.iter_windows()):
+            past, _ = window.get_input_data()
+            truth = window.get_ground_truth()
+            item_ids = truth.data.table.column(task.id_column).to_pylist()
+            predictions = {}
+            for target in task.target_columns:
+                table = aligned_window(path, task, index, target, item_ids)
+                where = f"task {task.task_name!r} in {path}"
+                point = matrix(table.column("predictions"), where)
+                if point.shape[1] != task.horizon:
+                    raise InputError(
+                        f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
+                        where,
+                        "make the forecasts again",
+                    )
+                values, _ = flat_series(truth, target)
+                scores = score_window(
+                    values.reshape(len(item_ids), task.horizon),
+                    point,
+                    {q: matrix(table.column(str(q)), where) for q in task.quantile_levels},
+                    seasonal_error(*flat_series(past, target), task.seasonality),
+                )
+                writer.write(task.task_name, index, target, item_ids, scores)
+                context_used = max(context_used, pc.max(table.column("context_length")).as_py())
+                columns = ["predictions", *map(str, task.quantile_levels)]
+                predictions[target] = datasets.Dataset(table.select(columns).combine_chunks())
+            yield datasets.DatasetDict(predictions)
+
+    try:
+        summary = task.evaluation_summary(predictions_per_window(), model_name=model_name)
+    except InputError:
+        raise
+    except ValueError as error:  # what fev raises on forecasts that are not finite
+        raise InputError(str(error), f"task {task.task_name!r} in {path}") from error
+    return {**summary, "ctx_used": context_used}
+
+
+def score_suite(
+    tasks: Iterable[fev.Task],
+    forecasts: str | os.PathLike,
+    scores: str | os.PathLike,
+    *,
+    total: int | None = None,
+) -> pd.DataFrame:
+    """Score a file of forecasts task by task.
+
+    Parameters
+    ----------
+    tasks:
+        The suite's tasks, in order; a generator keeps one data set in memory.
+    forecasts:
+        File of forecasts, see `study.forecast_files`.
+    scores:
+        File of scores to write.
+    total:
+        Number of tasks, for the progress bar.
+
+    Returns
+    -------
+    One row a task: fev's summary, unchanged, then `ctx_used`, `study`,
+    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`,
+    `chunk_size`.
+    `model_name` is ``<model>/<variant>``, or ``seasonal_naive``.
+
+    Raises
+    ------
+    InputError
+        See `score_task`; also if the file says not which variant it holds.
+    """
+    metadata = read_metadata(forecasts)
+    missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
+    if missing:
+        raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
+    variant = metadata["variant"]
+    name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
+    run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
+    levels = quantile_columns(pq.read_schema(forecasts).names)
+    columns = ["scaled_abs_error", "abs_error", "abs_target", *(f"ql_{q}" for q in levels)]
+    rows = []
+    with WindowedWriter(scores, columns, metadata, with_context_length=False) as writer:
+        for task in (bar := tqdm(tasks, desc=f"score {name}", unit="task", total=total)):
+            bar.set_postfix_str(task.task_name)
+            rows.append({**score_task(task, forecasts, writer, name), **run})
+    return pd.DataFrame(rows)
+
+
+def run_of(perf: pd.DataFrame) -> dict[str, object]:
+    """What a table of performance says of its run: the values of `RUN_COLUMNS` in its first row."""
+    if perf.empty:
+        return {}
+    first = perf.iloc[0]
+    return {c: first[c] for c in RUN_COLUMNS if c in first and not pd.isna(first[c])}
+
+
+def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
+    """Compute MASE and WQL per task from a file of scores, as fev counts them.
+
+    Reads one row group at a time; see the module for the means taken.
+
+    Returns
+    -------
+    Columns `task_name`, `MASE`, `WQL` in the file's order of tasks.
+    """
+    file = pq.ParquetFile(path)
+    losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
+    parts = []
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group)
+        if not table.num_rows:
+            continue
+        row = {key: table.column(key)[0].as_py() for key in ("task_name", "window_index", "target")}
+        with warnings.catch_warnings():
+            # Means over nothing are NaN, as in fev.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            row["MASE"] = _mean(table, "scaled_abs_error")
+            row["WQL"] = np.mean([_mean(table, c) for c in losses]) / _mean(table, "abs_target")
+        parts.append(row)
+    frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])
+    windows = frame.groupby(["task_name", "window_index"], sort=False)[list(METRICS)]
+    # A window or column without a value leaves the task without one, as in fev.
+    means = windows.agg(_strict_mean).groupby("task_name", sort=False).agg(_strict_mean)
+    return means.reset_index()
+
+
+def _mean(table: pa.Table, column: str) -> float:
+    values = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return float(np.nanmean(values))
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return float(np.mean(values.to_numpy()))

@@ -1,0 +1,378 @@
+"""Paired comparison of two methods over tasks: tests, intervals, equivalence.
+
+All numbers come from scipy and statsmodels. Errors are such that less is
+better; a difference is always variant minus baseline, and a ratio variant over
+baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log, nan
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from chronos2_attention.errors import InputError
+
+# Spread below this share of the values that were subtracted is rounding.
+_ROUNDING = 8 * np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True)
+class PairedResult:
+    """What `paired_test` finds; NaN stands for what the pairs cannot tell.
+
+    Attributes
+    ----------
+    n:
+        Number of pairs.
+    mean_delta, sd_delta:
+        Mean and standard deviation (n - 1) of variant minus baseline.
+    t, p, test:
+        Paired t-test of the differences, two-sided, and its name in scipy.
+    ci_low, ci_high:
+        Confidence interval of `mean_delta` at level 1 - alpha.
+    cohens_dz:
+        mean_delta / sd_delta.
+    wilcoxon_p:
+        Signed-rank test of the differences, two-sided, zero differences left out.
+    log_ratio_mean, log_ratio_ci_low, log_ratio_ci_high, log_ratio_p:
+        Mean of log(variant / baseline), its interval, and its paired t-test.
+    tost_margin, tost_p:
+        Two one-sided tests that the mean log ratio lies within
+        +- log(1 + tost_margin).
+    verdict:
+        better, worse, equivalent or inconclusive.
+    reason:
+        Why a number is missing or a verdict needs a word; empty otherwise.
+    """
+
+    n: int
+    mean_delta: float = nan
+    sd_delta: float = nan
+    t: float = nan
+    p: float = nan
+    test: str = "ttest_rel"
+    ci_low: float = nan
+    ci_high: float = nan
+    cohens_dz: float = nan
+    wilcoxon_p: float = nan
+    log_ratio_mean: float = nan
+    log_ratio_ci_low: float = nan
+    log_ratio_ci_high: float = nan
+    log_ratio_p: float = nan
+    tost_margin: float = nan
+    tost_p: float = nan
+    verdict: str = "inconclusive"
+    reason: str = ""
+
+
+def paired_test(
+    baseline: Sequence[float],
+    variant: Sequence[float],
+    *,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+) -> PairedResult:
+    """Compare the errors of two methods on the same tasks.
+
+    Parameters
+    ----------
+    baseline, variant:
+        Errors, shape (n,), in the same order of tasks.
+    margin:
+        Relative difference that is too small to matter.
+    alpha:
+        Level of the tests.
+
+    Returns
+    -------
+    PairedResult
+        The verdict rests on the log ratios, because differences are ruled by
+        the tasks with the largest errors. In this order:
+
+        1. ``equivalent``: all pairs are identical, or the mean log ratio lies
+           within the margin (`tost_p` < alpha). This goes before the next two:
+           a difference that is both significant and within the margin is real
+           but too small to matter, and `reason` then says so.
+        2. ``better`` / ``worse``: the mean log ratio is below / above zero with
+           `log_ratio_p` < alpha.
+        3. ``inconclusive``: neither.
+
+        Fewer than two pairs, or a value that is not finite, give NaN
+        throughout. Without spread (every difference the same) the tests of the
+        differences are NaN; with a value of zero or less, or without spread of
+        the log ratios, those of the log ratios. `reason` says which.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length, or margin or alpha is out of range.
+    """
+    base = np.asarray(baseline, dtype=np.float64)
+    other = np.asarray(variant, dtype=np.float64)
+    if base.shape != other.shape or base.ndim != 1:
+        raise ValueError(f"pairs of shapes {base.shape} and {other.shape}")
+    if not (margin > 0 and 0 < alpha < 1):
+        raise ValueError(f"margin {margin} or alpha {alpha} out of range")
+    n = len(base)
+    bad = int((~(np.isfinite(base) & np.isfinite(other))).sum())
+    if bad:
+        return PairedResult(n, tost_margin=margin, reason=f"{bad} of {n} pairs are not finite")
+    if n < 2:
+        return PairedResult(n, tost_margin=margin, reason=f"{n} pairs, fewer than 2")
+
+    delta = other - base
+    found: dict[str, float] = {
+        "mean_delta": float(delta.mean()),
+        "sd_delta": float(delta.std(ddof=1)),
+    }
+    if not delta.any():
+        positive = bool((base > 0).all())
+        zero = {"log_ratio_mean": 0.0} if positive else {}
+        return PairedResult(
+            n,
+            **found,
+            **zero,
+            tost_margin=margin,
+            verdict="equivalent",
+            reason="every pair is identical",
+        )
+
+    reasons = []
+    if _has_spread(delta, base, other):
+        found |= _t_test(base, other, alpha)
+        found["cohens_dz"] = found["mean_delta"] / found["sd_delta"]
+        found["wilcoxon_p"] = float(stats.wilcoxon(delta).pvalue)
+    else:
+        reasons.append("all differences are the same")
+
+    verdict = "inconclusive"
+    if (base <= 0).any() or (other <= 0).any():
+        reasons.append("errors of zero or less have no log ratio")
+    else:
+        log_base, log_other = np.log(base), np.log(other)
+        ratios = log_other - log_base
+        found["log_ratio_mean"] = float(ratios.mean())
+        if _has_spread(ratios, log_base, log_other, np.ones(1)):
+            logs = _t_test(log_base, log_other, alpha)
+            limit = log(1 + margin)
+            tost_p = float(ttost_paired(log_other, log_base, -limit, limit)[0])
+            found |= {
+                "log_ratio_ci_low": logs["ci_low"],
+                "log_ratio_ci_high": logs["ci_high"],
+                "log_ratio_p": logs["p"],
+                "tost_p": tost_p,
+            }
+            significant = logs["p"] < alpha
+            if tost_p < alpha:
+                verdict = "equivalent"
+                if significant:
+                    reasons.append(
+                        f"the difference is significant but within the margin of {margin:.2%}"
+                    )
+            elif significant:
+                verdict = "better" if found["log_ratio_mean"] < 0 else "worse"
+        else:
+            reasons.append("all log ratios are the same")
+    return PairedResult(n, **found, tost_margin=margin, verdict=verdict, reason="; ".join(reasons))
+
+
+def _has_spread(differences: np.ndarray, *terms: np.ndarray) -> bool:
+    scale = max(np.abs(values).max() for values in (differences, *terms))
+    return bool(differences.std() > _ROUNDING * scale)
+
+
+def _t_test(base: np.ndarray, other: np.ndarray, alpha: float) -> dict[str, float]:
+    result = stats.ttest_rel(other, base)
+    interval = result.confidence_interval(1 - alpha)
+    return {
+        "t": float(result.statistic),
+        "p": float(result.pvalue),
+        "ci_low": float(interval.low),
+        "ci_high": float(interval.high),
+    }
+
+
+def holm(pvalues: Sequence[float]) -> np.ndarray:
+    """Adjust a family of p-values by Holm's method.
+
+    Parameters
+    ----------
+    pvalues:
+        Shape (m,); NaN stands for a test that could not be made, stays NaN and
+        does not count into the family.
+
+    Returns
+    -------
+    float64, shape (m,).
+    """
+    adjusted = np.array(pvalues, dtype=np.float64)
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    return adjusted
+
+
+def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
+    """Geometric mean of numerator / denominator; NaN unless all are positive and finite."""
+    top = np.asarray(numerator, dtype=np.float64)
+    bottom = np.asarray(denominator, dtype=np.float64)
+    usable = np.isfinite(top) & np.isfinite(bottom) & (top > 0) & (bottom > 0)
+    if not len(top) or not usable.all():
+        return nan
+    return exp(float(np.mean(np.log(top) - np.log(bottom))))
+
+
+def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Index a table of performance by task.
+
+    Raises
+    ------
+    InputError
+        If it has no column `task_name`, or names a task twice.
+    """
+    if "task_name" not in perf:
+        raise InputError("no column 'task_name'", what, "give a table with a row per task")
+    twice = perf["task_name"][perf["task_name"].duplicated()]
+    if len(twice):
+        raise InputError(f"task {twice.iloc[0]!r} is given twice", what, "keep one row per task")
+    return perf.set_index("task_name")
+
+
+def compare_tasks(
+    baseline: pd.DataFrame,
+    variant: pd.DataFrame,
+    *,
+    labels: tuple[str, str] = ("full", "sparse"),
+    setting: Mapping[str, object] | None = None,
+    metric: str = "MASE",
+) -> pd.DataFrame:
+    """Put the performance of two methods side by side, task by task.
+
+    Parameters
+    ----------
+    baseline, variant:
+        Tables with a row per task, see `study.scores.score_suite`; both of the
+        same tasks. Times and memory are taken where both have them.
+    labels:
+        Suffixes of the columns of baseline and variant.
+    setting:
+        Columns after `task_name` with one value each, such as the radius.
+    metric:
+        Column of errors to compare.
+
+    Returns
+    -------
+    `task_name`, the setting, ``{metric}_{label}`` twice, `delta_metric`
+    (variant - baseline), ``inference_time_s_median_{label}`` twice, `speedup`
+    (baseline / variant), ``peak_{alloc,reserved}_mb_median_{label}`` twice each,
+    `delta_peak_alloc_mb`, `delta_peak_reserved_mb`; NaN where not measured. In
+    the baseline's order of tasks.
+
+    Raises
+    ------
+    InputError
+        If the tasks differ, one is given twice, or the metric is missing.
+    """
+    first, second = labels
+    left, right = by_task(baseline, first), by_task(variant, second)
+    alone = sorted(set(left.index) ^ set(right.index))
+    if alone:
+        raise InputError(
+            f"tasks {alone} are only in one of the two",
+            f"{first} and {second}",
+            "make both results for the same suite",
+        )
+    for label, table in zip(labels, (left, right), strict=True):
+        if metric not in table:
+            raise InputError(f"no column {metric!r}", label, "make the scores again")
+    right = right.loc[left.index]
+    frame = pd.DataFrame({"task_name": left.index, **(setting or {})}, index=left.index)
+
+    def both(column: str) -> None:
+        for label, table in zip(labels, (left, right), strict=True):
+            frame[f"{column}_{label}"] = table[column].astype(float) if column in table else nan
+
+    both(metric)
+    frame["delta_metric"] = frame[f"{metric}_{second}"] - frame[f"{metric}_{first}"]
+    both("inference_time_s_median")
+    time = "inference_time_s_median"
+    frame["speedup"] = frame[f"{time}_{first}"] / frame[f"{time}_{second}"]
+    for kind in ("alloc", "reserved"):
+        both(f"peak_{kind}_mb_median")
+    for kind in ("alloc", "reserved"):
+        column = f"peak_{kind}_mb_median"
+        frame[f"delta_peak_{kind}_mb"] = frame[f"{column}_{second}"] - frame[f"{column}_{first}"]
+    return frame.reset_index(drop=True)
+
+
+RUN_COLUMNS = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
+
+
+def ttest_row(
+    compared: pd.DataFrame,
+    *,
+    labels: tuple[str, str] = ("full", "sparse"),
+    metric: str = "MASE",
+    setting: Mapping[str, object] | None = None,
+    run: Mapping[str, object] | None = None,
+    baseline_rel_mase: float = nan,
+    valid: bool,
+    reason: str = "",
+    margin: float = 0.01,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Summarise a comparison over tasks in one row.
+
+    Parameters
+    ----------
+    compared:
+        From `compare_tasks` with the same `labels` and `metric`.
+    setting:
+        Columns after `metric_col`, such as the radius.
+    run:
+        Values of `chunk_size`, `backend` and `RUN_COLUMNS`; empty where absent.
+    baseline_rel_mase:
+        Geometric mean of the baseline's MASE relative to Seasonal Naive's.
+    valid, reason:
+        Verdict of the gates, see `study.gates.summary`.
+    margin, alpha:
+        See `paired_test`.
+
+    Returns
+    -------
+    One row: `metric_col`, the setting, `chunk_size`, `backend`, the fields of
+    `PairedResult` but its log-ratio interval, means of speed and memory,
+    `baseline_rel_mase`, `valid`; then the log-ratio interval, `RUN_COLUMNS` and
+    `reason` (of the gates and of the statistics).
+    """
+    first, second = labels
+    result = paired_test(
+        compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], margin=margin, alpha=alpha
+    )
+    run = run or {}
+    names = [f for f in PairedResult.__dataclass_fields__ if f != "reason"]
+    late = ["log_ratio_ci_low", "log_ratio_ci_high"]
+    row = {
+        "metric_col": metric,
+        **(setting or {}),
+        "chunk_size": run.get("chunk_size", ""),
+        "backend": run.get("backend", ""),
+        **{name: getattr(result, name) for name in names if name not in late},
+        "mean_speedup": compared["speedup"].mean(),
+        "median_speedup": compared["speedup"].median(),
+        "mean_delta_peak_alloc_mb": compared["delta_peak_alloc_mb"].mean(),
+        "mean_delta_peak_reserved_mb": compared["delta_peak_reserved_mb"].mean(),
+        "baseline_rel_mase": baseline_rel_mase,
+        "valid": bool(valid),
+        **{name: getattr(result, name) for name in late},
+        **{name: run.get(name, "") for name in RUN_COLUMNS},
+        "reason": "; ".join(filter(None, [reason, result.reason])),
+    }
+    return pd.DataFrame([row])

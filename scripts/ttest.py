@@ -1,0 +1,31 @@
+"""Test a variant against the baseline over tasks: one row with the verdict and its validity."""
+
+import pandas as pd
+
+from chronos2_attention import AttentionVariant
+from study import gates
+from study.files import atomic_path
+from study.runtime import rule_script
+from study.scores import run_of
+from study.statistics import ttest_row
+
+with rule_script(snakemake) as log:
+    inputs, params = snakemake.input, snakemake.params
+    variant = AttentionVariant.parse(f"sparse_r{params.radius}")
+    full, sparse = pd.read_csv(inputs.perf_full), pd.read_csv(inputs.perf_variant)
+    naive = pd.read_csv(inputs.perf_seasonal_naive)
+    valid, reason = gates.read_summary(pd.read_csv(inputs.validity))
+    mismatch = gates.same_weights(full, sparse)
+    row = ttest_row(
+        pd.read_csv(inputs.compare),
+        setting={"radius": variant.radius},
+        run=run_of(sparse),
+        baseline_rel_mase=gates.baseline_gate(full, naive)[0].value,
+        valid=valid and not mismatch,
+        reason="; ".join(filter(None, [reason, mismatch])),
+        margin=params.tost_margin,
+        alpha=params.alpha,
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        row.to_csv(path, index=False)
+    log.info("%s", row.T.to_string(header=False))

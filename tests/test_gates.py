@@ -1,0 +1,187 @@
+"""Gates: what passes, what fails, and that the prior study does not pass."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from chronos2_attention.errors import InputError
+from study import gates
+
+
+@pytest.fixture
+def reference(repo_root):
+    return lambda name: pd.read_csv(repo_root / "config" / "reference" / f"{name}.csv")
+
+
+def perf(**mase):
+    return pd.DataFrame({"task_name": list(mase), "MASE": list(mase.values())})
+
+
+def test_prior_study_is_invalid_by_gates_3_and_4(reference):
+    table = gates.prior_study(
+        reference("prior_cbii_perf_full"),
+        {r: reference(f"prior_cbii_perf_sparse_r{r}") for r in (32, 8)},
+        reference("published_cbii_seasonal_naive"),
+        reference("prior_cbii_mass_per_window"),
+    )
+    assert table["radius"].tolist() == [8, 32]
+    assert table["t"].tolist() == pytest.approx([-1.66693, 1.08253], abs=5e-6)
+    assert table["baseline_rel_mase"].tolist() == pytest.approx([1.887, 1.887], abs=5e-4)
+    assert table["attention_lift"].tolist() == pytest.approx([1, 1], abs=5e-6)
+    assert not table["valid"].any()
+    for reason in table["reason"]:
+        assert "gate baseline failed" in reason
+        assert "gate attention failed" in reason
+
+
+def test_data_gate():
+    naive = perf(close=1.0, far=1.0, unknown=1.0, undefined=math.nan)
+    published = perf(close=1.0099, far=1.0102, other=1.0, undefined=1.0)
+    rows = {row.task: row for row in gates.data_gate(naive, published, tolerance=0.01)}
+    assert [rows[t].verdict for t in ("close", "far", "unknown", "undefined")] == [
+        *("pass", "fail", "not applicable", "fail"),
+    ]
+    assert rows["far"].value == pytest.approx(1 - 1 / 1.0102)
+    assert all(row.verdict == "not applicable" for row in gates.data_gate(naive, None))
+
+
+def test_data_gate_spares_a_namesake_with_another_definition():
+    here = perf(ETTh=1.0).assign(horizon=96, seasonality=24, initial_cutoff="2020-01-01")
+    published = perf(ETTh=2.0).assign(horizon=24, seasonality=24, initial_cutoff=-24)
+    (row,) = gates.data_gate(here, published)
+    assert row.verdict == "not applicable"
+    assert "horizon 96 instead of 24" in row.note
+    assert "seasonality" not in row.note
+    (row,) = gates.data_gate(here.assign(horizon=24, initial_cutoff=-24), published)
+    assert row.verdict == "fail"
+
+
+def run(source="hub", strict="True", fingerprint="f1"):
+    return {
+        "weights_source": source,
+        "weights_strict": strict,
+        "weights_fingerprint": fingerprint,
+    }
+
+
+@pytest.mark.parametrize(
+    ("runs", "verdict", "note"),
+    [
+        ({"full": run()}, "pass", "fingerprint f1"),
+        ({"full": run("local"), "sparse": run("local")}, "pass", "fingerprint f1"),
+        ({"full": run("random")}, "fail", "random weights"),
+        ({"full": run(strict="False")}, "fail", "not loaded strictly"),
+        ({"full": run(fingerprint="")}, "fail", "no fingerprint"),
+        ({"full": {}}, "fail", "source of the weights unknown"),
+        ({"full": run(), "sparse": run(fingerprint="f2")}, "fail", "different weights: f1, f2"),
+        ({}, "not run", "no forecasts"),
+    ],
+)
+def test_weights_gate(runs, verdict, note):
+    (row,) = gates.weights_gate(runs)
+    assert row.verdict == verdict
+    assert note in row.note
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(1.0, "pass"), (0.61, "pass"), (0.59, "fail")])
+def test_baseline_gate(threshold, verdict):
+    naive = perf(b=4.0, a=1.0, unused=9.0)
+    (row,) = gates.baseline_gate(perf(a=0.3, b=4.8), naive, threshold)
+    assert row.value == pytest.approx(math.sqrt(0.3 * 1.2))
+    assert row.verdict == verdict
+
+
+def test_baseline_gate_at_its_limit_and_undefined():
+    (row,) = gates.baseline_gate(perf(a=1.0), perf(a=1.0))
+    assert row.verdict == "fail"
+    (row,) = gates.baseline_gate(perf(a=1.0, b=math.nan), perf(a=1.0, b=1.0))
+    assert row.verdict == "fail"
+    assert "['b']" in row.note
+    with pytest.raises(InputError, match="no Seasonal Naive"):
+        gates.baseline_gate(perf(a=1.0), perf(b=1.0))
+
+
+def mass(lift, *, layer=0, task="a", ctx_tokens=100, **more):
+    """Rows of one window and layer; `lift` maps radius to lift."""
+    return pd.DataFrame(
+        [
+            {
+                **{"task_name": task, "window_index": 0, "layer": layer, "radius": radius},
+                **{"kept_mass_frac_ctxQ": value * 0.1, "kept_edges_frac_ctxQ": 0.1},
+                **{"ctx_tokens": ctx_tokens, **more},
+            }
+            for radius, value in lift.items()
+        ]
+    )
+
+
+def gate(*tables):
+    (row,) = gates.attention_gate(pd.concat(tables, ignore_index=True))
+    return row
+
+
+def test_attention_gate_wants_one_layer_off_one():
+    uniform = mass({2: 1.0, 8: 1.001, 64: 1.0})
+    row = gate(uniform, mass({2: 1.0, 8: 0.95, 64: 1.0}, layer=1))
+    assert row.verdict == "fail"
+    row = gate(uniform, mass({2: 3.0, 8: 1.6, 64: 1.1}, layer=1))
+    assert row.verdict == "pass"
+    assert row.value == pytest.approx(2.3)
+    assert "layer 1 of 2" in row.note
+    assert gate(uniform, mass({2: 0.5, 8: 0.7, 64: 1.0}, layer=1)).verdict == "pass"
+    # What happens at large radii alone is not locality.
+    assert gate(mass({2: 1.0, 8: 1.0, 64: 2.0})).verdict == "fail"
+
+
+def test_attention_gate_leaves_out_what_says_nothing():
+    uniform = mass({2: 1.0, 8: 1.0})
+    padded = mass({2: 0.4, 8: 0.4}, task="b")
+    short = mass({2: 5.0, 8: 1.5}, task="c", ctx_tokens=3)
+    row = gate(uniform, padded, short)
+    assert row.verdict == "fail"
+    assert row.value == pytest.approx(1)
+    assert "1 of 3 windows" in row.note
+    assert gate(padded, short).verdict == "not applicable"
+    told = mass({2: 5.0, 8: 1.5}, task="d", padded=True)
+    assert gate(uniform.assign(padded=False), told).verdict == "fail"
+    assert gate(uniform.assign(padded=False), told.assign(padded=False)).verdict == "pass"
+
+
+def test_attention_gate_names_what_is_missing():
+    with pytest.raises(InputError, match="kept_edges_frac_ctxQ"):
+        gates.attention_gate(mass({2: 1.0}).drop(columns="kept_edges_frac_ctxQ"))
+    with pytest.raises(InputError, match="no rows"):
+        gates.attention_gate(mass({2: 1.0}).iloc[:0])
+
+
+def test_summary_and_its_file(tmp_path):
+    good = gates.baseline_gate(perf(a=0.5), perf(a=1.0))
+    skipped = [gates.not_run("attention", "not measured"), *gates.data_gate(perf(a=1.0), None)]
+    bad = gates.weights_gate({"full": run("random")})
+    for rows, valid in (([*good, *skipped], True), ([*good, *skipped, *bad], False)):
+        gates.validity_table(rows).to_csv(tmp_path / "v.csv", index=False)
+        table = pd.read_csv(tmp_path / "v.csv")
+        assert list(table.columns) == ["gate", "task", "value", "threshold", "verdict", "note"]
+        found, reason = gates.read_summary(table)
+        assert (found, bool(reason)) == (valid, not valid)
+        assert (found, reason) == gates.summary(rows)
+    assert "random weights" in reason
+    with pytest.raises(InputError, match="no row of the summary"):
+        gates.read_summary(table.iloc[:-1])
+
+
+def test_same_weights():
+    one = perf(a=1.0).assign(weights_fingerprint="f1")
+    assert gates.same_weights(one, one) == ""
+    assert "f2" in gates.same_weights(one, one.assign(weights_fingerprint="f2"))
+    assert gates.same_weights(one, one.assign(weights_fingerprint=math.nan))
+
+
+def test_published_figures_only_where_a_task_is_named(repo_root):
+    path = repo_root / "config" / "reference" / "published_cbii_seasonal_naive.csv"
+    assert len(gates.read_published(path, ["ETTh", "mine"])) == 27
+    assert gates.read_published(path, ["mine"]) is None
+    assert gates.read_published(None, ["ETTh"]) is None
