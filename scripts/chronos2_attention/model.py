@@ -281,22 +281,49 @@ class Chronos2VariantModel(Chronos2Model):
 
     def _encode_future(self, tokens: TokenBatch, group_ids: torch.Tensor) -> torch.Tensor:
         """Return the last hidden states of the future tokens, shape (B, F, d_model)."""
-        hidden, layout = tokens.embeddings, tokens.layout
         time = time_attention(
             self.variant,
-            layout,
-            dtype=hidden.dtype,
-            device=hidden.device,
+            tokens.layout,
+            dtype=tokens.embeddings.dtype,
+            device=tokens.embeddings.device,
             backend=self.settings.backend,
             chunk_size=self.settings.chunk_size,
         )
         self.backends_used.add(time.backend)
+        return self.run_blocks(tokens, group_ids, time, last_block_from=tokens.layout.num_context)
+
+    def run_blocks(
+        self,
+        tokens: TokenBatch,
+        group_ids: torch.Tensor,
+        time: TimeAttention,
+        last_block_from: int = 0,
+    ) -> torch.Tensor:
+        """Run the encoder with prepared time attention and blockwise groups.
+
+        Parameters
+        ----------
+        tokens:
+            The batch.
+        group_ids:
+            Shape (B,), integer.
+        time:
+            Called once a layer, in order, with rotated queries and keys and with values, each
+            (B, H, S, D).
+        last_block_from:
+            The last block computes tokens from this one on; 0 for all.
+
+        Returns
+        -------
+        Normalised hidden states, shape (B, S - last_block_from, d_model).
+        """
+        hidden, layout = tokens.embeddings, tokens.layout
         group = GroupAttention(group_ids, layout.valid, hidden.dtype)
         positions = torch.arange(layout.num_tokens, device=hidden.device)[None]
         rope = self.encoder.block[0].layer[0].self_attention.rope_embed(hidden, positions)
         last = len(self.encoder.block) - 1
         for index, block in enumerate(self.encoder.block):
-            first = layout.num_context if index == last else 0
+            first = last_block_from if index == last else 0
             hidden = _time_layer(block.layer[0], hidden, time, rope, first)
             hidden = group(block.layer[1], hidden, first)
             hidden = block.layer[2](hidden)
