@@ -26,4 +26,7 @@ with rule_script(snakemake) as log:
     )
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)
-    log.info("%s", table.T.to_string(header=False))
+    for _, row in table.iterrows():
+        log.info(
+            "r=%d: t %.5f, p %.6f, %s", row["radius"], row["t"], row["p"], row["reason"] or "valid"
+        )

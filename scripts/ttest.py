@@ -28,4 +28,4 @@ with rule_script(snakemake) as log:
     )
     with atomic_path(snakemake.output[0]) as path:
         row.to_csv(path, index=False)
-    log.info("%s", row.T.to_string(header=False))
+    log.info("\n".join(f"{name}: {value}" for name, value in row.iloc[0].items()))
