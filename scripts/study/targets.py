@@ -54,7 +54,7 @@ def check_targets(
     """
     for target in targets:
         name = str(target).removeprefix("./")
-        if not name.startswith(f"{results}/"):
+        if not name.startswith(f"{results}/") or name == f"{results}/prior_validity.csv":
             continue
         name = name.removeprefix(f"{results}/")
         match = next(filter(None, (pattern.fullmatch(name) for pattern in TARGETS)), None)

@@ -9,12 +9,12 @@ CONFIG_DIR = REPO_ROOT / "config"
 sys.path.insert(0, str(SCRIPTS))
 
 from chronos2_attention import AttentionVariant, InputError
-from study.config_files import check_document
+from study.settings import settle
 from study.studies import load_study
 from study.targets import check_targets
 
 try:
-    check_document(config, "config", "the configuration (config/config.yaml and --config)")
+    settle(config)
     # Snakemake knows its targets only after this file is read.
     requested = [word for word in sys.argv[1:] if word.startswith("results/")]
     check_targets(

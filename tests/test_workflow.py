@@ -1,0 +1,247 @@
+"""The workflow end to end on real series: results, validity, reruns and refusals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+TASKS = "eu_stocks,visnights,prices,us_macro,elecdaily"
+STUDY = "demo@nano-random"
+TTEST_COLUMNS = [
+    "metric_col",
+    "radius",
+    "chunk_size",
+    "backend",
+    "n",
+    "mean_delta",
+    "sd_delta",
+    "t",
+    "p",
+    "test",
+    "ci_low",
+    "ci_high",
+    "cohens_dz",
+    "wilcoxon_p",
+    "log_ratio_mean",
+    "log_ratio_p",
+    "tost_margin",
+    "tost_p",
+    "verdict",
+    "mean_speedup",
+    "median_speedup",
+    "mean_delta_peak_alloc_mb",
+    "mean_delta_peak_reserved_mb",
+    "baseline_rel_mase",
+    "valid",
+]
+UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+@pytest.fixture(scope="session")
+def run(repo_root):
+    """Run Snakemake in a folder; return the finished process, its output in `stdout`."""
+
+    def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake"),
+                *("--snakefile", str(repo_root / "workflow" / "Snakefile")),
+                *("--directory", str(folder)),
+                *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+def ask(run, folder, *targets, only=TASKS, options=()):
+    """Run the small study; the options stand before the targets."""
+    return run(folder, "--cores", "2", *options, "--config", f"only={only}", "--", *targets)
+
+
+@pytest.fixture(scope="session")
+def small(run, tmp_path_factory):
+    """A folder that holds the small study with random weights."""
+    folder = tmp_path_factory.mktemp("small")
+    done = ask(run, folder, f"results/{STUDY}_ttest_r8.csv")
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+def test_random_weights_are_never_valid(small):
+    row = pd.read_csv(small / "results" / f"{STUDY}_ttest_r8.csv").iloc[0]
+    assert not row["valid"]
+    assert "random weights" in row["reason"]
+    assert row["baseline_rel_mase"] > 1
+    gates = pd.read_csv(small / "results" / f"{STUDY}_validity.csv").set_index(["gate", "task"])
+    assert gates.loc[("weights", "all"), "verdict"] == "fail"
+    assert gates.loc[("baseline", "all"), "verdict"] == "fail"
+    assert gates.loc[("all", "all"), "verdict"] == "fail"
+
+
+def test_a_ttest_row_has_all_columns(small):
+    table = pd.read_csv(small / "results" / f"{STUDY}_ttest_r8.csv")
+    assert list(table.columns[: len(TTEST_COLUMNS)]) == TTEST_COLUMNS
+    row = table.iloc[0]
+    assert row["n"] == len(TASKS.split(","))
+    assert row["radius"] == 8
+    assert row["backend"] == "reference"
+    assert (row["study"], row["model"], row["variant"]) == (STUDY, "nano-random", "sparse_r8")
+    assert row["device"] == "cpu"
+    assert row["dtype"] == "float32"
+
+
+def test_a_second_call_has_nothing_to_do(run, small):
+    done = ask(run, small, f"results/{STUDY}_ttest_r8.csv")
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in done.stdout
+
+
+def test_any_radius_works_by_name_and_the_gpu_option_too(run, small):
+    target = f"results/{STUDY}_ttest_r12.csv"
+    done = run(
+        small, "--config", f"only={TASKS}", "--resources", "gpu=1", "--cores", "1", target
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert pd.read_csv(small / target).loc[0, "radius"] == 12
+
+
+def test_another_run_gives_identical_bytes(run, small, tmp_path):
+    done = ask(run, tmp_path, f"results/{STUDY}_perf_sparse_r8.csv")
+    assert done.returncode == 0, done.stdout
+    for name in ("forecasts/{}_sparse_r8.parquet", "scores/{}_sparse_r8.parquet"):
+        path = Path("results", name.format(STUDY))
+        assert (tmp_path / path).read_bytes() == (small / path).read_bytes(), path
+
+
+def test_forecasts_do_not_depend_on_how_a_job_is_split(run, small, tmp_path):
+    target = f"results/forecasts/{STUDY}_full.parquet"
+    done = ask(run, tmp_path, target, options=["--set-scatter", "forecast=3"])
+    assert done.returncode == 0, done.stdout
+    whole, split = pq.read_table(small / target), pq.read_table(tmp_path / target)
+    keys = ["task_name", "window_index", "item_id", "target"]
+    assert split.select(keys).equals(whole.select(keys))
+    for column in ("predictions", "0.1", "0.9"):
+        a = np.concatenate(split[column].to_pylist())
+        b = np.concatenate(whole[column].to_pylist())
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max())
+    assert pq.read_metadata(tmp_path / target).metadata[b"pieces"] == b"3"
+
+
+def test_joint_forecasts_share_one_cutoff(run, small):
+    target = f"results/{STUDY}_perf_joint.csv"
+    done = ask(run, small, target)
+    assert done.returncode == 0, done.stdout
+    perf = pd.read_csv(small / target)
+    assert set(perf["variant"]) == {"joint"}
+    full = pd.read_csv(small / "results" / f"{STUDY}_perf_full.csv")
+    assert (perf["MASE"] != full["MASE"]).any()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("results/nosuch_ttest_r8.csv", "unknown suite 'nosuch'"),
+        ("results/demo@nosuch_ttest_r8.csv", "unknown model 'nosuch'"),
+        ("results/demo_ttest_rx.csv", "unknown attention variant 'sparse_rx'"),
+        ("results/demo_ttest_r-1.csv", "unknown attention variant 'sparse_r-1'"),
+        ("results/forecasts/demo_sparse_rx.parquet", "unknown attention variant 'sparse_rx'"),
+        ("results/data/nosuch.parquet", "unknown data set 'nosuch'"),
+    ],
+)
+def test_unknown_names_get_one_line_and_write_nothing(run, tmp_path, target, message):
+    done = run(tmp_path, "--cores", "1", target)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.glob("results/**/*.*"))
+
+
+def test_an_unknown_task_is_named_with_its_neighbours(run, tmp_path):
+    done = ask(run, tmp_path, "results/demo_ttest_r8.csv", only="tailor")
+    assert done.returncode == 1
+    assert "error: unknown task 'tailor'" in done.stdout
+    assert "taylor" in done.stdout
+
+
+def test_a_wrong_setting_is_named(run, tmp_path):
+    done = run(
+        tmp_path, "--cores", "1", "--config", "radii=[-3]", "--", "results/demo_ttest_r8.csv"
+    )
+    assert done.returncode == 1
+    assert "error: radii[0]: -3 is less than the minimum of 0" in done.stdout
+
+
+def test_a_missing_mirror_file_is_named(run, tmp_path):
+    empty = tmp_path / "mirror"
+    empty.mkdir()
+    done = run(
+        tmp_path, "--cores", "1", "--config", f"mirror={empty}", "only=monash_hospital", "--",
+        "results/cbii@nano-random_perf_seasonal_naive.csv", environment=UNREACHABLE,
+    )  # fmt: skip
+    assert done.returncode == 1
+    expected = empty / "autogluon" / "chronos_datasets" / "monash_hospital.parquet"
+    errors = [line for line in done.stdout.splitlines() if " ERROR " in line]
+    assert len(set(errors)) == 1
+    assert str(expected) in errors[0]
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.glob("results/data/*"))
+
+
+def test_cbii_seasonal_naive_equals_the_published_figures(run, mirror, tmp_path):
+    six = (
+        "ETTh,exchange_rate,monash_hospital,monash_m3_quarterly,monash_m3_yearly,"
+        "monash_tourism_quarterly"
+    )
+    target = "results/cbii@nano-random_validity.csv"
+    done = run(
+        tmp_path, "--cores", "2",
+        "--config", f"mirror={mirror.resolve()}", f"only={six}", "--", target,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    gates = pd.read_csv(tmp_path / target)
+    data = gates[gates["gate"] == "data"].set_index("task")
+    assert sorted(data.index) == sorted(six.split(","))
+    assert (data["verdict"] == "pass").all()
+    assert (data["value"].abs() < 0.01).all()
+    naive = pd.read_csv(tmp_path / "results" / "cbii@nano-random_perf_seasonal_naive.csv")
+    assert naive.set_index("task_name").loc["ETTh", "MASE"] == pytest.approx(0.9316, abs=5e-5)
+    assert gates.set_index(["gate", "task"]).loc[("weights", "all"), "verdict"] == "fail"
+
+
+def test_the_prior_study_is_invalid(run, tmp_path):
+    target = "results/prior_validity.csv"
+    done = run(tmp_path, "--cores", "1", target)
+    assert done.returncode == 0, done.stdout
+    rows = pd.read_csv(tmp_path / target).set_index("radius")
+    assert not rows["valid"].any()
+    assert rows.loc[8, "t"] == pytest.approx(-1.66693, abs=5e-6)
+    assert rows.loc[8, "p"] == pytest.approx(0.107531, abs=5e-7)
+    assert rows.loc[8, "mean_speedup"] == pytest.approx(0.97338, abs=5e-6)
+    assert rows.loc[32, "t"] == pytest.approx(1.08253, abs=5e-6)
+    assert rows.loc[32, "p"] == pytest.approx(0.288954, abs=5e-7)
+    assert rows["reason"].str.contains("gate baseline failed").all()
+    assert rows["reason"].str.contains("gate attention failed").all()
+    assert (rows["baseline_rel_mase"].round(3) == 1.887).all()
+
+
+def test_lint_is_clean(run, tmp_path):
+    done = run(tmp_path, "--lint")
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,29 @@
+# The embedded checkpoint, trained from scratch on synthetic series.
+#
+# Nothing depends on this rule: studies read resources/models/nano, into which a
+# maintainer copies the three files of a good training.
+
+
+rule pretrain:
+    input:
+        settings=str(CONFIG_DIR / "pretrain.yaml"),
+    output:
+        config="results/pretrain/nano/config.json",
+        weights="results/pretrain/nano/model.safetensors",
+        card="results/pretrain/nano/README.md",
+        losses="results/pretrain/nano/loss.csv",
+    log:
+        "results/logs/pretrain.log",
+    benchmark:
+        "results/benchmarks/pretrain.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards, input: input.settings,
+        steps=config.get("pretrain_steps"),
+        checkpoint="results/pretrain/nano.checkpoint/state.pt",
+    script:
+        "../../scripts/pretrain.py"
