@@ -1,5 +1,6 @@
 """`full` and `joint` equal upstream's pipeline; upstream's methods hold on the subclass."""
 
+import copy
 import warnings
 
 import fev
@@ -293,8 +294,20 @@ def test_results_come_in_input_order(pipelines):
     assert_forecasts_equal(together, alone)
 
 
+def test_a_changed_weight_changes_what_singletons_get(pipelines):
+    """The product of a layer's matrices is kept between batches, not beyond a change."""
+    upstream, ours = (copy.deepcopy(pipeline) for pipeline in pipelines)
+    inputs = make_inputs("ragged")
+    ours.predict(inputs, prediction_length=8)
+    for pipeline in (upstream, ours):
+        with torch.no_grad():
+            pipeline.model.encoder.block[0].layer[1].self_attention.v.weight.mul_(-2)
+    options = {"prediction_length": 8}
+    assert_forecasts_equal(ours.predict(inputs, **options), upstream.predict(inputs, **options))
+
+
 def test_describe_says_what_ran(pipelines):
-    ours = pipelines[1].with_variant("sparse_r1", chunk_size=4)
+    ours = pipelines[1].with_variant("sparse_r1", backend="banded", chunk_size=4)
     assert ours.describe()["backend"] == ""
     ours.predict([random_walk(np.random.default_rng(0), 400)], prediction_length=4)
     report = ours.describe()

@@ -3,16 +3,31 @@
 Upstream scores every pair of series at every token and masks the pairs of different groups
 (`chronos.chronos2.layers.GroupSelfAttention`). Here each group attends within itself only, and a
 series alone in its group, whose softmax runs over one key, needs neither queries nor keys: the
-layer is then exactly x + o(v(norm(x))).
+layer is then exactly x + o(v(norm(x))), and the product of the two matrices is made beforehand.
 """
 
 from __future__ import annotations
 
 import torch
-from chronos.chronos2.layers import GroupSelfAttention
-from torch.nn.functional import scaled_dot_product_attention
+from chronos.chronos2.layers import MHA, GroupSelfAttention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from .time_attention import additive
+
+
+def value_output_product(attention: MHA) -> torch.Tensor:
+    """Return W_o W_v, shape (d_model, d_model): the layer of a series that attends to itself.
+
+    Kept with the layer until its weights change; made in float32 or better and rounded once.
+    """
+    v, o = attention.v.weight, attention.o.weight
+    key = (v.data_ptr(), v._version, o.data_ptr(), o._version, v.dtype, v.device)
+    kept = getattr(attention, "_value_output_product", None)
+    if kept is None or kept[0] != key:
+        precise = torch.promote_types(v.dtype, torch.float32)
+        kept = (key, (o.detach().to(precise) @ v.detach().to(precise)).to(v.dtype))
+        attention._value_output_product = kept
+    return kept[1]
 
 
 class GroupAttention:
@@ -67,7 +82,7 @@ class GroupAttention:
         attention = layer.self_attention
         normed = layer.layer_norm(hidden)
         if self.all_alone:
-            return hidden + attention.o(attention.v(normed))
+            return hidden + linear(normed, value_output_product(attention))
         mixed = normed.new_empty(*normed.shape[:2], attention.inner_dim)
         for rows, mask in zip(self.blocks, self.masks, strict=True):
             if rows.shape[1] == 1:

@@ -19,8 +19,9 @@ import torch
 from chronos.chronos2.layers import Chronos2RotaryEmbedding
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
+from .backends import time_attention
 from .group_attention import GroupAttention
-from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs, time_attention
+from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
 from .variants import AttentionVariant, Full
 
 
@@ -31,13 +32,13 @@ class EngineSettings:
     Attributes
     ----------
     backend:
-        Backend of sparse time attention, see `time_attention.BACKENDS`.
+        Backend of sparse time attention, see `backends.choose_backend`.
     chunk_size:
-        Queries per chunk of the banded backend.
+        Queries per chunk of the banded backend; None for the measured default.
     """
 
     backend: str = "auto"
-    chunk_size: int = 64
+    chunk_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     variant:
         A variant or its name.
     backend:
-        Backend of sparse time attention, see `chronos2_attention.time_attention.BACKENDS`.
+        Backend of sparse time attention, see `chronos2_attention.backends.choose_backend`.
     chunk_size:
-        Queries per chunk of the banded backend.
+        Queries per chunk of the banded backend; None for the measured default.
     weights_fingerprint:
         Identifies the checkpoint; empty for a model that was not loaded from one.
     """
@@ -44,10 +44,10 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         variant: str | AttentionVariant = "full",
         *,
         backend: str = "auto",
-        chunk_size: int = EngineSettings.chunk_size,
+        chunk_size: int | None = None,
         weights_fingerprint: str = "",
     ) -> None:
-        if chunk_size < 1:
+        if chunk_size is not None and chunk_size < 1:
             raise InputError(f"chunk_size {chunk_size} is below 1", mend="use 1 or more")
         settings = EngineSettings(backend=backend, chunk_size=chunk_size)
         super().__init__(model=model.with_variant(AttentionVariant.parse(variant), settings))
@@ -62,7 +62,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         device_map: str | torch.device = "cpu",
         dtype: torch.dtype | str = torch.float32,
         backend: str = "auto",
-        chunk_size: int = EngineSettings.chunk_size,
+        chunk_size: int | None = None,
         **kwargs: Any,
     ) -> Chronos2VariantPipeline:
         """Load a checkpoint strictly, from a folder or from the hub.

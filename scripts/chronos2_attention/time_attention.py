@@ -1,8 +1,7 @@
-"""Attention over time tokens, dense or sparse, on several backends.
+"""Attention over time tokens, dense or sparse, for one batch.
 
-All backends compute the same function of queries, keys and values; they differ
-in the work they avoid. `ReferenceTime` writes down the definition (dense scores
-and a mask) and every other backend is tested against it.
+`ReferenceTime` writes down what a sparse variant means: dense scores and a mask. `BandedTime` and
+the backends of `kernels` compute the same function with less work, and are tested against it.
 
 Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 (upstream: `chronos.chronos2.layers.MHA`).
@@ -17,10 +16,7 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from .errors import InputError
 from .variants import AttentionVariant, Sparse
-
-BACKENDS = ("auto", "reference", "banded")
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,36 @@ class ReferenceTime(TimeAttention):
         return scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=1.0)
 
 
-class BandedTime(TimeAttention):
+class WindowedTime(TimeAttention):
+    """Base of backends that know the variant's window: dense future, windowed context.
+
+    Subclasses give `windowed`, which attends within the context.
+    """
+
+    def __init__(self, variant: Sparse, layout, *, dtype, device) -> None:
+        super().__init__(variant, layout, dtype=dtype, device=device)
+        self.radius = variant.radius
+        self.reg_is_global = variant.reg_is_global
+
+    def windowed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attend among context tokens at most `radius` apart: (B, H, C, D) -> (B, H, C, D)."""
+        raise NotImplementedError
+
+    def __call__(self, q, k, v):
+        context = self.layout.num_context
+        out = torch.empty_like(q)
+        out[:, :, context:] = self.future(q[:, :, context:], k, v)
+        q, k, v = (part[:, :, :context] for part in (q, k, v))
+        out[:, :, :context] = self.windowed(q, k, v)
+        if self.reg_is_global:
+            mask = None if self.key_mask is None else self.key_mask[..., :context]
+            out[:, :, context - 1 : context] = scaled_dot_product_attention(
+                q[:, :, -1:], k, v, attn_mask=mask, scale=1.0
+            )
+        return out
+
+
+class BandedTime(WindowedTime):
     """Context queries in chunks against the band of keys that they can see, in one batched call.
 
     A chunk of c queries needs c + 2r keys. Cost per layer falls from S^2 to about S (c + 2r) for
@@ -142,11 +167,11 @@ class BandedTime(TimeAttention):
     def __init__(self, variant: Sparse, layout, *, dtype, device, chunk_size: int) -> None:
         super().__init__(variant, layout, dtype=dtype, device=device)
         context = layout.num_context
-        self.radius = radius = min(variant.radius, context - 1)
+        self.radius = radius = min(self.radius, context - 1)
         self.chunk = chunk = min(chunk_size, context)
         self.num_chunks = num_chunks = math.ceil(context / chunk)
         self.right = num_chunks * chunk - context
-        width = chunk + 2 * radius
+        self.width = width = chunk + 2 * radius
 
         query = torch.arange(chunk, device=device)[:, None] + radius
         key = torch.arange(width, device=device)[None, :]
@@ -154,102 +179,27 @@ class BandedTime(TimeAttention):
         # Position of each chunk's keys in the sequence, to leave out what lies beyond its ends.
         position = torch.arange(num_chunks, device=device)[:, None] * chunk + key - radius
         inside = (position >= 0) & (position < context)
-        allowed = band & inside[:, None, :]
-        if layout.valid is None:
-            batch = 1
-        else:
-            batch = layout.valid.shape[0]
+        allowed = (band & inside[:, None, :])[None]
+        if layout.valid is not None:
             valid = pad(layout.valid[:, :context], (radius, self.right + radius))
             allowed = allowed & valid.unfold(1, width, chunk)[:, :, None, :]
-        self.mask = additive(allowed, dtype).view(batch, num_chunks, 1, chunk, width)
-
-        self.reg_is_global = variant.reg_is_global
-        self.reg_mask = None
-        if self.reg_is_global and self.key_mask is not None:
-            self.reg_mask = self.key_mask[..., :context]
+        # (B or 1, chunks, 1 head, queries, keys)
+        self.mask = additive(allowed, dtype)[:, :, None]
 
     def _bands(self, x: torch.Tensor) -> torch.Tensor:
         """Cut keys or values (B, H, C, D) into overlapping bands (B * chunks, H, c + 2r, D)."""
         x = pad(x, (0, 0, self.radius, self.right + self.radius))
-        bands = x.unfold(2, self.chunk + 2 * self.radius, self.chunk)
-        return bands.permute(0, 2, 1, 4, 3).flatten(0, 1)
+        return x.unfold(2, self.width, self.chunk).permute(0, 2, 1, 4, 3).flatten(0, 1)
 
-    def __call__(self, q, k, v):
-        batch, heads, _, width = q.shape
-        context = self.layout.num_context
-        out = torch.empty_like(q)
-        out[:, :, context:] = self.future(q[:, :, context:], k, v)
-
-        chunks = pad(q[:, :, :context], (0, 0, 0, self.right))
-        chunks = chunks.unflatten(2, (self.num_chunks, self.chunk)).transpose(1, 2).flatten(0, 1)
-        mask = self.mask.expand(batch, -1, -1, -1, -1).flatten(0, 1)
-        k_context, v_context = k[:, :, :context], v[:, :, :context]
-        local = scaled_dot_product_attention(
-            chunks, self._bands(k_context), self._bands(v_context), attn_mask=mask, scale=1.0
+    def windowed(self, q, k, v):
+        batch, _, context, _ = q.shape
+        chunks = pad(q, (0, 0, 0, self.right)).unflatten(2, (self.num_chunks, self.chunk))
+        out = scaled_dot_product_attention(
+            chunks.transpose(1, 2).flatten(0, 1),
+            self._bands(k),
+            self._bands(v),
+            attn_mask=self.mask.expand(batch, -1, -1, -1, -1).flatten(0, 1),
+            scale=1.0,
         )
-        local = local.unflatten(0, (batch, self.num_chunks)).transpose(1, 2)
-        local = local.reshape(batch, heads, self.num_chunks * self.chunk, width)
-        out[:, :, :context] = local[:, :, :context]
-        if self.reg_is_global:
-            reg = slice(context - 1, context)
-            out[:, :, reg] = scaled_dot_product_attention(
-                q[:, :, reg], k_context, v_context, attn_mask=self.reg_mask, scale=1.0
-            )
-        return out
-
-
-def choose_backend(
-    backend: str, variant: AttentionVariant, layout: TokenLayout, chunk_size: int
-) -> str:
-    """Name the backend that will run.
-
-    Parameters
-    ----------
-    backend:
-        One of `BACKENDS`. ``"auto"`` takes ``"banded"`` where its keys per query are at most half
-        of the context, else ``"reference"``.
-    variant, layout, chunk_size:
-        What is to be computed.
-
-    Returns
-    -------
-    ``"dense"`` for variants that are dense in time, else a name of `BACKENDS` other than auto.
-
-    Raises
-    ------
-    InputError
-        If the backend is unknown, or cannot compute this variant.
-    """
-    if backend not in BACKENDS:
-        raise InputError(
-            f"unknown attention backend '{backend}'", mend=f"use one of: {', '.join(BACKENDS)}"
-        )
-    if not variant.sparse_in_time:
-        return "dense"
-    is_windowed = isinstance(variant, Sparse)
-    if backend == "auto":
-        keys_per_query = min(chunk_size, layout.num_context) + 2 * getattr(variant, "radius", 0)
-        return "banded" if is_windowed and 2 * keys_per_query <= layout.num_context else "reference"
-    if backend == "banded" and not is_windowed:
-        raise InputError(
-            f"backend 'banded' cannot compute variant '{variant}'", mend="use backend 'reference'"
-        )
-    return backend
-
-
-def time_attention(
-    variant: AttentionVariant,
-    layout: TokenLayout,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    backend: str = "auto",
-    chunk_size: int = 64,
-) -> TimeAttention:
-    """Prepare time attention for one batch on the chosen backend (see `choose_backend`)."""
-    chosen = choose_backend(backend, variant, layout, chunk_size)
-    if chosen == "dense":
-        return DenseTime(variant, layout, dtype=dtype, device=device)
-    if chosen == "banded":
-        return BandedTime(variant, layout, dtype=dtype, device=device, chunk_size=chunk_size)
-    return ReferenceTime(variant, layout, dtype=dtype, device=device)
+        out = out.unflatten(0, (batch, self.num_chunks)).transpose(1, 2)
+        return out.flatten(2, 3)[:, :, :context]

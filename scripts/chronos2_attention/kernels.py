@@ -1,0 +1,97 @@
+"""Sparse time attention on fused kernels: FlexAttention (torch) and flash-attn (optional extra)."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch.nn.functional import pad
+
+from .time_attention import TimeAttention, WindowedTime
+from .variants import Sparse
+
+
+@cache
+def _compiled_flex():
+    """Compile FlexAttention once a process; it recompiles itself for new shapes."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+class FlexTime(TimeAttention):
+    """torch's FlexAttention, compiled, with a block mask made once per batch.
+
+    Blocks of the score matrix in which nothing is allowed are skipped. Works for any variant that
+    says which pairs it sees. The first call compiles, which takes seconds to a minute and needs a
+    C++ compiler on CPUs.
+    """
+
+    backend = "flex"
+
+    def __init__(self, variant, layout, *, dtype, device) -> None:
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        super().__init__(variant, layout, dtype=dtype, device=device)
+        valid, num_context, size = layout.valid, layout.num_context, layout.num_tokens
+
+        def sees(b, h, query, key):
+            seen = variant.sees(query, key, num_context)
+            return seen if valid is None else seen & valid[b, key]
+
+        batch = None if valid is None else valid.shape[0]
+        self.block_mask = create_block_mask(sees, batch, None, size, size, device=str(device))
+
+    def __call__(self, q, k, v):
+        contiguous = (part.contiguous() for part in (q, k, v))
+        return _compiled_flex()(*contiguous, block_mask=self.block_mask, scale=1.0)
+
+
+def flash_is_installed() -> bool:
+    """Whether the optional package flash-attn can be imported."""
+    return find_spec("flash_attn") is not None
+
+
+def is_right_aligned(valid: torch.Tensor | None) -> bool:
+    """Whether each row of a mask (B, S) is False at left padding only."""
+    return valid is None or bool((valid[:, 1:] >= valid[:, :-1]).all())
+
+
+class FlashTime(WindowedTime):
+    """flash-attn's sliding window for context queries, on unpadded tokens only.
+
+    Padding is cut off before the kernel runs, so that no query sees a padded key. That keeps
+    distances only where a series' valid tokens are consecutive (`is_right_aligned`). Needs a CUDA
+    device and float16 or bfloat16.
+    """
+
+    backend = "flash"
+
+    def __init__(self, variant: Sparse, layout, *, dtype, device) -> None:
+        super().__init__(variant, layout, dtype=dtype, device=device)
+        self.valid = None
+        if layout.valid is not None:
+            self.valid = layout.valid[:, : layout.num_context]
+            lengths = self.valid.sum(1, dtype=torch.int32)
+            self.offsets = pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+            self.longest = int(lengths.max())
+
+    def windowed(self, q, k, v):
+        from flash_attn import flash_attn_func, flash_attn_varlen_func
+
+        # flash-attn wants (B, C, H, D), or (tokens, H, D) where lengths differ.
+        parts = [part.transpose(1, 2) for part in (q, k, v)]
+        options = {"softmax_scale": 1.0, "window_size": (self.radius, self.radius)}
+        if self.valid is None:
+            return flash_attn_func(*parts, **options).transpose(1, 2)
+        out = torch.zeros_like(parts[0])
+        out[self.valid] = flash_attn_varlen_func(
+            *(part[self.valid] for part in parts),
+            cu_seqlens_q=self.offsets,
+            cu_seqlens_k=self.offsets,
+            max_seqlen_q=self.longest,
+            max_seqlen_k=self.longest,
+            **options,
+        )
+        return out.transpose(1, 2)
