@@ -1,8 +1,63 @@
-"""Which series share a batch, so that short ones do not pay for long ones."""
+"""Which series share a batch, so that short ones do not pay for long ones, and how it is filled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import torch
+
+
+def is_univariate(inputs: Any) -> bool:
+    """Whether the inputs of `predict` are a sequence of one-dimensional tensors or arrays."""
+    return isinstance(inputs, Sequence) and all(
+        isinstance(item, torch.Tensor | np.ndarray) and item.ndim == 1 and len(item)
+        for item in inputs
+    )
+
+
+@dataclass(frozen=True)
+class FlatSeries:
+    """Univariate series end to end, each cut to its last observations.
+
+    Attributes
+    ----------
+    values:
+        float32, shape (total,).
+    ends:
+        int64, shape (n,): where each series ends in `values`.
+    lengths:
+        int64, shape (n,): observations kept of each series.
+    """
+
+    values: np.ndarray
+    ends: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, series: Sequence[torch.Tensor | np.ndarray], kept: int) -> FlatSeries:
+        """Lay out one-dimensional series, keeping at most `kept` observations of each."""
+        arrays = [np.asarray(item) for item in series]
+        lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+        values = np.concatenate(arrays).astype(np.float32, copy=False)
+        return cls(values, np.cumsum(lengths), np.minimum(lengths, kept))
+
+    def left_padded(self, rows: np.ndarray) -> torch.Tensor:
+        """Return some series as a matrix (len(rows), longest), NaN before shorter ones begin."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        from_end = np.arange(-width, 0)
+        observed = -from_end[None, :] <= lengths[:, None]
+        matrix = np.full((len(rows), width), np.nan, dtype=np.float32)
+        matrix[observed] = self.values[(self.ends[rows][:, None] + from_end)[observed]]
+        return torch.from_numpy(matrix)
+
+
+def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cut a batch into consecutive parts of at most `most` items."""
+    return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
 def batches_by_length(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ import torch
 from chronos.chronos2 import Chronos2Pipeline, preprocess
 
 from . import batching, checkpoint
+from .batching import split
 from .errors import InputError
 from .model import Chronos2VariantModel, EngineSettings
 from .variants import AttentionVariant
+
+log = logging.getLogger("chronos2_attention")
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only")
 
@@ -168,9 +173,11 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     ) -> list[torch.Tensor]:
         """Forecast, in input order; parameters and results are `Chronos2Pipeline.predict`'s.
 
-        Independent inputs are batched by length, which changes the cost only. Where series mix
+        Independent inputs are batched by length, which changes the cost only; a batch that does
+        not fit into memory is halved, with a warning, and what was done is kept. Where series mix
         (`joint`, or ``cross_learning=True``) batches are consecutive inputs, as upstream forms
-        them, because there the batch decides who attends to whom.
+        them, because there the batch decides who attends to whom; there a lack of memory is an
+        error.
         """
         options = {
             "prediction_length": prediction_length,
@@ -183,20 +190,60 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         mixes = cross_learning or kwargs.get("predict_batches_jointly")
         if mixes or len(inputs) < 2:
             return super().predict(inputs, cross_learning=cross_learning, **options)
-        prepared = _prepare(inputs, prediction_length or self.model_prediction_length)
+
+        horizon = prediction_length or self.model_prediction_length
         kept = min(context_length or self.model_context_length, self.model_context_length)
-        batches = batching.batches_by_length(
-            np.minimum([item["context"].shape[-1] for item in prepared], kept),
-            np.array([item["context"].shape[0] for item in prepared]),
-            batch_size=batch_size,
-            patch_size=self.model_output_patch_size,
+        plain = not kwargs and horizon <= self.model_prediction_length
+        if plain and batching.is_univariate(inputs):
+            series = batching.FlatSeries.of(inputs, kept)
+            lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
+
+            def forecast(batch: np.ndarray) -> list[torch.Tensor]:
+                return self._predict_univariate(series.left_padded(batch), horizon)
+        else:
+            prepared = _prepare(inputs, horizon)
+            lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
+            sizes = np.array([item["context"].shape[0] for item in prepared])
+            upstream = super().predict
+
+            def forecast(batch: np.ndarray) -> list[torch.Tensor]:
+                return upstream([prepared[index] for index in batch], **options)
+
+        waiting = batching.batches_by_length(
+            lengths, sizes, batch_size=batch_size, patch_size=self.model_output_patch_size
         )
-        forecasts: list[torch.Tensor | None] = [None] * len(prepared)
-        for batch in batches:
-            found = super().predict([prepared[index] for index in batch], **options)
-            for index, forecast in zip(batch, found, strict=True):
-                forecasts[index] = forecast
+        forecasts: list[torch.Tensor | None] = [None] * len(inputs)
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                found = forecast(batch)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                half = math.ceil(len(batch) / 2)
+                log.warning(
+                    "out of memory on %s with %d inputs in a batch; going on with at most %d",
+                    *(self.model.device, len(batch), half),
+                )
+                waiting = [part for full in (batch, *waiting) for part in split(full, half)]
+                torch.cuda.empty_cache()
+                continue
+            for index, tensor in zip(batch, found, strict=True):
+                forecasts[index] = tensor
         return forecasts
+
+    def _predict_univariate(self, context: torch.Tensor, horizon: int) -> list[torch.Tensor]:
+        """Forecast independent series (b, T): b tensors of shape (1, quantiles, horizon)."""
+        rows = len(context)
+        return self._predict_batch(
+            context=context,
+            group_ids=torch.arange(rows),
+            future_covariates=torch.full((rows, horizon), torch.nan),
+            unrolled_quantiles_tensor=torch.empty(0),
+            prediction_length=horizon,
+            max_output_patches=self.max_output_patches,
+            target_idx_ranges=[(row, row + 1) for row in range(rows)],
+        )
 
     def embed(
         self,

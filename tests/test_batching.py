@@ -1,0 +1,93 @@
+"""Batches by length: a partition, little padding, the same forecasts, and halving."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.batching import FlatSeries, batches_by_length, is_univariate, split
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 9)), min_size=1, max_size=60),
+    st.integers(1, 32),
+)
+def test_batches_partition_the_items_within_their_limits(items, batch_size):
+    lengths, sizes = np.array(items).T
+    batches = batches_by_length(lengths, sizes, batch_size=batch_size, patch_size=16)
+    assert sorted(np.concatenate(batches)) == list(range(len(items)))
+    patches = -(-lengths // 16)
+    for batch in batches:
+        assert len(batch) == 1 or sizes[batch].sum() <= batch_size
+        padding = patches[batch].max() - patches[batch].min()
+        assert padding <= max(1, 0.25 * patches[batch].max())
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 50), st.data())
+def test_left_padded_equals_one_row_at_a_time(lengths, kept, data):
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=n) for n in lengths]
+    series = [torch.from_numpy(s) if i % 2 else s for i, s in enumerate(series)]
+    order = st.lists(st.integers(0, len(series) - 1), min_size=1, max_size=5)
+    rows = np.array(data.draw(order))
+    found = FlatSeries.of(series, kept).left_padded(rows).numpy()
+    for row, index in zip(found, rows, strict=True):
+        wanted = np.asarray(series[index])[-kept:].astype(np.float32)
+        np.testing.assert_array_equal(row[len(row) - len(wanted) :], wanted)
+        assert np.isnan(row[: len(row) - len(wanted)]).all()
+    assert found.shape[1] == min(kept, max(lengths[index] for index in rows))
+
+
+def test_what_counts_as_univariate():
+    assert is_univariate([torch.zeros(3), np.zeros(4)])
+    assert not is_univariate([torch.zeros(1, 3)])
+    assert not is_univariate([{"target": np.zeros(3)}])
+    assert not is_univariate(torch.zeros(2, 1, 5))
+    assert not is_univariate([torch.zeros(3), torch.zeros(0)])
+
+
+def test_split_keeps_the_order():
+    parts = split(np.arange(7), 3)
+    assert [list(part) for part in parts] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+class LimitedMemory:
+    """Wraps a pipeline's step so that batches above a size run out of memory."""
+
+    def __init__(self, pipeline, limit):
+        self.step, self.limit, self.seen = pipeline._predict_step, limit, []
+
+    def __call__(self, context, **kwargs):
+        self.seen.append(len(context))
+        if len(context) > self.limit:
+            raise torch.OutOfMemoryError("simulated")
+        return self.step(context=context, **kwargs)
+
+
+@pytest.mark.parametrize("kind", ["univariate", "multivariate"])
+def test_out_of_memory_halves_the_batch_and_says_so(checkpoint_dir, monkeypatch, caplog, kind):
+    pipeline = Chronos2VariantPipeline.from_pretrained(checkpoint_dir)
+    rng = np.random.default_rng(1)
+    shape = () if kind == "univariate" else (1,)
+    inputs = [rng.normal(size=(*shape, n)).astype(np.float32) for n in (20, 30, 25, 90, 85, 22, 28)]
+    wanted = pipeline.predict(inputs, prediction_length=10)
+    limited = LimitedMemory(pipeline, limit=2)
+    monkeypatch.setattr(pipeline, "_predict_step", limited)
+    with caplog.at_level(logging.WARNING):
+        found = pipeline.predict(inputs, prediction_length=10)
+    assert "out of memory" in caplog.text
+    assert max(limited.seen) > 2
+    assert sum(size for size in limited.seen if size <= 2) == len(inputs), "nothing is done twice"
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_series_that_does_not_fit_alone_is_an_error(checkpoint_dir, monkeypatch):
+    pipeline = Chronos2VariantPipeline.from_pretrained(checkpoint_dir)
+    monkeypatch.setattr(pipeline, "_predict_step", LimitedMemory(pipeline, limit=0))
+    with pytest.raises(torch.OutOfMemoryError):
+        pipeline.predict([torch.zeros(20), torch.zeros(30)], prediction_length=4)
