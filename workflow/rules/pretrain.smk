@@ -24,6 +24,6 @@ rule pretrain:
     params:
         settings=lambda wildcards, input: input.settings,
         steps=config.get("pretrain_steps"),
-        checkpoint="results/pretrain/nano.checkpoint/state.pt",
+        checkpoints="results/pretrain/nano.checkpoint",
     script:
         "../../scripts/pretrain.py"

@@ -1,0 +1,57 @@
+"""Train a small Chronos-2 on synthetic series and write checkpoint, model card and loss curve.
+
+Interrupted, it goes on from the last checkpoint when it is started again with the same settings.
+While the learning rate is constant, the number of steps may still be changed: rename the
+checkpoint to the new number.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from pretraining.evaluation import lead_lag_gain, score_families, score_time_attention
+from pretraining.model_card import Scores, save_checkpoint, write_card
+from pretraining.settings import load_settings
+from pretraining.training import build_model, train
+from study.files import atomic_path
+from study.forecasting import pick_device
+from study.runtime import rule_script
+
+# Held-out series: no training chunk is drawn from a seed of this form.
+HELD_OUT_SEED = 2_000_003
+
+
+def main(snakemake) -> None:
+    """Train, score, and write the outputs of the rule."""
+    params, output = snakemake.params, snakemake.output
+    architecture, data, training = load_settings(params.settings, params.steps)
+    device = pick_device("auto")
+    torch.set_num_threads(snakemake.threads)
+    # By number of steps, so that a short trial leaves a long training's state alone.
+    checkpoint = Path(params.checkpoints) / f"{training.steps}.pt"
+    model, history = train(architecture, data, training, checkpoint, device)
+
+    untrained = build_model(architecture, training.seed).to(device).eval()
+    scores = Scores(
+        families=score_families(model, HELD_OUT_SEED),
+        lead_lag=lead_lag_gain(model, HELD_OUT_SEED),
+        lift=score_time_attention(model, HELD_OUT_SEED),
+        untrained_lift=score_time_attention(untrained, HELD_OUT_SEED),
+    )
+    folder = Path(output.weights).parent
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        save_checkpoint(model, temporary)
+        card = write_card(model, data, training, history, scores, device)
+        (temporary / Path(output.card).name).write_text(card, encoding="utf-8")
+        losses = pd.DataFrame(history.losses, columns=["step", "loss"])
+        losses.to_csv(temporary / Path(output.losses).name, index=False)
+    checkpoint.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    # Snakemake runs this file as __main__; the worker process that draws batches
+    # imports it under another name and must not train.
+    with rule_script(snakemake):
+        main(snakemake)

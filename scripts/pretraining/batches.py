@@ -1,0 +1,252 @@
+"""Training batches: lengths, horizons, group sizes, missing values; drawn chunk by chunk.
+
+Work is drawn in chunks of steps. A chunk depends on the seed and its number
+alone, so that a resumed training sees the same batches as an unbroken one, and
+a worker process can prepare the next chunk while the model trains on this one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from .coupling import MAX_LAG, sample_groups
+from .synthetic import sample_series
+
+PATCH = 16
+
+
+@dataclass(frozen=True)
+class GroupPhase:
+    """How groups are drawn from a chunk on, until the next phase.
+
+    Attributes
+    ----------
+    from_chunk:
+        First chunk of the phase.
+    size_weights:
+        Weight of each of `DataConfig.group_sizes`.
+    coupling_weights:
+        Weight of each of `coupling.KINDS`.
+    inverted, noise_scale:
+        See `coupling.couple`.
+    """
+
+    from_chunk: int
+    size_weights: tuple[float, ...]
+    coupling_weights: dict[str, float]
+    inverted: float
+    noise_scale: float
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What batches are drawn from; see config/pretrain.yaml for the meaning of each field."""
+
+    seed: int
+    context_lengths: tuple[int, ...]
+    context_weights: tuple[float, ...]
+    group_sizes: tuple[int, ...]
+    group_phases: tuple[GroupPhase, ...]
+    horizon_weights: tuple[float, ...]
+    tokens_per_step: int
+    max_series_per_step: int
+    settings_per_chunk: int
+    steps_per_setting: int
+    shortest_series: int
+
+    @property
+    def steps_per_chunk(self) -> int:
+        return self.settings_per_chunk * self.steps_per_setting
+
+    def phase(self, chunk: int) -> GroupPhase:
+        """Return the phase that a chunk belongs to."""
+        return [phase for phase in self.group_phases if phase.from_chunk <= chunk][-1]
+
+
+@dataclass
+class Batch:
+    """Series of one step; groups are runs of `group_size` consecutive rows.
+
+    Attributes
+    ----------
+    context:
+        float32 (series, context length), NaN where missing or before the start.
+    future:
+        float32 (series, horizon), NaN where missing.
+    known:
+        bool (series,): covariates, whose `future` is shown to the model.
+    group_size:
+        Series in each group.
+    """
+
+    context: np.ndarray
+    future: np.ndarray
+    known: np.ndarray
+    group_size: int
+
+
+def _hide(rng: np.random.Generator, x: np.ndarray) -> None:
+    """Set random points and blocks of about one row in eight to NaN, in place."""
+    count, length = x.shape
+    rows = np.flatnonzero(rng.random(count) < 0.07)
+    rate = rng.choice([0.02, 0.1, 0.3, 0.6], size=(len(rows), 1), p=[0.4, 0.3, 0.2, 0.1])
+    x[rows] = np.where(rng.random((len(rows), length)) < rate, np.nan, x[rows])
+    rows = np.flatnonzero(rng.random(count) < 0.05)
+    start = rng.integers(0, length, size=(len(rows), 1))
+    width = rng.integers(1, max(2, length // 4), size=(len(rows), 1))
+    t = np.arange(length)
+    x[rows] = np.where((t >= start) & (t < start + width), np.nan, x[rows])
+
+
+def make_batches(
+    rng: np.random.Generator,
+    config: DataConfig,
+    phase: GroupPhase,
+    context_length: int,
+    output_patches: int,
+    group_size: int,
+    steps: int,
+) -> list[Batch]:
+    """Draw `steps` batches of one setting.
+
+    The first points of a window are hidden, so that its series are between the
+    next shorter context length and `context_length` long (any length from
+    `config.shortest_series` in one group of six). Members of a group start
+    together, except in one group of ten.
+    """
+    horizon = output_patches * PATCH
+    tokens = context_length // PATCH + 1 + output_patches
+    series = min(config.tokens_per_step // tokens, config.max_series_per_step)
+    groups = max(1, series // group_size)
+    total = groups * steps
+    length = context_length + horizon
+    if group_size == 1:
+        x = sample_series(rng, total, length)
+        known = np.zeros(total, dtype=bool)
+    else:
+        base = sample_series(rng, total * group_size, length + MAX_LAG)
+        x, known = sample_groups(
+            rng,
+            base.reshape(total, group_size, -1),
+            phase.coupling_weights,
+            phase.inverted,
+            phase.noise_scale,
+        )
+        x, known = x.reshape(total * group_size, length), known.reshape(-1)
+    shorter = [c for c in config.context_lengths if c < context_length]
+    low = max(config.shortest_series, shorter[-1] + 1 if shorter else 0)
+    observed = rng.integers(low, context_length + 1, size=(total, 1))
+    anyhow = rng.integers(config.shortest_series, context_length + 1, size=(total, 1))
+    observed = np.where(rng.random((total, 1)) < 0.16, anyhow, observed)
+    full = rng.random((total, 1)) < 0.1  # no padding at all, as in long histories
+    observed = np.where(full, context_length, observed)
+    apart = rng.random((total, 1)) < 0.1
+    own = rng.integers(low, context_length + 1, size=(total, group_size))
+    observed = np.where(apart, own, observed).reshape(-1)
+    x = x.copy()
+    _hide(rng, x)
+    hidden = np.arange(length) < (context_length - observed)[:, None]
+    x[hidden] = np.nan
+    context, future = x[:, :context_length], x[:, context_length:]
+    seen = (~np.isnan(context)).sum(axis=1)
+    filled = np.where(np.isnan(context), np.inf, context)
+    low_value = filled.min(axis=1)
+    filled = np.where(np.isnan(context), -np.inf, context)
+    # A constant history has no scale: what follows it has no place in a loss.
+    flat = (seen < 3) | (filled.max(axis=1) - low_value < 1e-6)
+    future = np.where(flat[:, None] & ~known[:, None], np.nan, future)
+    future = np.where((flat & known)[:, None], 0.0, future)
+    context, future = context.astype(np.float32), future.astype(np.float32)
+    rows = groups * group_size
+    return [
+        Batch(
+            context=np.ascontiguousarray(context[s * rows : (s + 1) * rows]),
+            future=np.ascontiguousarray(future[s * rows : (s + 1) * rows]),
+            known=known[s * rows : (s + 1) * rows].copy(),
+            group_size=group_size,
+        )
+        for s in range(steps)
+    ]
+
+
+def make_chunk(config: DataConfig, number: int) -> list[Batch]:
+    """Draw chunk `number`: several settings, a few steps of each, in random order."""
+    rng = np.random.default_rng([config.seed, number])
+    weights = np.array(config.context_weights) / sum(config.context_weights)
+    phase = config.phase(number)
+    group_weights = np.array(phase.size_weights) / sum(phase.size_weights)
+    horizons = np.array(config.horizon_weights)
+    batches: list[Batch] = []
+    for _ in range(config.settings_per_chunk):
+        context_length = int(rng.choice(config.context_lengths, p=weights))
+        group_size = int(rng.choice(config.group_sizes, p=group_weights))
+        # Long horizons after very short histories teach little.
+        fits = np.arange(1, len(horizons) + 1) * PATCH <= max(2 * context_length, PATCH)
+        share = horizons * np.where(fits, 1.0, 0.25)
+        patches = int(rng.choice(len(horizons), p=share / share.sum())) + 1
+        batches += make_batches(
+            rng, config, phase, context_length, patches, group_size, config.steps_per_setting
+        )
+    order = rng.permutation(len(batches))
+    return [batches[i] for i in order]
+
+
+def _end_with_parent() -> None:
+    """Let a worker process end when its parent is gone, however that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class BatchStream:
+    """Iterate over batches from a given step on, with chunks prepared ahead in one process.
+
+    Use as a context manager, so that the worker process ends with it.
+    """
+
+    def __init__(self, config: DataConfig, first_step: int, last_step: int, ahead: int = 2) -> None:
+        self._config = config
+        self._first, self._last = first_step, last_step
+        self._ahead = ahead
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> BatchStream:
+        # "spawn" because a forked child of a process with torch's threads may hang
+        self._pool = ProcessPoolExecutor(
+            max_workers=1, mp_context=get_context("spawn"), initializer=_end_with_parent
+        )
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Batch]:
+        per_chunk = self._config.steps_per_chunk
+        chunk, skip = divmod(self._first, per_chunk)
+        last_chunk = (self._last - 1) // per_chunk
+        queue: list[Future] = []
+        upcoming = chunk
+        step = self._first
+        while step < self._last:
+            while upcoming <= last_chunk and len(queue) < self._ahead:
+                queue.append(self._pool.submit(make_chunk, self._config, upcoming))
+                upcoming += 1
+            for batch in queue.pop(0).result()[skip:]:
+                if step >= self._last:
+                    return
+                yield batch
+                step += 1
+            skip = 0

@@ -1,0 +1,219 @@
+"""Multivariate coupling: turn groups of independent series into groups worth attending over.
+
+The kinds follow the multivariatizers of the Chronos-2 report (2025), section on
+synthetic data: contemporaneous ones (linear mixing, common factors, non-linear
+maps, hierarchies) and sequential ones (lead and lag, cointegration). Groups of
+unrelated series are kept among them, so that attention learns to ignore, and
+groups in which some series are covariates with a known future.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.signal import lfilter
+
+MAX_LAG = 64  # points of history that a coupling may reach back
+
+# "unrelated" leaves the series of a group as they are.
+KINDS = (
+    "unrelated",
+    "lead_lag",
+    "factor",
+    "mixing",
+    "cointegrated",
+    "hierarchy",
+    "nonlinear",
+    "regression",
+)
+
+
+def _standardise(x: np.ndarray) -> np.ndarray:
+    sd = x.std(axis=-1, keepdims=True)
+    return (x - x.mean(axis=-1, keepdims=True)) / np.where(sd > 1e-9, sd, 1.0)
+
+
+def _shift(x: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    """Delay the rows of x (..., length) by `lags` (...) points and cut the first MAX_LAG points."""
+    length = x.shape[-1]
+    index = np.arange(MAX_LAG, length) - lags[..., None]
+    return np.take_along_axis(x, index, axis=-1)
+
+
+def lively_series(rng: np.random.Generator, shape: tuple[int, ...], length: int) -> np.ndarray:
+    """Series driven by innovations that their own past tells little about, (*shape, length).
+
+    Random walks, white and AR(1) noise, moving averages: what makes a leader
+    informative, since its follower cannot be foretold from its own past.
+    """
+    rows = int(np.prod(shape))
+    e = rng.normal(size=(rows, length + 40))
+    kind = rng.choice(4, size=rows, p=[0.4, 0.1, 0.3, 0.2])
+    phi = np.select([kind == 0, kind == 1], [1.0, 0.0], rng.uniform(0.3, 0.97, size=rows))
+    x = np.stack([lfilter([1.0], [1.0, -p], row) for p, row in zip(phi, e, strict=True)])
+    width = rng.integers(2, 10, size=rows)
+    for i in np.flatnonzero(kind == 3):
+        x[i] = lfilter(np.ones(width[i]) / width[i], [1.0], e[i])
+    return _standardise(x[:, 40:]).reshape(*shape, length)
+
+
+def lead_lag(
+    rng: np.random.Generator,
+    own: np.ndarray,
+    leader: np.ndarray,
+    lags: np.ndarray,
+    noise: np.ndarray,
+    inverted: float,
+) -> np.ndarray:
+    """Followers repeat the first series of their group some points later.
+
+    Parameters
+    ----------
+    own:
+        Independent series (groups, n, length) that serve as the followers' noise.
+    leader:
+        Leading series (groups, length).
+    lags:
+        Delay of each follower in points, (groups, n), at most MAX_LAG; entry 0 is ignored.
+    noise:
+        Weight of `own` in each follower, (groups, n).
+    inverted:
+        Share of followers that repeat the leader upside down.
+
+    Returns
+    -------
+    ndarray, shape (groups, n, length - MAX_LAG); row 0 of each group is the leader.
+    """
+    lags = lags.copy()
+    lags[:, 0] = 0
+    noise = noise.copy()
+    noise[:, 0] = 0.0
+    sign = np.where(rng.random(lags.shape) < inverted, -1.0, 1.0)
+    sign[:, 0] = 1.0
+    led = _shift(np.broadcast_to(leader[:, None], own.shape), lags)
+    return sign[..., None] * led + noise[..., None] * own[..., MAX_LAG:]
+
+
+def _draw_lags(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Lags 1 to 64: one in four up to 8, half up to 32, the rest anywhere."""
+    kind = rng.random(shape)
+    return np.select(
+        [kind < 0.25, kind < 0.75],
+        [rng.integers(1, 9, size=shape), rng.integers(4, 33, size=shape)],
+        rng.integers(1, MAX_LAG + 1, size=shape),
+    )
+
+
+def couple(
+    rng: np.random.Generator,
+    base: np.ndarray,
+    kind: str,
+    inverted: float = 0.0,
+    noise_scale: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Couple the series within each group.
+
+    Parameters
+    ----------
+    rng:
+        Generator that decides everything.
+    base:
+        Independent, roughly standardised series, (groups, n, length); n >= 2.
+    kind:
+        A name in `KINDS`.
+    inverted, noise_scale:
+        For "lead_lag": see `lead_lag`, and a factor on the followers' noise.
+
+    Returns
+    -------
+    x : ndarray, shape (groups, n, length - MAX_LAG)
+        Coupled series in random order within each group.
+    known : ndarray of bool, shape (groups, n)
+        Which series are covariates whose future is known (at least one in each
+        group is not).
+    """
+    groups, n, length = base.shape
+    x = base[..., MAX_LAG:]
+    known = np.zeros((groups, n), dtype=bool)
+    if kind == "lead_lag":
+        own = base.copy()
+        lively = rng.random(groups) < 0.75
+        leader = np.where(lively[:, None], lively_series(rng, (groups,), length), base[:, 0])
+        white = rng.random((groups, n)) < 0.6
+        own = np.where(white[..., None], rng.normal(size=base.shape), own)
+        noise = np.where(rng.random((groups, n)) < 0.6, 0.1, 0.5) * rng.random((groups, n))
+        noise = noise_scale * noise
+        stray = rng.random((groups, n)) < (0.15 if n > 2 else 0.0)  # bystanders in the group
+        noise = np.where(stray, 1e3, noise)
+        x = lead_lag(rng, own, leader, _draw_lags(rng, (groups, n)), noise, inverted)
+    elif kind == "factor":
+        factors = base[:, :1] if n < 4 else base[:, :2]
+        loading = rng.normal(size=(groups, n, factors.shape[1])) + 0.7
+        common = np.einsum("gnf,gft->gnt", loading, factors[..., MAX_LAG:])
+        x = common + rng.uniform(0.02, 1.0, size=(groups, n, 1)) * x
+    elif kind == "mixing":
+        matrix = rng.normal(size=(groups, n, n)) + 0.5
+        x = np.einsum("gij,gjt->git", matrix, x)
+    elif kind == "cointegrated":
+        walk = np.cumsum(rng.normal(size=(groups, 1, length - MAX_LAG)), axis=-1)
+        phi = rng.uniform(0.0, 0.95, size=(groups, n))
+        e = rng.normal(size=(groups, n, length - MAX_LAG))
+        spread = np.stack(
+            [
+                lfilter([1.0], [1.0, -p], row)
+                for p, row in zip(phi.ravel(), e.reshape(groups * n, -1), strict=True)
+            ]
+        ).reshape(e.shape)
+        x = walk + spread * rng.uniform(0.2, 3.0, size=(groups, n, 1))
+    elif kind == "hierarchy":
+        x = x - x.min(axis=-1, keepdims=True)
+        x = x * rng.lognormal(0.0, 0.7, size=(groups, n, 1))
+        x = np.concatenate([x[:, 1:].sum(axis=1, keepdims=True), x[:, 1:]], axis=1)
+    elif kind == "nonlinear":
+        mixed = np.einsum("gij,gjt->git", rng.normal(size=(groups, n, n)), x)
+        x = np.tanh(mixed) + rng.uniform(0.0, 0.4, size=(groups, n, 1)) * x
+    elif kind == "regression":
+        lags = _draw_lags(rng, (groups, n)) * (rng.random((groups, n)) < 0.35)
+        drivers = _shift(base, lags)
+        drivers = np.where(rng.random((groups, n, 1)) < 0.2, np.abs(drivers), drivers)
+        weight = rng.normal(size=(groups, n, 1))
+        effect = _standardise((weight * drivers)[:, 1:].sum(axis=1))
+        x = x.copy()
+        x[:, 0] = effect + rng.uniform(0.05, 0.8, size=(groups, 1)) * x[:, 0]
+        known[:, 1:] = True
+    if kind not in ("regression", "unrelated"):
+        chosen = (rng.random(groups) < 0.12)[:, None] & (rng.random((groups, n)) < 0.5)
+        chosen[np.arange(groups), rng.integers(0, n, size=groups)] = False
+        known |= chosen
+    order = np.argsort(rng.random((groups, n)), axis=1)
+    return (
+        np.take_along_axis(x, order[..., None], axis=1),
+        np.take_along_axis(known, order, axis=1),
+    )
+
+
+def sample_groups(
+    rng: np.random.Generator,
+    base: np.ndarray,
+    weights: dict[str, float],
+    inverted: float,
+    noise_scale: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Couple groups of series, each group by a kind drawn with the given weights.
+
+    Parameters
+    ----------
+    weights:
+        Weight of each name in `KINDS`.
+
+    Other parameters and return values as in `couple`.
+    """
+    groups, n, length = base.shape
+    shares = np.array([weights[name] for name in KINDS])
+    kinds = rng.choice(len(KINDS), size=groups, p=shares / shares.sum())
+    x = np.empty((groups, n, length - MAX_LAG))
+    known = np.zeros((groups, n), dtype=bool)
+    for i, name in enumerate(KINDS):
+        rows = np.flatnonzero(kinds == i)
+        if len(rows):
+            x[rows], known[rows] = couple(rng, base[rows], name, inverted, noise_scale)
+    return x, known

@@ -1,0 +1,215 @@
+"""Scores of a trained model on held-out synthetic series, for the model card.
+
+Three questions: are its forecasts better than a seasonal naive one, family by
+family; does group attention carry a leader's information to its followers; and
+does time attention prefer some tokens to others?
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .batches import PATCH
+from .coupling import MAX_LAG, lead_lag, lively_series
+from .grouped_model import GroupedChronos2Model
+from .synthetic import FAMILIES, sample_series
+
+# Lags at which the seasonal naive forecast may repeat the past (see `seasonal_naive`).
+NAIVE_LAGS = (1, 4, 7, 12, 24)
+
+
+@torch.no_grad()
+def forecast(
+    model: GroupedChronos2Model, context: np.ndarray, group_size: int, horizon: int
+) -> np.ndarray:
+    """Forecast quantiles in the units of the series.
+
+    Parameters
+    ----------
+    context:
+        (series, length), NaN where missing.
+    group_size:
+        Series in each group of consecutive rows; 1 forecasts each by itself.
+    horizon:
+        Points to forecast.
+
+    Returns
+    -------
+    ndarray of float32, shape (series, quantiles, horizon)
+    """
+    gap = -context.shape[1] % PATCH
+    padded = np.pad(context.astype(np.float32), ((0, 0), (gap, 0)), constant_values=np.nan)
+    values = torch.from_numpy(padded).to(model.quantiles.device)
+    predicted, loc_scale = model.predict_grouped(values, group_size, -(-horizon // PATCH))
+    flat = model.instance_norm.inverse(predicted.float().flatten(1), loc_scale)
+    return flat.view(predicted.shape)[..., :horizon].cpu().numpy()
+
+
+def seasonal_naive(context: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat each series at the lag that fitted its context best.
+
+    Parameters
+    ----------
+    context:
+        (series, length) without gaps.
+
+    Returns
+    -------
+    forecast : ndarray, shape (series, horizon)
+    error : ndarray, shape (series,)
+        Mean absolute error of the same rule within the context: the scale of MASE.
+    """
+    lags = [lag for lag in NAIVE_LAGS if 2 * lag < context.shape[1]]
+    errors = np.stack([np.abs(context[:, k:] - context[:, :-k]).mean(axis=1) for k in lags])
+    best = np.array(lags)[errors.argmin(axis=0)]
+    index = context.shape[1] - best[:, None] + np.arange(horizon) % best[:, None]
+    return np.take_along_axis(context, index, axis=1), errors.min(axis=0)
+
+
+def weighted_quantile_loss(
+    quantiles: np.ndarray, levels: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """Mean quantile loss over levels and steps (twice the pinball loss), one value a series."""
+    error = target[:, None] - quantiles
+    weight = levels[None, :, None] - (error < 0)
+    return 2 * (error * weight).mean(axis=(1, 2))
+
+
+def score_families(
+    model: GroupedChronos2Model,
+    seed: int,
+    series: int = 64,
+    context_lengths: tuple[int, ...] = (48, 144, 512),
+    horizon: int = 16,
+) -> pd.DataFrame:
+    """Score the model on held-out series of each family against seasonal naive.
+
+    Returns
+    -------
+    DataFrame
+        One row a family and context length: `family`, `context_length`,
+        `mase` and `rel_mase`, `rel_wql`: geometric means over series of MASE's
+        ratio are dominated by noise at this size, so ratios are of means.
+    """
+    levels = np.array(model.chronos_config.quantiles)
+    rows = []
+    for number, family in enumerate(FAMILIES):
+        for length in context_lengths:
+            rng = np.random.default_rng([seed, number, length])
+            x = sample_series(rng, series, length + horizon, families=(family,))
+            x = x[np.ptp(x[:, :length], axis=1) > 1e-6]
+            context, target = x[:, :length], x[:, length:]
+            quantiles = forecast(model, context, 1, horizon)
+            naive, scale = seasonal_naive(context, horizon)
+            usable = scale > 1e-9
+            median = quantiles[:, len(levels) // 2]
+            mase = (np.abs(median - target).mean(axis=1)[usable] / scale[usable]).mean()
+            reference = (np.abs(naive - target).mean(axis=1)[usable] / scale[usable]).mean()
+            # A point forecast's quantile loss is its absolute error.
+            loss = weighted_quantile_loss(quantiles, levels, target)[usable] / scale[usable]
+            rows.append((family, length, mase, mase / reference, loss.mean() / reference))
+    return pd.DataFrame(rows, columns=["family", "context_length", "mase", "rel_mase", "rel_wql"])
+
+
+def lead_lag_gain(
+    model: GroupedChronos2Model,
+    seed: int,
+    lags: tuple[int, ...] = (1, 2, 4, 8, 12, 16, 24, 32, 48),
+    groups: int = 32,
+    group_size: int = 2,
+    context_length: int = 256,
+    horizon: int = 16,
+    noise: float = 0.1,
+) -> pd.DataFrame:
+    """Compare joint and separate forecasts of followers in held-out lead-lag groups.
+
+    Parameters
+    ----------
+    lags:
+        Points by which followers trail their leader, one data set for each.
+    noise:
+        Standard deviation of the followers' own noise, relative to the leader's.
+
+    Returns
+    -------
+    DataFrame
+        One row a lag: MASE (scaled by the error of a random walk) of the
+        followers as `full` (each series its own group), `joint` (one group),
+        `shuffled` (one group, but with another group's leader), and the ratios
+        `joint_to_full` and `shuffled_to_full`.
+    """
+    rows = []
+    for lag in lags:
+        rng = np.random.default_rng([seed, lag])
+        length = context_length + horizon + MAX_LAG
+        leader = lively_series(rng, (groups,), length)
+        own = rng.normal(size=(groups, group_size, length))
+        lag_of = np.full((groups, group_size), lag)
+        noises = np.full((groups, group_size), noise)
+        x = lead_lag(rng, own, leader, lag_of, noises, inverted=0.0)
+        context, target = x[..., :context_length], x[:, 1:, context_length:]
+        stray = np.concatenate([np.roll(context[:, :1], 1, axis=0), context[:, 1:]], axis=1)
+        scale = np.abs(np.diff(context[:, 1:], axis=-1)).mean(axis=-1)
+
+        def mase(history: np.ndarray, size: int, target=target, scale=scale) -> float:
+            quantiles = forecast(model, history.reshape(-1, context_length), size, horizon)
+            median = quantiles[:, quantiles.shape[1] // 2].reshape(groups, group_size, horizon)
+            return float((np.abs(median[:, 1:] - target).mean(axis=-1) / scale).mean())
+
+        full = mase(context, 1)
+        rows.append((lag, full, mase(context, group_size), mase(stray, group_size)))
+    table = pd.DataFrame(rows, columns=["lag", "full", "joint", "shuffled"])
+    table["joint_to_full"] = table["joint"] / table["full"]
+    table["shuffled_to_full"] = table["shuffled"] / table["full"]
+    return table
+
+
+@torch.no_grad()
+def time_attention_lift(
+    model: GroupedChronos2Model, context: np.ndarray, radius: int = 4, output_patches: int = 1
+) -> np.ndarray:
+    """Attention of context queries near the diagonal, relative to a uniform one, by layer.
+
+    Kept mass is the attention that queries among the context tokens (patches
+    and REG) give to context keys at most `radius` tokens away; kept edges is
+    the share of such pairs among all pairs of context queries and keys
+    (sections 2 and 6 of the design: context keys and future keys alike).
+
+    Parameters
+    ----------
+    context:
+        (series, length) without missing patches.
+
+    Returns
+    -------
+    ndarray of float64, shape (layers,)
+        Kept mass divided by kept edges, averaged over heads and series; 1 where
+        attention is uniform.
+    """
+    values = torch.from_numpy(context.astype(np.float32)).to(model.quantiles.device)
+    output = model(context=values, num_output_patches=output_patches, output_attentions=True)
+    lifts = []
+    for weights in output.enc_time_self_attn_weights:
+        tokens = weights.shape[-1]
+        queries = tokens - output_patches
+        position = torch.arange(queries, device=weights.device)
+        near = (position[:, None] - position[None]).abs() <= radius
+        mass = (weights[:, :, :queries, :queries] * near).sum(dim=-1).mean()
+        edges = near.sum() / (queries * tokens)
+        lifts.append(float(mass / edges))
+    return np.array(lifts)
+
+
+def score_time_attention(
+    model: GroupedChronos2Model, seed: int, series: int = 24, radius: int = 4
+) -> pd.DataFrame:
+    """Lift by layer on held-out synthetic series of 32, 64 and 128 context patches."""
+    rows = []
+    for patches in (32, 64, 128):
+        rng = np.random.default_rng([seed, patches])
+        context = sample_series(rng, series, patches * PATCH)
+        lifts = time_attention_lift(model, context, radius)
+        rows += [(patches + 2, layer, lift) for layer, lift in enumerate(lifts)]
+    return pd.DataFrame(rows, columns=["tokens", "layer", "lift"])

@@ -1,0 +1,152 @@
+"""Upstream's model with a forward pass whose cost is linear in the number of groups.
+
+Upstream computes group attention between all pairs of series in a batch and
+masks what lies outside the groups. Training uses groups of one size, stored as
+consecutive rows, so the same sums are computed group by group; groups of one
+series need no attention scores, because a softmax over one key is 1. And of
+the last block, only the future tokens are computed, since only they are read.
+"""
+
+from __future__ import annotations
+
+import torch
+from chronos.chronos2 import Chronos2Model
+from chronos.chronos2.layers import MHA, Chronos2RotaryEmbedding
+from torch import nn
+
+
+class GroupedChronos2Model(Chronos2Model):
+    """`chronos.chronos2.Chronos2Model` (same parameters, same names) for groups of equal size."""
+
+    def predict_grouped(
+        self,
+        context: torch.Tensor,
+        group_size: int,
+        output_patches: int,
+        future_covariates: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Forecast quantiles in the model's normalised space.
+
+        Parameters
+        ----------
+        context:
+            float32 (series, length), length a multiple of the patch size, NaN where missing.
+        group_size:
+            Series in each group; groups are runs of consecutive rows.
+        output_patches:
+            Patches to forecast.
+        future_covariates:
+            float32 (series, output_patches * patch size), NaN where not known; None if nothing is.
+
+        Returns
+        -------
+        quantiles : Tensor, shape (series, quantiles, output_patches * patch size)
+            After standardisation and arcsinh, where the loss is computed.
+        loc_scale : pair of Tensors, shape (series, 1) each
+            Mean and standard deviation of each context.
+        """
+        series = context.shape[0]
+        patched, observed, loc_scale = self._prepare_patched_context(context)
+        embedded = self.input_patch_embedding(patched)
+        if self.chronos_config.use_reg_token:
+            reg = self.shared.weight[self.config.reg_token_id].expand(series, 1, -1)
+            embedded = torch.cat([embedded, reg.to(embedded.dtype)], dim=1)
+            observed = torch.cat([observed, observed.new_ones(series, 1)], dim=1)
+        future, _ = self._prepare_patched_future(
+            future_covariates, None, loc_scale, output_patches, series
+        )
+        states = torch.cat([embedded, self.input_patch_embedding(future)], dim=1)
+        observed = torch.cat([observed, observed.new_ones(series, output_patches)], dim=1)
+
+        positions = torch.arange(states.shape[1], device=states.device)[None]
+        masked = not bool(observed.all())
+        time_mask = group_mask = None
+        if masked:
+            lowest = torch.finfo(torch.float32).min
+            hidden = torch.zeros(observed.shape, device=states.device).masked_fill(
+                ~observed, lowest
+            )
+            time_mask = hidden[:, None, None, :]
+            if group_size > 1:
+                # keys of a group at one token: (groups * tokens, 1, 1, group_size)
+                group_mask = hidden.view(-1, group_size, hidden.shape[1]).transpose(1, 2)
+                group_mask = group_mask.reshape(-1, 1, 1, group_size)
+        blocks = self.encoder.block
+        for index, block in enumerate(blocks):
+            kept = output_patches if index == len(blocks) - 1 else states.shape[1]
+            states = self._time_attention(block.layer[0], states, positions, time_mask, kept)
+            if group_mask is not None and kept < observed.shape[1]:
+                tokens = observed.shape[1]
+                group_mask = group_mask.view(-1, tokens, 1, 1, group_size)[:, -kept:]
+                group_mask = group_mask.reshape(-1, 1, 1, group_size)
+            states = self._group_attention(block.layer[1], states, group_size, group_mask)
+            states = block.layer[2](states)
+        states = self.encoder.final_layer_norm(states)
+        out = self.output_patch_embedding(states)
+        out = out.view(series, output_patches, self.num_quantiles, -1)
+        return out.transpose(1, 2).reshape(series, self.num_quantiles, -1), loc_scale
+
+    @staticmethod
+    def _heads(layer: MHA, x: torch.Tensor) -> torch.Tensor:
+        return x.view(*x.shape[:-1], layer.n_heads, layer.kv_proj_dim).transpose(1, 2)
+
+    def _time_attention(
+        self,
+        layer: nn.Module,
+        states: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor | None,
+        kept: int,
+    ) -> torch.Tensor:
+        """Time attention with queries from the last `kept` tokens only."""
+        attention = layer.self_attention
+        normed = layer.layer_norm(states)
+        query = self._heads(attention, attention.q(normed[:, -kept:]))
+        key = self._heads(attention, attention.k(normed))
+        value = self._heads(attention, attention.v(normed))
+        cos, sin = attention.rope_embed(value, positions)
+        rotate = Chronos2RotaryEmbedding.rotate_half
+        cos, sin = cos[:, None], sin[:, None]
+        query = query * cos[:, :, -kept:] + rotate(query) * sin[:, :, -kept:]
+        key = key * cos + rotate(key) * sin
+        mixed = self._attend(query, key, value, mask)
+        mixed = mixed.transpose(1, 2).reshape(states.shape[0], kept, -1)
+        return states[:, -kept:] + attention.o(mixed)
+
+    def _group_attention(
+        self, layer: nn.Module, states: torch.Tensor, group_size: int, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attention among the series of a group, at each token."""
+        attention = layer.self_attention
+        normed = layer.layer_norm(states)
+        value = attention.v(normed)
+        if group_size == 1:
+            return states + attention.o(value)
+        series, tokens, _ = states.shape
+
+        def by_group(x: torch.Tensor) -> torch.Tensor:
+            """(series, tokens, inner) -> (groups * tokens, heads, group_size, head size)"""
+            x = x.view(series // group_size, group_size, tokens, -1).transpose(1, 2)
+            x = x.reshape(-1, group_size, x.shape[-1])
+            return self._heads(attention, x)
+
+        mixed = self._attend(
+            by_group(attention.q(normed)), by_group(attention.k(normed)), by_group(value), mask
+        )
+        mixed = mixed.transpose(1, 2).reshape(series // group_size, tokens, group_size, -1)
+        mixed = mixed.transpose(1, 2).reshape(series, tokens, -1)
+        return states + attention.o(mixed)
+
+    @staticmethod
+    def _attend(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Softmax attention without the usual 1/sqrt(d), as upstream computes it.
+
+        Written out, because the fused CPU kernel is slower forward and backward at
+        these short sequences and small groups.
+        """
+        scores = query @ key.transpose(-1, -2)
+        if mask is not None:
+            scores = scores + mask
+        return torch.softmax(scores.float(), dim=-1).to(value.dtype) @ value

@@ -1,0 +1,482 @@
+"""Synthetic univariate series: the families that the embedded checkpoint learns from.
+
+Every family is a function ``(rng, count, length) -> (count, length)`` float64
+array, vectorised over the series. Scale and offset are immaterial, because the
+model standardises each series by its context; only what survives
+standardisation (shape, noise, seasonality, integer values) is varied.
+
+Sources
+-------
+- exponential smoothing in innovations form: Hyndman, Koehler, Ord, Snyder,
+  *Forecasting with Exponential Smoothing* (2008), chapter 2;
+- seasonal ARIMA: Box and Jenkins, *Time Series Analysis* (1970);
+- Gaussian-process kernels composed with + and x: KernelSynth, Chronos paper
+  (Ansari et al., 2024), appendix A; here sampled by random Fourier features
+  (Rahimi and Recht, 2007). A product of kernels is sampled as the product of
+  independent functions, which has the same covariance;
+- trend-seasonality-irregularity: TSI of the Chronos-2 report (2025), section on
+  synthetic data;
+- convex combinations: TSMixup, Chronos paper, section 4.1;
+- intermittent demand: Croston, *Operational Research Quarterly* 23 (1972).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.signal import lfilter
+
+# Periods of calendar data from half-hourly to yearly, with their weights.
+PERIODS = np.array([4, 5, 7, 12, 24, 48, 52, 96, 168])
+PERIOD_WEIGHTS = np.array([0.22, 0.05, 0.13, 0.26, 0.17, 0.05, 0.05, 0.04, 0.03])
+# Pairs (short, long) that occur together: hours in day and week, days in week and year, ...
+NESTED_PERIODS = ((24, 168), (24, 168), (48, 336), (7, 365), (7, 30), (96, 672), (12, 60), (4, 52))
+
+
+def draw_periods(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Draw a seasonal period for each series, mostly such that two cycles fit into `length`.
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+    """
+    fits = np.where(length >= 2 * PERIODS, 1.0, 0.04)
+    weights = PERIOD_WEIGHTS * fits
+    periods = rng.choice(PERIODS, size=count, p=weights / weights.sum())
+    odd = rng.random(count) < 0.06  # any other period, so that none is taken for granted
+    periods[odd] = rng.integers(3, max(4, min(60, length // 2)), size=int(odd.sum()))
+    return periods
+
+
+def seasonal_pattern(rng: np.random.Generator, periods: np.ndarray, length: int) -> np.ndarray:
+    """Return unit-variance seasonal series of shape (count, length), one period each.
+
+    Half are sums of a few harmonics with decaying amplitudes, the others free
+    values per phase (short periods) or smoothed free values (long ones).
+    """
+    count = len(periods)
+    time = np.arange(length) + rng.integers(0, 1000, size=(count, 1))
+    phase = 2 * np.pi * time / periods[:, None]
+    harmonics = np.zeros((count, length))
+    decay = rng.uniform(0.3, 1.5, size=count)
+    for order in range(1, 6):
+        usable = (2 * order <= periods) & (rng.random(count) < (1.0 if order == 1 else 0.6))
+        amplitude = usable * rng.normal(size=count) / order**decay
+        shift = rng.uniform(0, 2 * np.pi, size=(count, 1))
+        harmonics += amplitude[:, None] * np.sin(order * phase + shift)
+    widest = int(periods.max())
+    free = rng.normal(size=(count, widest))
+    heavy = rng.random(count) < 0.3
+    free[heavy] = free[heavy] ** 3  # few phases stand out, as in a holiday quarter
+    smooth = lfilter([0.25, 0.5, 0.25], [1.0], np.concatenate([free[:, -2:], free], axis=1))[:, 2:]
+    free = np.where((periods > 16)[:, None], smooth, free)
+    table = np.take_along_axis(free, time % periods[:, None], axis=1)
+    return _unit(np.where((rng.random(count) < 0.5)[:, None], harmonics, table))
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Centre each row and divide it by its standard deviation (rows of zeros stay zero)."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    sd = x.std(axis=-1, keepdims=True)
+    return x / np.where(sd > 1e-12, sd, 1.0)
+
+
+def _noise(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """White noise of unit scale: Gaussian for most series, Student's t with 3 to 8 d.o.f. else."""
+    e = rng.normal(size=(count, length))
+    heavy = rng.random(count) < 0.3
+    if heavy.any():
+        dof = rng.uniform(3, 8, size=(int(heavy.sum()), 1))
+        e[heavy] /= np.sqrt(rng.chisquare(dof, size=(len(dof), length)) / dof)
+    return e
+
+
+def _lognormal(rng: np.random.Generator, median: float, spread: float, count: int) -> np.ndarray:
+    return median * np.exp(spread * rng.normal(size=count))
+
+
+def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Exponential smoothing in innovations form: level, (damped) trend, season.
+
+    Smoothing weights, initial trend and seasonal strength are drawn per series.
+    Half of the series are exponentiated, which turns additive components into
+    multiplicative ones.
+    """
+    periods = draw_periods(rng, count, length)
+    widest = int(periods.max())
+    kind = rng.random(count)
+    alpha = np.select(
+        [kind < 0.1, kind < 0.55], [0.0, rng.uniform(0, 1, count)], rng.beta(1.2, 4, count)
+    )
+    alpha = np.where(kind > 0.95, 1.0, alpha)
+    beta = np.where(rng.random(count) < 0.45, alpha * rng.beta(1.2, 5, count), 0.0)
+    gamma = np.where(rng.random(count) < 0.6, (1 - alpha) * rng.beta(1.0, 5, count), 0.0)
+    damping = np.where(rng.random(count) < 0.5, 1.0, rng.uniform(0.8, 0.99, count))
+    has_trend = rng.random(count) < 0.65
+    has_season = rng.random(count) < 0.65
+    sigma = 1.0
+    slope = has_trend * rng.normal(size=count) * _lognormal(rng, 0.25, 1.0, count)
+    slope = np.where(rng.random(count) < 0.6, np.abs(slope), slope)  # business series mostly grow
+    strength = has_season * _lognormal(rng, 2.0, 0.9, count)
+    season = seasonal_pattern(rng, periods, widest) * strength[:, None]
+    # The first `period` phases are the state; the rest is never read.
+    noise = _noise(rng, count, length) * sigma
+    rows = np.arange(count)
+    level = np.zeros(count)
+    gamma = gamma * has_season
+    beta = beta * has_trend
+    out = np.empty((count, length))
+    for t in range(length):
+        at = t % periods
+        damped = damping * slope
+        e = noise[:, t]
+        s = season[rows, at]
+        out[:, t] = level + damped + s + e
+        level = level + damped + alpha * e
+        slope = damped + beta * e
+        season[rows, at] = s + gamma * e
+    return _maybe_exponentiate(rng, out, share=0.5)
+
+
+def _maybe_exponentiate(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
+    """Map a share of rows through exp(scale * x), with a log range that stays within reason."""
+    chosen = rng.random(len(x)) < share
+    if chosen.any():
+        rows = x[chosen]
+        span = np.ptp(rows, axis=1)
+        width = rng.uniform(0.2, 2.5, size=len(rows))
+        x = x.copy()
+        x[chosen] = np.exp(
+            (rows - rows.mean(axis=1, keepdims=True)) * (width / np.maximum(span, 1e-9))[:, None]
+        )
+    return x
+
+
+def _stationary_ar(rng: np.random.Generator, order: int) -> np.ndarray:
+    """Coefficients (1, -phi_1, ...) of a stationary AR, from partial autocorrelations."""
+    phi = np.zeros(0)
+    for _ in range(order):
+        partial = np.clip(rng.normal(0.25, 0.45), -0.95, 0.95)
+        phi = np.concatenate([phi - partial * phi[::-1], [partial]])
+    return np.concatenate([[1.0], -phi])
+
+
+def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Seasonal ARIMA (p, d, q)(P, D, Q)[s], d in {0, 1, 2}, D in {0, 1}, with drift.
+
+    A tenth of the series has d = 2. Half of the seasonal ones follow the airline
+    model of Box and Jenkins. Part is exponentiated.
+    """
+    periods = draw_periods(rng, count, length)
+    burn = 40
+    noise = _noise(rng, count, length + burn)
+    out = np.empty((count, length))
+    for i, period in enumerate(periods):
+        seasonal = rng.random() < 0.6
+        ar = _stationary_ar(rng, rng.integers(0, 4))
+        ma = np.concatenate([[1.0], rng.uniform(-0.9, 0.5, size=rng.integers(0, 3))])
+        d = rng.choice(3, p=[0.4, 0.5, 0.1])
+        if d == 2:
+            ma = np.convolve([1.0, -rng.uniform(0.3, 0.95)], [1.0, -rng.uniform(0.0, 0.95)])
+        x = lfilter(ma, ar, noise[i])
+        if seasonal:
+            top = np.zeros(period + 1)
+            top[0], top[-1] = 1.0, -rng.uniform(0.2, 0.95)
+            bottom = np.zeros(period + 1)
+            bottom[0], bottom[-1] = 1.0, -1.0 if rng.random() < 0.6 else -rng.uniform(0.3, 0.95)
+            start = rng.normal(size=period) * rng.lognormal(0.8, 0.8)
+            x = lfilter(top, bottom, x)
+            if bottom[-1] == -1.0:  # a seasonal unit root keeps its initial pattern for ever
+                x = x + np.resize(start - start.mean(), len(x))
+        x = x[burn:]
+        for _ in range(d):
+            x = np.cumsum(x - x[: max(1, length // 8)].mean() * (d == 2))
+        if d == 1:
+            x = x + rng.normal() * rng.lognormal(-1.8, 1.0) * np.arange(length) * (
+                rng.random() < 0.6
+            )
+        out[i] = x
+    return _maybe_exponentiate(rng, out, share=0.35)
+
+
+def random_walk(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Random walks with drift and stochastic volatility; three in four are log prices."""
+    persistence = rng.uniform(0.9, 0.995, size=count)
+    shock = rng.normal(size=(count, length)) * rng.uniform(0.0, 0.35, size=(count, 1))
+    log_volatility = np.stack(
+        [lfilter([1.0], [1.0, -p], s) for p, s in zip(persistence, shock, strict=True)]
+    )
+    steps = _noise(rng, count, length) * np.exp(np.clip(log_volatility, -3, 3))
+    drift = np.where(rng.random(count) < 0.4, rng.normal(size=count) * 0.12, 0.0)
+    x = np.cumsum(steps + drift[:, None], axis=1)
+    return _maybe_exponentiate(rng, x, share=0.75)
+
+
+def _fourier_features(
+    rng: np.random.Generator, time: np.ndarray, scale: np.ndarray, mixed: np.ndarray
+) -> np.ndarray:
+    """Sample RBF kernels (or rational quadratic ones where `mixed`) by 24 random features."""
+    count, features = len(scale), 24
+    frequency = rng.normal(size=(count, features)) / scale[:, None]
+    # A gamma-distributed precision turns the RBF kernel into the rational quadratic one.
+    frequency *= np.where(mixed[:, None], np.sqrt(rng.gamma(1.0, 1.0, size=(count, features))), 1.0)
+    phase = rng.uniform(0, 2 * np.pi, size=(count, features))
+    x = np.zeros((count, len(time)))
+    for j in range(features):
+        x += np.cos(frequency[:, j : j + 1] * time + phase[:, j : j + 1])
+    return x * np.sqrt(2.0 / features)
+
+
+def kernel_synth(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """KernelSynth: up to four base kernels, composed at random with + and x."""
+    time = np.arange(length, dtype=float)
+    total = np.zeros((count, length))
+    parts = rng.integers(1, 5, size=count)
+    for part in range(4):
+        live = np.flatnonzero(parts > part)
+        if not len(live):
+            break
+        kinds = rng.choice(5, size=len(live), p=[0.15, 0.4, 0.2, 0.15, 0.1])
+        x = np.empty((len(live), length))
+        for kind in range(5):
+            rows = np.flatnonzero(kinds == kind)
+            if not len(rows):
+                continue
+            if kind == 0:  # linear
+                x[rows] = rng.normal(size=(len(rows), 1)) + rng.normal(size=(len(rows), 1)) * (
+                    3 * (time / length - rng.uniform(0, 1, size=(len(rows), 1)))
+                )
+            elif kind == 1:  # periodic: all energy in the harmonics of one period
+                x[rows] = seasonal_pattern(rng, draw_periods(rng, len(rows), length), length)
+            elif kind in (2, 3):  # RBF, rational quadratic
+                scale = length * 10 ** rng.uniform(-2.0, 0.2, size=len(rows))
+                x[rows] = _fourier_features(rng, time, scale, np.full(len(rows), kind == 3))
+            else:  # white
+                x[rows] = rng.normal(size=(len(rows), length))
+        product = (rng.random(len(live)) < 0.4)[:, None] & (part > 0)
+        total[live] = np.where(product, total[live] * x, total[live] + x)
+    amount = _lognormal(rng, 0.08, 1.2, count)[:, None]
+    return _maybe_exponentiate(rng, _unit(total) + amount * _noise(rng, count, length), share=0.2)
+
+
+def _trend(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Trends over the unit interval: linear, broken, saturating, exponential, root, none."""
+    u = np.linspace(0, 1, length)
+    kind = rng.choice(6, size=count, p=[0.25, 0.2, 0.15, 0.1, 0.1, 0.2])[:, None]
+    sign = np.where(rng.random((count, 1)) < 0.7, 1.0, -1.0)
+    knot = rng.uniform(0.1, 0.95, size=(count, 1))
+    change = rng.normal(size=(count, 1))
+    steep = rng.uniform(3, 14, size=(count, 1))
+    options = [
+        u * np.ones((count, 1)),
+        u + change * np.maximum(u - knot, 0) * 2,
+        1 / (1 + np.exp(-steep * (u - knot))),
+        np.expm1(steep / 4 * u) / np.expm1(steep / 4),
+        np.sqrt(u) + 0 * knot,
+        np.zeros((count, length)),
+    ]
+    return sign * np.select([kind == i for i in range(6)], options)
+
+
+def _ar1(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Unit-variance AR(1) noise, coefficient mostly small and positive."""
+    phi = np.where(rng.random(count) < 0.4, 0.0, rng.uniform(-0.3, 0.97, size=count))
+    e = _noise(rng, count, length)
+    x = np.stack([lfilter([1.0], [1.0, -p], row) for p, row in zip(phi, e, strict=True)])
+    return x * np.sqrt(1 - phi**2)[:, None]
+
+
+def structural(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Trend, one or two (nested) seasonalities, irregular part; additive or multiplicative."""
+    period = draw_periods(rng, count, length)
+    second = np.zeros(count)
+    nested = rng.random(count) < 0.35
+    outer = period.copy()
+    for i in np.flatnonzero(nested):
+        short, long = NESTED_PERIODS[rng.integers(len(NESTED_PERIODS))]
+        if short < length / 2:
+            period[i], outer[i], second[i] = short, long, rng.lognormal(-0.5, 0.7)
+    season = seasonal_pattern(rng, period, length) * _lognormal(rng, 1.0, 0.8, count)[:, None]
+    season += seasonal_pattern(rng, outer, length) * second[:, None]
+    season *= rng.random((count, 1)) < 0.85
+    growing = rng.random((count, 1)) < 0.25  # seasonal amplitude that drifts
+    season *= np.where(growing, np.linspace(0.4, 1.6, length), 1.0)
+    trend = _trend(rng, count, length) * _lognormal(rng, 2.0, 0.9, count)[:, None]
+    noise = _ar1(rng, count, length) * _lognormal(rng, 0.35, 0.9, count)[:, None]
+    return _maybe_exponentiate(rng, trend + season + noise, share=0.45)
+
+
+def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Loads, traffic and sun: a daily profile, weekends, holiday-like dips, clipping at zero."""
+    steps = (
+        rng.choice([24, 24, 24, 48, 96, 144], size=count) if length > 200 else np.full(count, 24)
+    )
+    t = np.arange(length) + rng.integers(0, 5000, size=(count, 1))
+    profile = seasonal_pattern(rng, steps, length) + 1.2 * np.sin(
+        2 * np.pi * t / steps[:, None] + rng.uniform(0, 6.28, size=(count, 1))
+    ) * rng.uniform(0, 1.5, size=(count, 1))
+    day = t // steps[:, None]
+    weekday = day % 7
+    weekend = (
+        (weekday >= 5) * rng.uniform(-1.5, 0.3, size=(count, 1)) * (rng.random((count, 1)) < 0.6)
+    )
+    days = int(day.max()) + 1
+    holiday = rng.random((count, days)) < rng.choice([0.0, 0.01, 0.03], size=(count, 1))
+    mood = lfilter([1.0], [1.0, -0.7], rng.normal(size=(count, days)), axis=1)
+    daily = mood * rng.uniform(0, 0.5, size=(count, 1)) - 1.5 * holiday
+    level = np.take_along_axis(daily, day, axis=1)
+    slow = _fourier_features(
+        rng, np.arange(length), np.full(count, 0.3 * length + 100), np.zeros(count, bool)
+    )
+    noise = _ar1(rng, count, length) * _lognormal(rng, 0.2, 0.8, count)[:, None]
+    x = (
+        profile * (1 + 0.3 * weekend)
+        + weekend
+        + level
+        + slow * rng.uniform(0, 1, (count, 1))
+        + noise
+    )
+    clipped = rng.random(count) < 0.3  # night, closed hours
+    floor = np.quantile(x, rng.uniform(0.2, 0.55), axis=1, keepdims=True)
+    x[clipped] = np.maximum(x - floor, 0)[clipped]
+    lively = ~clipped & (rng.random(count) < 0.4)
+    x[lively] = np.exp(0.4 * x[lively])
+    return x
+
+
+def counts(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Poisson and negative binomial counts with a trending, seasonal, slowly drifting rate."""
+    periods = draw_periods(rng, count, length)
+    mean = np.exp(rng.uniform(np.log(0.3), np.log(400), size=count))
+    shape = 0.35 * seasonal_pattern(rng, periods, length) * (rng.random((count, 1)) < 0.6)
+    shape = shape * rng.uniform(0.2, 1.3, size=(count, 1))
+    shape += _trend(rng, count, length) * np.abs(rng.normal(size=(count, 1))) * 0.5
+    drift = np.cumsum(rng.normal(size=(count, length)), axis=1) / np.sqrt(length)
+    shape += drift * rng.uniform(0, 0.5, size=(count, 1))
+    rate = np.clip(mean[:, None] * np.exp(np.clip(shape, -4, 4)), 0, 1e5)
+    dispersed = rng.random(count) < 0.5
+    size = rng.uniform(1.5, 40, size=(int(dispersed.sum()), 1))
+    rate[dispersed] *= rng.gamma(size, 1 / size, size=(len(size), length))
+    return rng.poisson(rate).astype(float)
+
+
+def intermittent(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Intermittent demand: zeros with occasional positive amounts, possibly seasonal in rate."""
+    probability = rng.uniform(0.05, 0.7, size=(count, 1))
+    season = seasonal_pattern(rng, draw_periods(rng, count, length), length)
+    probability = np.clip(probability * np.exp(0.5 * season * (rng.random((count, 1)) < 0.4)), 0, 1)
+    amount = 1 + rng.poisson(_lognormal(rng, 2.0, 1.2, count)[:, None], size=(count, length))
+    return (rng.random((count, length)) < probability) * amount.astype(float)
+
+
+def regimes(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """AR noise around a level (and volatility) that jumps at random times, with optional season."""
+    rate = rng.uniform(0.5, 6, size=(count, 1)) / length
+    jumps = rng.random((count, length)) < rate
+    level = np.cumsum(jumps * rng.normal(size=(count, length)) * 4, axis=1)
+    back = rng.random((count, 1)) < 0.3  # two states instead of ever new ones
+    level = np.where(back, (np.cumsum(jumps, axis=1) % 2) * 4.0, level)
+    calm = np.where(np.cumsum(jumps, axis=1) % 2 == 0, 1.0, rng.uniform(0.3, 2.5, size=(count, 1)))
+    season = seasonal_pattern(rng, draw_periods(rng, count, length), length)
+    season *= _lognormal(rng, 1.0, 0.8, count)[:, None] * (rng.random((count, 1)) < 0.5)
+    return level + season + _ar1(rng, count, length) * calm
+
+
+def oscillation(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Noisy quasi-periodic cycles: AR(2) with complex roots, and sines of any period."""
+    period = np.exp(rng.uniform(np.log(5), np.log(max(8.0, length / 1.5)), size=count))
+    radius = np.where(rng.random(count) < 0.5, rng.uniform(0.9, 0.999, size=count), 0.9995)
+    e = rng.normal(size=(count, length + 60))
+    x = np.stack(
+        [
+            lfilter([1.0], [1.0, -2 * r * np.cos(2 * np.pi / p), r * r], row)[60:]
+            for r, p, row in zip(radius, period, e, strict=True)
+        ]
+    )
+    noise = _ar1(rng, count, length) * _lognormal(rng, 0.15, 1.0, count)[:, None]
+    return _unit(x) + noise + _trend(rng, count, length) * rng.uniform(0, 2, size=(count, 1))
+
+
+Family = Callable[[np.random.Generator, int, int], np.ndarray]
+FAMILIES: dict[str, tuple[Family, float]] = {
+    "ets": (ets, 0.24),
+    "sarima": (sarima, 0.13),
+    "random_walk": (random_walk, 0.09),
+    "kernel_synth": (kernel_synth, 0.10),
+    "structural": (structural, 0.14),
+    "daily_profile": (daily_profile, 0.09),
+    "counts": (counts, 0.09),
+    "intermittent": (intermittent, 0.03),
+    "regimes": (regimes, 0.05),
+    "oscillation": (oscillation, 0.04),
+}
+
+
+def sample_series(
+    rng: np.random.Generator, count: int, length: int, families: tuple[str, ...] | None = None
+) -> np.ndarray:
+    """Draw `count` standardised series of `length` points from the mixture of families.
+
+    Parameters
+    ----------
+    rng:
+        Generator that decides everything.
+    count, length:
+        Number of series and points of each.
+    families:
+        Names in `FAMILIES` to draw from (with their relative weights); all by default.
+
+    Returns
+    -------
+    ndarray of float64, shape (count, length)
+        Rows in random order. Each row has about unit scale, except rows of
+        counts, which keep their integers up to a common factor. A tenth are
+        convex combinations of two or three rows (TSMixup); a few have
+        additive outliers or a level shift, or are rounded to a coarse grid.
+    """
+    names = families or tuple(FAMILIES)
+    weights = np.array([FAMILIES[name][1] for name in names])
+    shares = rng.multinomial(count, weights / weights.sum())
+    parts = [
+        FAMILIES[name][0](rng, int(share), length)
+        for name, share in zip(names, shares, strict=True)
+        if share
+    ]
+    x = rng.permutation(np.concatenate(parts), axis=0)
+    sd = x.std(axis=1, keepdims=True)
+    x = x / np.where(sd > 1e-9, sd, 1.0)
+    if families is None:
+        x = _mix_up(rng, x)
+        x = _disturb(rng, x)
+    return x
+
+
+def _mix_up(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Replace a tenth of the rows by convex combinations of two or three rows."""
+    rows = np.flatnonzero(rng.random(len(x)) < 0.1)
+    if not len(rows):
+        return x
+    weights = rng.dirichlet([1.5, 1.5, 1.5], size=len(rows))
+    weights[rng.random(len(rows)) < 0.5, 2] = 0.0
+    partners = rng.integers(0, len(x), size=(len(rows), 3))
+    mixed = np.einsum("rk,rkt->rt", weights / weights.sum(axis=1, keepdims=True), x[partners])
+    x = x.copy()
+    x[rows] = mixed
+    return x
+
+
+def _disturb(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Add outliers, level shifts or coarse rounding to a small share of rows each."""
+    count, length = x.shape
+    x = x.copy()
+    rows = np.flatnonzero(rng.random(count) < 0.05)
+    hits = rng.random((len(rows), length)) < rng.uniform(0.002, 0.03, size=(len(rows), 1))
+    x[rows] += hits * rng.standard_t(3, size=hits.shape) * 4
+    rows = np.flatnonzero(rng.random(count) < 0.04)
+    at = rng.integers(0, length, size=(len(rows), 1))
+    x[rows] += (np.arange(length) >= at) * rng.normal(size=(len(rows), 1)) * 1.5
+    rows = np.flatnonzero(rng.random(count) < 0.06)
+    grid = rng.uniform(0.05, 0.6, size=(len(rows), 1))
+    x[rows] = np.round(x[rows] / grid) * grid
+    return x

@@ -1,0 +1,438 @@
+"""Training: loss, optimisers, schedule, checkpoints and resumption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from chronos.chronos2.config import Chronos2CoreConfig
+from tqdm import tqdm
+
+from study.files import atomic_path
+
+from .batches import Batch, BatchStream, DataConfig
+from .grouped_model import GroupedChronos2Model
+
+log = logging.getLogger("pretraining")
+
+# Seasonal lags at which a series' roughness is looked for (see `series_weights`).
+ROUGHNESS_LAGS = (1, 4, 7, 12, 24)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the model is trained; see config/pretrain.yaml for the meaning of each field."""
+
+    seed: int
+    steps: int
+    warmup_steps: int
+    decay_share: float
+    muon_learning_rate: float
+    adamw_learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    ema_decay: float
+    weight_exponent: float
+    weight_floor: float
+    checkpoints: int
+    autocast: bool
+    shards: int
+
+
+@dataclass
+class History:
+    """What a training run leaves behind besides the weights.
+
+    Attributes
+    ----------
+    losses:
+        Mean training loss over each run of `every` steps, as (last step, loss).
+    series, tokens:
+        Series and tokens that the model has seen.
+    seconds:
+        Wall-clock time, added up over interruptions.
+    """
+
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    series: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def build_model(architecture: dict, seed: int) -> GroupedChronos2Model:
+    """Build a randomly initialised model from the `architecture` part of the configuration.
+
+    Parameters
+    ----------
+    architecture:
+        Fields of upstream's `Chronos2CoreConfig`, with `chronos_config` as a mapping.
+    seed:
+        Seed of the initial weights.
+    """
+    torch.manual_seed(seed)
+    architecture = json.loads(json.dumps(architecture))  # upstream writes into its argument
+    model = GroupedChronos2Model(Chronos2CoreConfig(**architecture))
+    initialise(model)
+    return model
+
+
+@torch.no_grad()
+def initialise(model: GroupedChronos2Model) -> None:
+    """Draw initial weights scaled by fan-in, in place, from torch's global generator.
+
+    These are the scales that upstream's `_init_weights` intends at a factor of
+    1 (transformers 5 initialises the linear layers before that method sees
+    them, with one standard deviation for all). In addition, projections into
+    the residual stream shrink with depth and the output starts near zero.
+    """
+    depth = model.config.num_layers
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        elif name == "shared.weight":
+            parameter.normal_(std=0.5)
+        else:
+            std = parameter.shape[1] ** -0.5
+            if name.endswith("self_attention.q.weight"):
+                std *= model.config.d_kv**-0.5  # there is no 1/sqrt(d) in the attention
+            elif name.endswith((".o.weight", ".wo.weight")):
+                std *= (3 * depth) ** -0.5
+            elif name.startswith("output_patch_embedding") and "hidden" not in name:
+                std *= 0.1
+            parameter.normal_(std=std)
+
+
+def schedule(step: int, config: TrainingConfig) -> float:
+    """Return the learning-rate factor of `step`: linear warm-up, constant, linear decay to zero.
+
+    Before the decay sets in, the factor doesn't depend on the number of steps.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
+    return min(warm, max(0.0, left), 1.0)
+
+
+def series_weights(context: torch.Tensor, exponent: float, floor: float) -> torch.Tensor:
+    """Weight of each series in the loss: smooth histories count more.
+
+    The loss is measured in standard deviations of the context. A strongly
+    trending or seasonal series has small errors in that unit, but not in units
+    of a naive forecast's error, in which MASE counts. The weight is
+    ``(d + floor) ** -exponent`` where d is the smallest mean absolute difference
+    at a lag in `ROUGHNESS_LAGS`. It is a function of the context alone, so the
+    quantiles that minimise the loss stay the same.
+
+    Parameters
+    ----------
+    context:
+        Normalised context (series, length), NaN where missing.
+
+    Returns
+    -------
+    Tensor, shape (series,), mean 1
+    """
+    roughness = torch.full((context.shape[0],), torch.inf, device=context.device)
+    for lag in ROUGHNESS_LAGS:
+        if lag >= context.shape[1]:
+            break
+        change = (context[:, lag:] - context[:, :-lag]).abs()
+        enough = (~change.isnan()).sum(dim=1) >= max(3, lag)
+        mean = change.nanmean(dim=1)
+        roughness = torch.where(enough, torch.minimum(roughness, mean), roughness)
+    roughness = torch.where(roughness.isinf(), torch.ones_like(roughness), roughness)
+    weights = (roughness + floor) ** -exponent
+    return weights / weights.mean()
+
+
+def quantile_loss(
+    model: GroupedChronos2Model,
+    predicted: torch.Tensor,
+    future: torch.Tensor,
+    known: torch.Tensor,
+    loc_scale: tuple[torch.Tensor, torch.Tensor],
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Upstream's quantile loss (Chronos2Model._compute_loss), with optional series weights.
+
+    Parameters
+    ----------
+    predicted:
+        Normalised quantiles (series, quantiles, horizon).
+    future:
+        Raw target (series, horizon), NaN where missing.
+    known:
+        bool (series,), covariates, which don't enter the loss.
+    weights:
+        Weight of each series, mean 1; None for upstream's plain mean.
+    """
+    target, _ = model.instance_norm(future, loc_scale)
+    counted = ~target.isnan() & ~known[:, None]
+    target = torch.where(counted, target, 0.0)[:, None]
+    levels = model.quantiles.to(predicted.device)[None, :, None]
+    error = target - predicted
+    loss = 2 * torch.abs(error * ((target <= predicted).float() - levels))
+    per_series = (loss * counted[:, None]).mean(dim=-1).sum(dim=-1)
+    if weights is not None:
+        per_series = per_series * weights
+    return per_series.mean()
+
+
+def batch_loss(
+    model: GroupedChronos2Model, batch: Batch, config: TrainingConfig, weighted: bool = True
+) -> torch.Tensor:
+    """Loss of one batch on the model's device; `weighted=False` gives upstream's loss."""
+    device = model.quantiles.device
+    context = torch.from_numpy(batch.context).to(device)
+    future = torch.from_numpy(batch.future).to(device)
+    known = torch.from_numpy(batch.known).to(device)
+    covariates = torch.where(known[:, None], future, torch.nan) if batch.known.any() else None
+    patches = future.shape[1] // model.chronos_config.output_patch_size
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.autocast):
+        predicted, loc_scale = model.predict_grouped(context, batch.group_size, patches, covariates)
+    weights = None
+    if weighted:
+        normalised, _ = model.instance_norm(context, loc_scale)
+        weights = series_weights(normalised, config.weight_exponent, config.weight_floor)
+    return quantile_loss(model, predicted.float(), future, known, loc_scale, weights)
+
+
+def split_batch(batch: Batch, shards: int) -> list[Batch]:
+    """Split a batch between groups into at most `shards` parts of nearly equal size."""
+    groups = len(batch.context) // batch.group_size
+    edges = np.linspace(0, groups, min(shards, groups) + 1).round().astype(int) * batch.group_size
+    return [
+        Batch(batch.context[a:b], batch.future[a:b], batch.known[a:b], batch.group_size)
+        for a, b in pairwise(edges)
+    ]
+
+
+class ShardedGradient:
+    """Loss and gradient of a batch, computed in parts by as many threads.
+
+    Each thread computes its part with one core. Threads meet once a step and
+    not at every operation, which costs little where other processes use the
+    same cores (OpenMP's barriers then stall for whole time slices).
+    """
+
+    def __init__(self, model: GroupedChronos2Model, config: TrainingConfig) -> None:
+        self._model, self._config = model, config
+        self._parameters = list(model.parameters())
+        self._pool = ThreadPoolExecutor(
+            config.shards, initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def _part(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        loss = batch_loss(self._model, batch, self._config)
+        gradient = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        return loss.detach(), gradient
+
+    def __call__(self, batch: Batch) -> float:
+        """Set each parameter's `grad`; return the loss, averaged over series."""
+        parts = split_batch(batch, self._config.shards)
+        shares = [len(part.context) / len(batch.context) for part in parts]
+        results = list(self._pool.map(self._part, parts))
+        for i, parameter in enumerate(self._parameters):
+            terms = [
+                g[i] * w for (_, g), w in zip(results, shares, strict=True) if g[i] is not None
+            ]
+            parameter.grad = torch.stack(terms).sum(0) if terms else None
+        return sum(float(loss) * w for (loss, _), w in zip(results, shares, strict=True))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def build_optimizers(
+    model: GroupedChronos2Model, config: TrainingConfig
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the encoder blocks, AdamW for embeddings, norms and biases.
+
+    Muon: Jordan et al. (2024); its updates are rescaled to AdamW's root mean
+    square as in Moonlight (Liu et al., 2025).
+    """
+    hidden, matrices, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and name.startswith("encoder.block"):
+            hidden.append(parameter)
+        elif parameter.ndim == 2:
+            matrices.append(parameter)
+        else:
+            vectors.append(parameter)
+    muon = torch.optim.Muon(
+        hidden,
+        lr=config.muon_learning_rate,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    adamw = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.adamw_learning_rate,
+        betas=(0.9, 0.98),
+    )
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+    return [muon, adamw]
+
+
+def config_digest(architecture: dict, data: DataConfig, config: TrainingConfig) -> str:
+    """Hash of everything that decides the weights, except the number of steps."""
+    training = {k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoints")}
+    text = json.dumps([architecture, asdict(data), training], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def decay_start(steps: int, config: TrainingConfig) -> int:
+    """First step whose learning rate depends on the number of steps."""
+    return int(steps - config.decay_share * steps)
+
+
+def _resume(
+    path: Path,
+    digest: str,
+    config: TrainingConfig,
+    model: GroupedChronos2Model,
+    ema: dict[str, torch.Tensor],
+    optimizers: list[torch.optim.Optimizer],
+    history: History,
+) -> int:
+    """Load a checkpoint into its arguments if it fits; return the step to go on from.
+
+    A checkpoint made for another number of steps fits as long as both runs were
+    still at a constant learning rate when it was written.
+    """
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location=model.quantiles.device, weights_only=True)
+    if state["digest"] != digest:
+        log.warning("%s belongs to another configuration: starting anew", path)
+        return 0
+    other = state["steps"]
+    free = min(decay_start(other, config), decay_start(config.steps, config))
+    if other != config.steps and state["step"] > free:
+        log.warning("%s was made for %d steps: starting anew", path, other)
+        return 0
+    model.load_state_dict(state["model"])
+    for name, value in state["ema"].items():
+        ema[name].copy_(value)
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    history.losses = [tuple(item) for item in state["losses"]]
+    history.series, history.tokens = state["series"], state["tokens"]
+    history.seconds = state["seconds"]
+    log.info("resuming from %s at step %d of %d", path, state["step"], config.steps)
+    return state["step"]
+
+
+def train(
+    architecture: dict,
+    data: DataConfig,
+    config: TrainingConfig,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    watch: Callable[[int, float], None] | None = None,
+) -> tuple[GroupedChronos2Model, History]:
+    """Train a model and return it with the running average of its weights.
+
+    Parameters
+    ----------
+    architecture, data, config:
+        The three parts of config/pretrain.yaml.
+    checkpoint:
+        File from which to resume, if it exists and fits, and into which the
+        state is written `config.checkpoints` times, whole or not at all. None
+        for no checkpoints.
+    device:
+        Torch device.
+    watch:
+        Called with (steps done, loss) after every step.
+
+    Returns
+    -------
+    model : GroupedChronos2Model
+        With averaged weights, in evaluation mode, on `device`.
+    history : History
+    """
+    model = build_model(architecture, config.seed).to(device).train()
+    optimizers = build_optimizers(model, config)
+    ema = {name: value.detach().clone() for name, value in model.named_parameters()}
+    history = History()
+    digest = config_digest(architecture, data, config)
+    first = 0
+    if checkpoint is not None:
+        first = _resume(checkpoint, digest, config, model, ema, optimizers, history)
+    parameters = [p for _, p in model.named_parameters()]
+    averages = list(ema.values())
+    every = max(1, config.steps // max(1, config.checkpoints))
+    report_every = max(1, config.steps // 200)
+    window: list[float] = []
+    earlier, started = history.seconds, time.perf_counter()
+    patch = model.chronos_config.input_patch_size
+    progress = tqdm(
+        total=config.steps, initial=first, desc="pretrain", unit="step", mininterval=5.0
+    )
+    gradient = ShardedGradient(model, config)
+    if device == "cpu":
+        torch.set_num_threads(1)  # the shards' threads share the cores among them
+    with progress, closing(gradient), BatchStream(data, first, config.steps) as stream:
+        for step, batch in enumerate(stream, start=first):
+            factor = schedule(step, config)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * factor
+            loss = gradient(batch)
+            torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                # a short memory at first, so that the initial weights are soon forgotten
+                decay = min(config.ema_decay, (1 + step) / (10 + step))
+                torch._foreach_lerp_(averages, parameters, 1 - decay)
+            done = step + 1
+            history.series += len(batch.context)
+            length = batch.context.shape[1] + batch.future.shape[1]
+            history.tokens += len(batch.context) * (length // patch + 1)
+            history.seconds = earlier + time.perf_counter() - started
+            window.append(loss)
+            if done % report_every == 0 or done == config.steps:
+                history.losses.append((done, sum(window) / len(window)))
+                window.clear()
+                progress.set_postfix(loss=f"{history.losses[-1][1]:.4f}", refresh=False)
+            progress.update()
+            if checkpoint is not None and (done % every == 0 or done == config.steps):
+                state = {
+                    "digest": digest,
+                    "steps": config.steps,
+                    "step": done,
+                    "model": model.state_dict(),
+                    "ema": ema,
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "losses": history.losses,
+                    "series": history.series,
+                    "tokens": history.tokens,
+                    "seconds": history.seconds,
+                }
+                with atomic_path(checkpoint) as temporary:
+                    torch.save(state, temporary)
+            if watch is not None:
+                watch(done, loss)
+    with torch.no_grad():
+        for parameter, average in zip(parameters, averages, strict=True):
+            parameter.copy_(average)
+    return model.eval(), history
