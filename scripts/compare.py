@@ -6,12 +6,16 @@ from chronos2_attention import AttentionVariant
 from study.files import atomic_path
 from study.runtime import rule_script
 from study.statistics import compare_tasks
+from study.timings import with_timings
 
 with rule_script(snakemake):
+    inputs = snakemake.input
     variant = AttentionVariant.parse(f"sparse_r{snakemake.params.radius}")
+    # One run timed both: only then is their ratio a speedup.
+    timed = pd.read_csv(inputs.efficiency)
     table = compare_tasks(
-        pd.read_csv(snakemake.input.full),
-        pd.read_csv(snakemake.input.variant),
+        with_timings(pd.read_csv(inputs.accuracy_full), timed, "full"),
+        with_timings(pd.read_csv(inputs.accuracy_variant), timed, variant.name),
         setting={"radius": variant.radius},
     )
     with atomic_path(snakemake.output[0]) as path:

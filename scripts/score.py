@@ -11,8 +11,8 @@ with rule_script(snakemake) as log:
     tasks = (fev_task(task, suite, params.data_paths[task.dataset]) for task in suite.tasks)
     with (
         atomic_path(snakemake.output.scores) as scores,
-        atomic_path(snakemake.output.perf) as perf,
+        atomic_path(snakemake.output.accuracy) as accuracy,
     ):
         table = score_suite(tasks, snakemake.input.forecasts, scores, total=len(suite.tasks))
-        table.to_csv(perf, index=False)
+        table.to_csv(accuracy, index=False)
     log.info("scores of %d tasks\n%s", len(table), table[["task_name", "MASE", "WQL"]].to_string())

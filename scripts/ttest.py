@@ -12,8 +12,8 @@ from study.statistics import ttest_row
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     variant = AttentionVariant.parse(f"sparse_r{params.radius}")
-    full, sparse = pd.read_csv(inputs.perf_full), pd.read_csv(inputs.perf_variant)
-    naive = pd.read_csv(inputs.perf_seasonal_naive)
+    full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
+    naive = pd.read_csv(inputs.accuracy_seasonal_naive)
     valid, reason = gates.read_summary(pd.read_csv(inputs.validity))
     mismatch = gates.same_weights(full, sparse)
     row = ttest_row(

@@ -292,6 +292,17 @@ def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
     return not failed, "; ".join(parts)
 
 
+def summary_line(rows: Iterable[GateRow]) -> str:
+    """One line with each gate's verdict: fail if any row failed, else pass if any passed."""
+    by_gate: dict[str, list[str]] = {}
+    for row in rows:
+        by_gate.setdefault(row.gate, []).append(row.verdict)
+    order = [FAIL, PASS, NOT_APPLICABLE, NOT_RUN]
+    parts = [f"{gate} {min(found, key=order.index)}" for gate, found in by_gate.items()]
+    failed = any(FAIL in found for found in by_gate.values())
+    return f"{', '.join(parts)}: {'NOT VALID' if failed else 'valid'}"
+
+
 def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
     valid, reason = summary(rows)

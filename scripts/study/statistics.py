@@ -219,6 +219,42 @@ def holm(pvalues: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
+def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Put the tests of several radii into one table and correct for their number.
+
+    Parameters
+    ----------
+    rows:
+        From `ttest_row`, one a radius; together they are the family.
+    alpha:
+        Level of the verdicts.
+
+    Returns
+    -------
+    The rows, with `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and `verdict_holm` at their end. The
+    last is `paired_test`'s verdict with the corrected p-values; where there are none, because pairs
+    are identical or cannot be tested, the verdict stands.
+    """
+    table = pd.concat(rows, ignore_index=True)
+    for name in ("p", "log_ratio_p", "tost_p"):
+        table[f"{name}_holm"] = holm(table[name])
+    tested = table["tost_p_holm"].notna() & table["log_ratio_p_holm"].notna()
+    verdict = np.select(
+        [
+            ~tested,
+            table["tost_p_holm"] < alpha,
+            table["log_ratio_p_holm"] < alpha,
+        ],
+        [
+            table["verdict"],
+            "equivalent",
+            np.where(table["log_ratio_mean"] < 0, "better", "worse"),
+        ],
+        default="inconclusive",
+    )
+    return table.assign(verdict_holm=verdict)
+
+
 def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
     """Geometric mean of numerator / denominator; NaN unless all are positive and finite."""
     top = np.asarray(numerator, dtype=np.float64)

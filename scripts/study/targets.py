@@ -23,7 +23,11 @@ TARGETS = [
         rf"{STUDY}_perf_seasonal_naive\.csv",
         rf"{STUDY}_perf_(?P<variant>[^/]+)\.csv",
         rf"{STUDY}_ttest_r(?P<radius>[^/]*)\.csv",
-        rf"{STUDY}_(?:radius_summary|validity)\.csv",
+        rf"{STUDY}_(?:radius_summary|validity|mass_per_window|mass_summary)\.csv",
+        rf"mass/{STUDY}_(?:heads|layers)\.parquet",
+        rf"accuracy/{STUDY}_seasonal_naive\.csv",
+        rf"(?:accuracy|efficiency)/{STUDY}_(?P<variant>(?!radii\.)[a-z]+(?:_[^/]+?)?)\.csv",
+        rf"efficiency/{STUDY}_radii\.csv",
     )
 ]
 

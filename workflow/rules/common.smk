@@ -29,11 +29,13 @@ except InputError as error:
 
 FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
 
+VARIANT = "|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns())
+
 
 wildcard_constraints:
     study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
-    variant="|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()),
-    method=r"(?!compare_r)[^/]+",
+    variant=VARIANT,
+    method=f"seasonal_naive|{VARIANT}",
     r=r"\d+(?:_regglobal)?",
     dataset=r"[A-Za-z0-9_.-]+",
     model=r"[A-Za-z0-9._-]+",
@@ -63,3 +65,20 @@ def model_sidecar_of(wildcards):
 def tasks_of(wildcards):
     """What a suite says of its tasks, so that a change of it makes the results anew."""
     return repr(study_of(wildcards).suite)
+
+
+def efficiency_of(study, r):
+    """The file that holds full attention and this radius: all radii of the settings share one."""
+    shared = r in map(str, config["radii"])
+    return f"results/efficiency/{study}_{'radii' if shared else f'sparse_r{r}'}.csv"
+
+
+def perf_inputs(wildcards):
+    """Accuracy of a method and, for full and sparse attention, the timing that it belongs to."""
+    study, method = wildcards.study, wildcards.method
+    inputs = {"accuracy": f"results/accuracy/{study}_{method}.csv"}
+    if method == "full":
+        inputs["efficiency"] = f"results/efficiency/{study}_radii.csv"
+    elif method.startswith("sparse_r"):
+        inputs["efficiency"] = efficiency_of(study, method.removeprefix("sparse_r"))
+    return inputs

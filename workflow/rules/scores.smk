@@ -7,7 +7,7 @@ rule score:
         data=data_of,
     output:
         scores="results/scores/{study}_{method}.parquet",
-        perf="results/{study}_perf_{method}.csv",
+        accuracy="results/accuracy/{study}_{method}.csv",
     log:
         "results/logs/score/{study}_{method}.log",
     benchmark:

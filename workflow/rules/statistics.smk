@@ -3,8 +3,9 @@
 
 rule compare:
     input:
-        full="results/{study}_perf_full.csv",
-        variant="results/{study}_perf_sparse_r{r}.csv",
+        accuracy_full="results/accuracy/{study}_full.csv",
+        accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
+        efficiency=lambda wildcards: efficiency_of(wildcards.study, wildcards.r),
     output:
         "results/{study}_perf_compare_r{r}.csv",
     log:
@@ -19,8 +20,9 @@ rule compare:
 
 rule validity:
     input:
-        perf_full="results/{study}_perf_full.csv",
-        perf_seasonal_naive="results/{study}_perf_seasonal_naive.csv",
+        accuracy_full="results/accuracy/{study}_full.csv",
+        accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
+        mass="results/mass/{study}_layers.parquet",
         forecasts_full="results/forecasts/{study}_full.parquet",
     output:
         "results/{study}_validity.csv",
@@ -41,9 +43,9 @@ rule ttest:
     input:
         compare="results/{study}_perf_compare_r{r}.csv",
         validity="results/{study}_validity.csv",
-        perf_full="results/{study}_perf_full.csv",
-        perf_variant="results/{study}_perf_sparse_r{r}.csv",
-        perf_seasonal_naive="results/{study}_perf_seasonal_naive.csv",
+        accuracy_full="results/accuracy/{study}_full.csv",
+        accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
+        accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
     output:
         "results/{study}_ttest_r{r}.csv",
     log:
@@ -56,6 +58,21 @@ rule ttest:
         tost_margin=config["statistics"]["tost_margin"],
     script:
         "../../scripts/ttest.py"
+
+
+rule radius_summary:
+    input:
+        [f"results/{{study}}_ttest_r{r}.csv" for r in config["radii"]],
+    output:
+        "results/{study}_radius_summary.csv",
+    log:
+        "results/logs/radius_summary/{study}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        alpha=config["statistics"]["alpha"],
+    script:
+        "../../scripts/radius_summary.py"
 
 
 rule prior_validity:

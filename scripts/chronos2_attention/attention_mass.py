@@ -1,0 +1,308 @@
+"""How much attention stays near: the mass that time attention puts within a radius.
+
+A forward pass of `full` runs with its softmax spelled out, a chunk of queries at a time. Of each
+chunk only the sums over equal distances between query and key are kept, so that one pass answers
+for every radius, and memory holds a chunk of one layer's weights and never a layer.
+
+What is measured is the mean, over context queries and heads, of the weight on context keys at
+most `radius` tokens away. Context tokens are the context patches and the REG token; padded tokens
+count neither as queries nor as keys. The softmax covers the future tokens too, so that mass on
+them is mass not kept. The reference is uniform attention over the unpadded tokens, future tokens
+included; a query's reference mass is the share of those tokens that lie in its context and within
+the radius. Lift is mass over reference, 1 where attention is uniform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from .batching import batches_by_length
+from .errors import InputError
+from .model import Chronos2VariantModel
+from .pipeline import Chronos2VariantPipeline
+from .time_attention import TimeAttention, TokenLayout
+from .variants import Full
+
+
+@dataclass(frozen=True)
+class AttentionMass:
+    """Attention mass by distance, summed over queries.
+
+    Attributes
+    ----------
+    by_distance:
+        float64, shape (layers, heads, D): weight on context keys d tokens away, summed over
+        queries. D is the number of context tokens of the longest sequence.
+    edges_by_distance:
+        float64, shape (D,): the same under uniform attention.
+    num_queries:
+        Number of queries summed over.
+    num_future:
+        Most future tokens of a sequence.
+    """
+
+    by_distance: np.ndarray
+    edges_by_distance: np.ndarray
+    num_queries: int
+    num_future: int
+
+    @property
+    def num_context(self) -> int:
+        """Context tokens of the longest sequence, REG included."""
+        return len(self.edges_by_distance)
+
+    def kept_mass(self, radii: Sequence[int]) -> np.ndarray:
+        """Return the mean weight within each radius: float64, shape (radii, layers, heads)."""
+        return np.moveaxis(self._within(self.by_distance, radii), -1, 0)
+
+    def kept_edges(self, radii: Sequence[int]) -> np.ndarray:
+        """Return the mean weight within each radius under uniform attention: shape (radii,)."""
+        return self._within(self.edges_by_distance, radii)
+
+    def lift(self, radii: Sequence[int]) -> np.ndarray:
+        """Return kept mass over kept edges by layer: float64, shape (radii, layers)."""
+        return self.kept_mass(radii).mean(axis=-1) / self.kept_edges(radii)[:, None]
+
+    def _within(self, by_distance: np.ndarray, radii: Sequence[int]) -> np.ndarray:
+        radii = np.asarray(radii, dtype=np.int64)
+        if radii.size and radii.min() < 0:
+            raise InputError(f"radius {radii.min()} is negative", mend="use a radius of 0 or more")
+        reached = np.cumsum(by_distance, axis=-1)[..., np.minimum(radii, self.num_context - 1)]
+        return reached / self.num_queries if self.num_queries else np.full_like(reached, np.nan)
+
+    def __add__(self, other: AttentionMass) -> AttentionMass:
+        """Pool the queries of two measurements of one model."""
+        size = max(self.num_context, other.num_context)
+
+        def sized(values: np.ndarray) -> np.ndarray:
+            missing = size - values.shape[-1]
+            return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
+
+        return AttentionMass(
+            sized(self.by_distance) + sized(other.by_distance),
+            sized(self.edges_by_distance) + sized(other.edges_by_distance),
+            self.num_queries + other.num_queries,
+            max(self.num_future, other.num_future),
+        )
+
+
+def diagonal_sums(matrix: torch.Tensor) -> torch.Tensor:
+    """Sum a matrix along its diagonals.
+
+    Parameters
+    ----------
+    matrix:
+        Shape (..., rows, columns).
+
+    Returns
+    -------
+    Shape (..., rows + columns - 1), same dtype: entry o is the sum over column - row = o - (rows -
+    1). Each row is shifted against the one above by laying the padded rows end to end, so that the
+    order of summation is fixed on every device.
+    """
+    rows, columns = matrix.shape[-2:]
+    width = rows + columns - 1
+    laid = pad(matrix.flip(-2), (0, rows)).flatten(-2)[..., : rows * width]
+    return laid.unflatten(-1, (rows, width)).sum(-2)
+
+
+def _by_distance(by_offset: np.ndarray) -> np.ndarray:
+    """Fold sums by offset -(D - 1) .. D - 1 into sums by distance 0 .. D - 1, on the last axis."""
+    middle = by_offset.shape[-1] // 2
+    folded = by_offset[..., middle:].copy()
+    folded[..., 1:] += by_offset[..., :middle][..., ::-1]
+    return folded
+
+
+class ProbedTime(TimeAttention):
+    """Dense time attention that adds up its weights by distance, layer after layer.
+
+    Parameters
+    ----------
+    layout, dtype, device:
+        See `TimeAttention`.
+    batch_size:
+        Series in the batch.
+    exclude_reg_query:
+        Whether the REG token is left out as a query; it stays a key.
+    chunk_size:
+        Queries whose weights are held at once.
+    """
+
+    backend: ClassVar[str] = "probed"
+
+    def __init__(
+        self,
+        layout: TokenLayout,
+        *,
+        batch_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        exclude_reg_query: bool = False,
+        chunk_size: int = 64,
+    ) -> None:
+        super().__init__(Full(), layout, dtype=dtype, device=device)
+        self.chunk_size = chunk_size
+        context = layout.num_context
+        valid = torch.ones(batch_size, layout.num_tokens, dtype=torch.bool, device=device)
+        if layout.valid is not None:
+            valid = layout.valid
+        selected = valid[:, :context].clone()
+        if exclude_reg_query:
+            selected[:, -1] = False
+        self.num_queries = int(selected.sum())
+        uniform = selected.double() / valid.sum(1, keepdim=True)
+        self.edges = diagonal_sums(uniform.T @ valid[:, :context].double()).cpu().numpy()
+        self.selected = None if bool(selected.all()) else selected.float()
+        self.sums: list[np.ndarray] = []
+
+    def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        context = self.layout.num_context
+        out = torch.empty_like(q)
+        out[:, :, context:] = self.future(q[:, :, context:], k, v)
+        sums = torch.zeros(q.shape[1], 2 * context - 1, dtype=torch.float64, device=q.device)
+        keys = k.transpose(-1, -2)
+        for start in range(0, context, self.chunk_size):
+            stop = min(start + self.chunk_size, context)
+            weights = q[:, :, start:stop] @ keys
+            if self.key_mask is not None:
+                weights += self.key_mask
+            weights = torch.softmax(weights, -1, dtype=torch.float32)
+            out[:, :, start:stop] = weights.to(v.dtype) @ v
+            weights = weights[..., :context]
+            if self.selected is None:
+                pooled = weights.sum(0)
+            else:
+                pooled = torch.einsum("bhqk,bq->hqk", weights, self.selected[:, start:stop])
+            # Rows start..stop of the whole matrix reach offsets -(stop - 1) .. context - 1 - start.
+            sums[:, context - stop : 2 * context - 1 - start] += diagonal_sums(pooled)
+        self.sums.append(sums.cpu().numpy())
+        return out
+
+    def mass(self) -> AttentionMass:
+        """Return what the layers called so far have added up."""
+        return AttentionMass(
+            _by_distance(np.stack(self.sums)),
+            _by_distance(self.edges),
+            self.num_queries,
+            self.layout.num_future,
+        )
+
+
+@torch.no_grad()
+def probe_batch(
+    model: Chronos2VariantModel,
+    context: torch.Tensor,
+    *,
+    num_output_patches: int = 1,
+    group_ids: torch.Tensor | None = None,
+    exclude_reg_query: bool = False,
+    chunk_size: int = 64,
+) -> AttentionMass:
+    """Measure the attention mass of one batch under `full`, whatever the model's variant.
+
+    Parameters
+    ----------
+    model:
+        The model.
+    context:
+        Shape (B, T), float; NaN where missing or left-padded.
+    num_output_patches:
+        Future tokens.
+    group_ids:
+        Shape (B,), integer; by default each series is its own group.
+    exclude_reg_query, chunk_size:
+        See `ProbedTime`.
+
+    Returns
+    -------
+    AttentionMass
+        Over all context queries of the batch.
+    """
+    tokens = model.tokens(context.to(model.device), None, None, None, num_output_patches)
+    if group_ids is None:
+        group_ids = torch.arange(len(context))
+    time = ProbedTime(
+        tokens.layout,
+        batch_size=len(context),
+        dtype=tokens.embeddings.dtype,
+        device=tokens.embeddings.device,
+        exclude_reg_query=exclude_reg_query,
+        chunk_size=chunk_size,
+    )
+    model.run_blocks(tokens, group_ids.to(model.device), time)
+    return time.mass()
+
+
+def attention_mass(
+    pipeline: Chronos2VariantPipeline,
+    series: Sequence[np.ndarray],
+    prediction_length: int,
+    *,
+    batch_size: int = 32,
+    context_length: int | None = None,
+    exclude_reg_query: bool = False,
+) -> AttentionMass:
+    """Measure the attention mass of a model on series of any lengths.
+
+    Parameters
+    ----------
+    pipeline:
+        Gives the model; whatever its variant, the mass is that of `full`.
+    series:
+        Arrays of shape (T,), or (n, T) for n series that form a group; NaN where missing.
+    prediction_length:
+        Steps to forecast; as many future tokens take part, up to the model's limit.
+    batch_size:
+        Most series in a batch; batches are formed by length.
+    context_length:
+        Most observations of context; None for the model's own limit.
+    exclude_reg_query:
+        Whether the REG token is left out as a query.
+
+    Returns
+    -------
+    AttentionMass
+        Over all context queries of all series.
+
+    Raises
+    ------
+    InputError
+        If there is no series.
+    """
+    if len(series) == 0:
+        raise InputError("no series to measure", mend="give at least one")
+    limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    groups = [np.atleast_2d(np.asarray(one, dtype=np.float32))[:, -limit:] for one in series]
+    batches = batches_by_length(
+        np.array([group.shape[1] for group in groups]),
+        np.array([group.shape[0] for group in groups]),
+        batch_size=batch_size,
+        patch_size=pipeline.model.chronos_config.input_patch_size,
+    )
+    patches = math.ceil(prediction_length / pipeline.model_output_patch_size)
+    total = None
+    for batch in batches:
+        members = [groups[index] for index in batch]
+        longest = max(group.shape[1] for group in members)
+        rows = [
+            np.pad(group, ((0, 0), (longest - group.shape[1], 0)), constant_values=np.nan)
+            for group in members
+        ]
+        sizes = torch.tensor([len(group) for group in members])
+        mass = probe_batch(
+            pipeline.model,
+            torch.from_numpy(np.concatenate(rows)),
+            num_output_patches=min(patches, pipeline.max_output_patches),
+            group_ids=torch.repeat_interleave(torch.arange(len(members)), sizes),
+            exclude_reg_query=exclude_reg_query,
+        )
+        total = mass if total is None else total + mass
+    return total

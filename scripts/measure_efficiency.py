@@ -1,0 +1,35 @@
+"""Time attention variants and measure their memory, side by side in one process."""
+
+from pathlib import Path
+
+from chronos2_attention import Chronos2VariantPipeline
+from study.efficiency import measure_suite
+from study.files import atomic_path
+from study.forecasting import pick_device, prepare_torch
+from study.runtime import rule_script
+from study.studies import load_study
+
+with rule_script(snakemake) as log:
+    params = snakemake.params
+    prepare_torch(snakemake.threads, params.seed)
+    pipeline = Chronos2VariantPipeline.from_pretrained(
+        Path(snakemake.input.weights).parent,
+        device_map=pick_device(params.device),
+        dtype=params.dtype,
+        backend=params.backend,
+        chunk_size=params.chunk_size,
+    )
+    log.info("starting with %s", pipeline.describe())
+    table = measure_suite(
+        pipeline,
+        params.variants,
+        load_study(snakemake.wildcards.study, Path(params.config_dir), params.only),
+        dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
+        perf_repeats=params.perf_repeats,
+        max_series_per_task=params.max_series_per_task,
+        batch_size=params.batch_size,
+        context_length=params.context_length,
+        seed=params.seed,
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)

@@ -1,0 +1,18 @@
+"""Put a method's times and memory beside its accuracy, as fev's leaderboard reads it."""
+
+import pandas as pd
+
+from study.files import atomic_path
+from study.runtime import rule_script
+from study.timings import with_timings
+
+with rule_script(snakemake):
+    inputs = snakemake.input
+    timed = inputs.get("efficiency")
+    table = with_timings(
+        pd.read_csv(inputs.accuracy),
+        pd.read_csv(timed) if timed else None,
+        snakemake.wildcards.method,
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)

@@ -1,0 +1,43 @@
+"""Measure how much attention stays within each radius, per head, layer and window of a study."""
+
+from pathlib import Path
+
+from chronos2_attention import Chronos2VariantPipeline
+from study.files import atomic_path
+from study.forecasting import pick_device, prepare_torch
+from study.mass import mean_over, probe_suite, summarise
+from study.runtime import rule_script
+from study.studies import load_study
+
+with rule_script(snakemake) as log:
+    params, output = snakemake.params, snakemake.output
+    prepare_torch(snakemake.threads, params.seed)
+    pipeline = Chronos2VariantPipeline.from_pretrained(
+        Path(snakemake.input.weights).parent,
+        device_map=pick_device(params.device),
+        dtype=params.dtype,
+    )
+    log.info("starting with %s", pipeline.describe())
+    heads = probe_suite(
+        pipeline,
+        load_study(snakemake.wildcards.study, Path(params.config_dir), params.only),
+        dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
+        radii=params.radii,
+        max_windows_per_task=params.max_windows_per_task,
+        max_series_per_window=params.max_series_per_window,
+        exclude_reg_query=params.exclude_reg_query,
+        batch_size=params.batch_size,
+        context_length=params.context_length,
+        seed=params.seed,
+    )
+    per_window = mean_over(heads)
+    with (
+        atomic_path(output.heads) as heads_path,
+        atomic_path(output.layers) as layers_path,
+        atomic_path(output.per_window) as per_window_path,
+        atomic_path(output.summary) as summary_path,
+    ):
+        heads.to_parquet(heads_path, index=False)
+        mean_over(heads, keep=["layer"]).to_parquet(layers_path, index=False)
+        per_window.to_csv(per_window_path, index=False)
+        summarise(per_window).to_csv(summary_path, index=False)

@@ -1,0 +1,16 @@
+"""Gather the tests of all radii and correct their p-values for being several."""
+
+import pandas as pd
+
+from study.files import atomic_path
+from study.runtime import rule_script
+from study.statistics import radius_summary
+
+with rule_script(snakemake) as log:
+    table = radius_summary(
+        [pd.read_csv(path) for path in snakemake.input], alpha=snakemake.params.alpha
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)
+    shown = ["radius", "mean_delta", "p_holm", "tost_p_holm", "verdict_holm", "median_speedup"]
+    log.info("all radii\n%s", table[shown].to_string(index=False))
