@@ -15,9 +15,12 @@ from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.forecast_files import ForecastWriter
 from study.studies import Study
 from study.suites import fev_task
-from study.windows import flat_series
+from study.windows import flat_series, last_timestamps
 
 log = logging.getLogger("study.forecasting")
+
+# Series that are forecast and written together: bounds memory, whatever a task's size.
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def forecast_suite(
     context_length: int | None = None,
     piece: Piece = Piece(),
 ) -> None:
-    """Forecast every window of every task and write as each window ends.
+    """Forecast every window of every task and write as a few thousand series are done.
 
     Where the variant mixes series, those of one batch share their cutoff timestamp, so that none
     sees the future of another.
@@ -120,31 +123,36 @@ def forecast_suite(
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
     limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
-    multiple = batch_size if pipeline.variant.mixes_series else 1
+    # Where series mix, pieces end where batches do, so that a split changes no batch.
+    multiple = ROWS_AT_ONCE if pipeline.variant.mixes_series else 1
     for task in tqdm(study.suite.tasks, desc=f"{study.name} {pipeline.variant}", unit="task"):
         evaluation = fev_task(task, study.suite, data_paths[task.dataset])
         for window_index, window in enumerate(evaluation.iter_windows()):
             past, _ = window.get_input_data()
             target = window.target_columns[0]
-            rows = piece.rows(len(past), multiple)
-            if rows.start == rows.stop:
-                continue
-            past = past.select(range(rows.start, rows.stop)).flatten_indices()
-            values, lengths = flat_series(past, target)
-            series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
-            cutoffs = np.array([stamps[-1] for stamps in past[window.timestamp_column]])
-            forecasts = _forecast(
-                pipeline, series, cutoffs, window.horizon, batch_size, context_length
-            )
-            writer.write_window(
-                task.name,
-                window_index,
-                target,
-                list(past[window.id_column]),
-                np.minimum(lengths, limit),
-                forecasts[:, median],
-                forecasts[:, columns].transpose(0, 2, 1),
-            )
+            whole = piece.rows(len(past), multiple)
+            for start in range(whole.start, whole.stop, ROWS_AT_ONCE):
+                stop = min(start + ROWS_AT_ONCE, whole.stop)
+                rows = past.select(range(start, stop)).flatten_indices()
+                values, lengths = flat_series(rows, target)
+                series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+                forecasts = _forecast(
+                    pipeline,
+                    series,
+                    last_timestamps(rows, window.timestamp_column),
+                    window.horizon,
+                    batch_size,
+                    context_length,
+                )
+                writer.write_window(
+                    task.name,
+                    window_index,
+                    target,
+                    list(rows[window.id_column]),
+                    np.minimum(lengths, limit),
+                    forecasts[:, median],
+                    forecasts[:, columns].transpose(0, 2, 1),
+                )
     log.info("ran %s", pipeline.describe())
 
 

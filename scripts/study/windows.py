@@ -58,3 +58,10 @@ def lagged_differences(
     within = series[lag:] == series[:-lag]
     differences = values[lag:][within] - values[:-lag][within]
     return differences, series[lag:][within]
+
+
+def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
+    """Return the last time stamp of each series, its cutoff: datetime64, shape (n_series,)."""
+    lists = data.data.table.column(column)
+    ends = np.cumsum(pc.list_value_length(lists).to_numpy())
+    return pc.list_flatten(lists).to_numpy()[ends - 1]

@@ -1,0 +1,36 @@
+"""Time upstream, our dense engine and every sparse backend on random weights, side by side."""
+
+from pathlib import Path
+
+import torch
+
+from chronos2_attention import Chronos2VariantPipeline
+from study.benchmark import dense_regimes, ragged_regimes, run_benchmark
+from study.files import atomic_path
+from study.forecasting import pick_device, prepare_torch
+from study.runtime import rule_script
+
+with rule_script(snakemake) as log:
+    params, inputs = snakemake.params, snakemake.input
+    prepare_torch(snakemake.threads, params.seed)
+    pipeline = Chronos2VariantPipeline.from_pretrained(
+        Path(inputs.weights).parent,
+        device_map=pick_device(snakemake.wildcards.device),
+        dtype=getattr(torch, params.dtype),
+    )
+    regimes = dense_regimes(params.seed, params.dense) + ragged_regimes(
+        inputs.short, inputs.long, params.seed, num_short=240, num_long=12
+    )
+    table = run_benchmark(
+        pipeline,
+        regimes,
+        radii=params.radii,
+        backends=params.backends,
+        backend_radii=params.backend_radii,
+        repeats=params.repeats,
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)
+    columns = ["regime", "method", "radius", "backend_ran", "seconds_median"]
+    shown = [*columns, "ratio_to_upstream", "ratio_to_full", "max_rel_difference"]
+    log.info("\n%s", table[shown].to_string(index=False))
