@@ -1,23 +1,6 @@
 # Speed of the attention engine; needs no download. Not part of rule `all`.
 
 
-def benchmark_data(kind):
-    """Real series: of the mirror where there is one, else of the demonstration."""
-    mirrored = {
-        "short": [
-            "monash_m3_quarterly",
-            "monash_m3_yearly",
-            "monash_tourism_quarterly",
-            "monash_hospital",
-        ],
-        "long": ["m4_hourly"],
-    }
-    shipped = {"short": ["prison", "visnights", "arrivals", "us_macro"], "long": ["nyc_weather"]}
-    return [
-        f"results/data/{dataset}.parquet" for dataset in (mirrored if MIRROR else shipped)[kind]
-    ]
-
-
 rule benchmark_attention:
     input:
         weights="results/models/chronos-2-random/model.safetensors",

@@ -27,6 +27,8 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 
+MIRROR = Path(config["mirror"]) if config["mirror"] else None
+
 FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
 
 VARIANT = "|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns())
@@ -82,3 +84,20 @@ def perf_inputs(wildcards):
     elif method.startswith("sparse_r"):
         inputs["efficiency"] = efficiency_of(study, method.removeprefix("sparse_r"))
     return inputs
+
+
+def benchmark_data(kind):
+    """Real series: of the mirror where there is one, else of the demonstration."""
+    mirrored = {
+        "short": [
+            "monash_m3_quarterly",
+            "monash_m3_yearly",
+            "monash_tourism_quarterly",
+            "monash_hospital",
+        ],
+        "long": ["m4_hourly"],
+    }
+    shipped = {"short": ["prison", "visnights", "arrivals", "us_macro"], "long": ["nyc_weather"]}
+    return [
+        f"results/data/{dataset}.parquet" for dataset in (mirrored if MIRROR else shipped)[kind]
+    ]

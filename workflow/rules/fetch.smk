@@ -6,8 +6,6 @@
 from study.datasets import find_spec, load_registry
 from study.models import load_model_spec, local_files
 
-MIRROR = Path(config["mirror"]) if config["mirror"] else None
-
 
 localrules:
     fetch_dataset,

@@ -1,0 +1,20 @@
+"""Plot each task's change in MASE per radius, with intervals over its forecasts."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study.figures import caption_of, delta_mase, save
+from study.intervals import forecast_errors, task_log_ratios
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    full = forecast_errors(inputs.full)
+    by_radius = {
+        radius: task_log_ratios(full, forecast_errors(path), alpha=params.alpha)
+        for radius, path in zip(params.radii, inputs.variants, strict=True)
+    }
+    figure = delta_mase(by_radius, pd.read_csv(inputs.summary), caption)
+    save(figure, [Path(path) for path in snakemake.output])

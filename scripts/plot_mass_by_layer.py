@@ -1,0 +1,14 @@
+"""Plot the lift of each layer and head at a small radius."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study.figures import caption_of, mass_by_layer_and_head, save
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    figure = mass_by_layer_and_head(pd.read_parquet(inputs.heads), caption, params.radius)
+    save(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,14 @@
+"""Plot the peak memory of full and sparse attention per task."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study.figures import caption_of, memory, save
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    perf = pd.concat(map(pd.read_csv, inputs.perf), ignore_index=True)
+    save(memory(perf, caption), [Path(path) for path in snakemake.output])

@@ -1,0 +1,16 @@
+"""Plot speedup over full attention against the length of a task's sequences."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study.figures import caption_of, save, speedup
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    tokens = pd.read_csv(inputs.mass).groupby("task_name")["S_tokens"].max()
+    compared = pd.concat(map(pd.read_csv, inputs.compared), ignore_index=True)
+    figure = speedup(compared, tokens, caption)
+    save(figure, [Path(path) for path in snakemake.output])
