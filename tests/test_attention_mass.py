@@ -10,11 +10,15 @@ from chronos.chronos2 import Chronos2Model
 from conftest import build_upstream_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_study import small_study
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.attention_mass import attention_mass, diagonal_sums, probe_batch
 from chronos2_attention.model import Chronos2VariantModel
+from study.gates import GateRow, attention_gate, summary
+from study.mass import mean_over, probe_suite, summarise
+from study.samples import sample_windows
 
 PATCH = 16
 
@@ -145,6 +149,21 @@ def uniform_model(seed=0):
     return variant_of(upstream)
 
 
+def local_model():
+    """A model whose time attention is local.
+
+    A large constant in all tokens and equal projections of queries and keys let the rotation by
+    position alone tell tokens apart.
+    """
+    upstream = build_upstream_model(initializer_factor=0.4)
+    torch.nn.init.constant_(upstream.input_patch_embedding.residual_layer.bias, 3.0)
+    torch.nn.init.constant_(upstream.shared.weight, 3.0)
+    for block in upstream.encoder.block:
+        attention = block.layer[0].self_attention
+        attention.k.load_state_dict(attention.q.state_dict())
+    return variant_of(upstream)
+
+
 def test_uniform_attention_has_lift_one_with_padding_too():
     found = probe_batch(uniform_model(), torch.from_numpy(ragged([200, 30, 111], 5, 0.9)))
     np.testing.assert_allclose(found.lift([0, 2, 8, 100]), 1, atol=1e-6)
@@ -207,3 +226,123 @@ def test_what_cannot_be_measured_is_named(model):
     nothing = attention_mass(pipeline, [np.full(20, np.nan)], 8, exclude_reg_query=True)
     assert nothing.num_queries == 0
     assert np.isnan(nothing.lift([2])).all()
+
+
+RADII = [2, 8, 64]
+OPTIONS = {
+    "radii": RADII,
+    "max_windows_per_task": 2,
+    "max_series_per_window": 16,
+    "exclude_reg_query": False,
+    "batch_size": 2,
+    "context_length": None,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def study_and_paths(tmp_path_factory):
+    return small_study(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def heads(model, study_and_paths):
+    study, paths = study_and_paths
+    pipeline = Chronos2VariantPipeline(model, weights_fingerprint="f1")
+    return probe_suite(pipeline, study, paths, **OPTIONS)
+
+
+def test_a_study_is_measured_by_head_layer_and_window(model, heads, study_and_paths):
+    _, paths = study_and_paths
+    layers, per_window = mean_over(heads, keep=["layer"]), mean_over(heads)
+    assert len(heads) == 3 * len(RADII) * 3 * 4
+    assert len(layers) == 3 * len(RADII) * 3
+    assert len(per_window) == 3 * len(RADII)
+    lengths = [len(x) for x in pd.read_parquet(paths["ragged"])["target"]]
+    for index, cutoff in enumerate((40, 20)):
+        series = [
+            x[: len(x) - cutoff].astype(np.float32)
+            for x in pd.read_parquet(paths["ragged"])["target"]
+        ]
+        mass = attention_mass(Chronos2VariantPipeline(model), series, 20)
+        rows = per_window[
+            (per_window[["task_name", "window_index"]] == ["ragged", index]).all(axis=1)
+        ]
+        np.testing.assert_allclose(
+            rows["kept_mass_frac_ctxQ"], mass.kept_mass(RADII).mean((1, 2)), atol=1e-6
+        )
+        np.testing.assert_allclose(rows["kept_edges_frac_ctxQ"], mass.kept_edges(RADII), atol=1e-9)
+        np.testing.assert_allclose(rows["lift"], mass.lift(RADII).mean(1), rtol=1e-6)
+        assert set(rows["ctx_used"]) == {max(lengths) - cutoff}
+        assert set(rows["num_series"]) == {5}
+        assert set(rows["S_tokens"]) == {mass.num_context + 2}
+        assert set(rows["probe_weight_sum"]) == {mass.num_queries}
+        by_layer = layers[layers["task_name"].eq("ragged") & layers["window_index"].eq(index)]
+        lifts = by_layer.pivot_table(index="radius", columns="layer", values="lift")
+        np.testing.assert_allclose(lifts, mass.lift(RADII), rtol=1e-6)
+
+
+def test_tables_have_the_columns_of_the_prior_study(repo_root, heads):
+    prior = pd.read_csv(repo_root / "config" / "reference" / "prior_cbii_mass_per_window.csv")
+    assert set(prior.columns) <= set(mean_over(heads).columns)
+    assert list(mean_over(heads)["radius"][:3]) == RADII
+
+
+def test_the_summary_of_the_prior_study_is_the_one_it_published(repo_root, shared_dir):
+    prior = pd.read_csv(repo_root / "config" / "reference" / "prior_cbii_mass_per_window.csv")
+    published = pd.read_csv(shared_dir / "reference" / "prior_cbii_mass_summary.csv")
+    found = summarise(prior)
+    pd.testing.assert_frame_equal(found[published.columns], published, check_dtype=False)
+    assert found["lift_mean_S>=128"].tolist() == pytest.approx([1] * 7, abs=1e-5)
+
+
+def test_a_repeated_probe_gives_identical_bytes(model, heads, study_and_paths, tmp_path):
+    study, paths = study_and_paths
+    pipeline = Chronos2VariantPipeline(model, weights_fingerprint="f1")
+    again = probe_suite(pipeline, study, paths, **OPTIONS)
+    for name, table in (("a", heads), ("b", again)):
+        table.to_parquet(tmp_path / name, index=False)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_samples_are_capped_seeded_and_independent_of_other_tasks(study_and_paths):
+    study, paths = study_and_paths
+    task = study.suite.tasks[0]
+
+    def draw(seed, max_series=3):
+        windows = sample_windows(
+            task, study.suite, paths["ragged"], max_windows=1, max_series=max_series, seed=seed
+        )
+        return [(window.index, [len(one) for one in window.series]) for window in windows]
+
+    assert draw(0) == draw(0)
+    assert [len(series) for _, series in draw(0)] == [3]
+    assert len({str(draw(seed)) for seed in range(6)}) > 1
+    ((index, lengths),) = draw(0, max_series=99)
+    assert lengths == [n - (40, 20)[index] for n in (500, 470, 60, 200, 45)]
+
+
+def gate_of(heads):
+    return attention_gate(mean_over(heads, keep=["layer"]).assign(padded=False))
+
+
+def test_gate_4_passes_learned_attention_and_fails_uniform_attention(heads, study_and_paths):
+    study, paths = study_and_paths
+    (learned,) = gate_of(
+        probe_suite(Chronos2VariantPipeline(local_model()), study, paths, **OPTIONS)
+    )
+    assert learned.verdict == "pass"
+    assert learned.value > 1.1
+    (uniform,) = gate_of(
+        probe_suite(Chronos2VariantPipeline(uniform_model()), study, paths, **OPTIONS)
+    )
+    assert uniform.verdict == "fail"
+    assert uniform.value == pytest.approx(1, abs=1e-6)
+    # Fair forecasts do not make up for it.
+    fair = GateRow("baseline", "all", 0.8, 1.0, "pass", "")
+    valid, reason = summary([fair, uniform])
+    assert not valid
+    assert "gate attention failed" in reason
+    # Three context tokens are all within a radius of 2 of each other.
+    (row,) = gate_of(heads[heads["task_name"] == "short"].assign(ctx_tokens=3))
+    assert row.verdict == "not applicable"

@@ -185,3 +185,15 @@ def test_published_figures_only_where_a_task_is_named(repo_root):
     assert len(gates.read_published(path, ["ETTh", "mine"])) == 27
     assert gates.read_published(path, ["mine"]) is None
     assert gates.read_published(None, ["ETTh"]) is None
+
+
+def test_all_gates_on_one_line():
+    rows = [
+        *gates.data_gate(perf(a=1.0, b=1.0), perf(a=1.0)),
+        *gates.weights_gate({"full": run()}),
+        *gates.baseline_gate(perf(a=0.5), perf(a=1.0)),
+    ]
+    line = gates.summary_line([*rows, gates.not_run("attention", "not measured")])
+    assert line == "data pass, weights pass, baseline pass, attention not run: valid"
+    line = gates.summary_line([*rows, *gates.data_gate(perf(c=2.0), perf(c=1.0))])
+    assert line == "data fail, weights pass, baseline pass: NOT VALID"

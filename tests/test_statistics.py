@@ -19,6 +19,7 @@ from study.statistics import (
     geometric_mean_ratio,
     holm,
     paired_test,
+    radius_summary,
     ttest_row,
 )
 
@@ -248,3 +249,27 @@ def test_columns_of_compare():
 def test_tables_that_do_not_fit_are_named(variant, message):
     with pytest.raises(InputError, match=message):
         compare_tasks(table(["a", "b"], [1.0, 2.0]), variant)
+
+
+def test_radii_are_corrected_as_one_family():
+    columns = ["radius", "p", "log_ratio_p", "tost_p", "log_ratio_mean", "verdict"]
+    family = pd.DataFrame(
+        [
+            (2, 0.20, 0.001, 0.9, -0.04, "better"),
+            (4, 0.01, 0.002, 0.9, 0.03, "worse"),
+            (8, 0.03, 0.300, 0.001, 0.0, "equivalent"),
+            (16, 0.04, 0.040, 0.8, 0.02, "worse"),
+            (32, np.nan, np.nan, np.nan, 0.0, "equivalent"),  # every pair is identical
+        ],
+        columns=columns,
+    )
+    rows = [family.iloc[[index]] for index in range(len(family))]
+    table = radius_summary(rows)
+    pd.testing.assert_frame_equal(table[columns], family)
+    for name in ("p", "log_ratio_p", "tost_p"):
+        np.testing.assert_array_equal(table[f"{name}_holm"], holm(family[name]))
+    # Alone, radius 16 is worse at 0.04; one of four, its corrected p-value is 0.08.
+    assert table.loc[3, "log_ratio_p_holm"] == pytest.approx(0.08)
+    verdicts = ["better", "worse", "equivalent", "inconclusive", "equivalent"]
+    assert table["verdict_holm"].tolist() == verdicts
+    assert radius_summary(rows[3:4]).loc[0, "verdict_holm"] == "worse"

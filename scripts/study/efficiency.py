@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from study.samples import SampledWindow, sample_windows
 from study.studies import Study
 from study.timings import RUN_COLUMNS, TIMING_COLUMNS
@@ -178,7 +179,7 @@ def measure_suite(
                     **_statistics(measured),
                     "perf_series": len(window.series),
                     **{name: about[name] for name in ("device", "dtype", "backend")},
-                    "chunk_size": contender.model.settings.chunk_size,
+                    "chunk_size": contender.model.settings.chunk_size or AUTO_CHUNK_SIZE,
                     "threads": torch.get_num_threads(),
                     "study": study.name,
                     "model": study.model.name,
