@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def same(a: Batch, b: Batch) -> bool:
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 5), length=st.integers(22, 300))
 def test_families_are_finite_seeded_and_shaped(family, seed, count, length):
-    draw = FAMILIES[family][0]
+    draw = FAMILIES[family]
     x = draw(np.random.default_rng(seed), count, length)
     assert x.shape == (count, length)
     assert np.isfinite(x).all()
@@ -44,7 +45,7 @@ def test_families_are_finite_seeded_and_shaped(family, seed, count, length):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_differ_between_series_and_seeds(family):
-    draw = FAMILIES[family][0]
+    draw = FAMILIES[family]
     x = draw(np.random.default_rng(1), 40, 120)
     assert len(np.unique(x.round(9), axis=0)) > 35
     assert not np.array_equal(x, draw(np.random.default_rng(2), 40, 120))
@@ -52,13 +53,13 @@ def test_families_differ_between_series_and_seeds(family):
 
 @pytest.mark.parametrize("family", ["counts", "intermittent"])
 def test_counts_are_non_negative_integers(family):
-    x = FAMILIES[family][0](np.random.default_rng(3), 50, 200)
+    x = FAMILIES[family](np.random.default_rng(3), 50, 200)
     assert (x >= 0).all()
     assert np.array_equal(x, np.round(x))
 
 
 def test_intermittent_series_have_zeros_and_demand():
-    x = FAMILIES["intermittent"][0](np.random.default_rng(4), 50, 400)
+    x = FAMILIES["intermittent"](np.random.default_rng(4), 50, 400)
     zeros = (x == 0).mean()
     assert 0.3 < zeros < 0.95
     assert (x.max(axis=1) > 0).all()
@@ -66,7 +67,7 @@ def test_intermittent_series_have_zeros_and_demand():
 
 def test_random_walks_are_less_predictable_than_their_level_suggests():
     """Steps of a random walk are uncorrelated with one another, its level is not."""
-    x = FAMILIES["random_walk"][0](np.random.default_rng(5), 200, 400)
+    x = FAMILIES["random_walk"](np.random.default_rng(5), 200, 400)
     steps = np.diff(x, axis=1)
 
     def autocorrelation(rows):
@@ -86,10 +87,25 @@ def test_seasonal_patterns_repeat(period):
 
 @pytest.mark.parametrize("length", [22, 112, 2112])
 def test_sample_series_covers_short_and_long(length):
-    x = sample_series(np.random.default_rng(7), 60, length)
+    weights = dict.fromkeys(FAMILIES, 1.0)
+    x = sample_series(np.random.default_rng(7), 60, length, weights)
     assert x.shape == (60, length)
     assert np.isfinite(x).all()
-    assert np.array_equal(x, sample_series(np.random.default_rng(7), 60, length))
+    assert np.array_equal(x, sample_series(np.random.default_rng(7), 60, length, weights))
+
+
+def test_sample_series_draws_the_families_it_is_given():
+    x = sample_series(np.random.default_rng(8), 40, 100, {"counts": 1.0, "ets": 0.0}, pure=True)
+    smallest = np.array([np.diff(np.unique(row)).min() for row in x])
+    np.testing.assert_allclose(x / smallest[:, None], np.round(x / smallest[:, None]), atol=1e-6)
+
+
+def test_calendar_series_repeat_weekly():
+    """A week ago says more about working and free days than any other lag up to a week."""
+    x = FAMILIES["calendar"](np.random.default_rng(14), 300, 40)  # mostly one point a day
+    x = x[:, -35:] - x[:, -35:].mean(axis=1, keepdims=True)
+    best = [np.argmin([np.abs(row[k:] - row[:-k]).mean() for k in range(1, 8)]) + 1 for row in x]
+    assert np.mean(np.array(best) == 7) > 0.5
 
 
 @settings(max_examples=20, deadline=None)
@@ -160,6 +176,17 @@ def test_hierarchies_add_up():
     largest = x.sum(axis=-1).argmax(axis=1)
     for group, top in zip(x, largest, strict=True):
         np.testing.assert_allclose(group[top], np.delete(group, top, axis=0).sum(axis=0))
+
+
+def test_phases_follow_one_another(data):
+    later = [phase.from_chunk for phase in data.phases]
+    assert later[0] == 0
+    for phase, following in pairwise(data.phases):
+        assert data.phase(phase.from_chunk) is phase
+        assert data.phase(following.from_chunk - 1) is phase
+    assert data.phase(10**6) is data.phases[-1]
+    only_pairs = replace(data.phases[0], size_weights=(0, 1, 0, 0, 0, 0))
+    assert {b.group_size for b in make_chunk(replace(data, phases=(only_pairs,)), 0)} == {2}
 
 
 def test_chunks_depend_on_seed_and_number_alone(data):

@@ -44,7 +44,7 @@ def recipe(repo_root):
         data,
         tokens_per_step=256,
         context_lengths=(16, 64),
-        context_weights=(1, 1),
+        phases=(replace(data.phases[-1], from_chunk=0, context_weights=(1, 1)),),
         settings_per_chunk=4,
         steps_per_setting=2,
     )
@@ -315,8 +315,9 @@ def test_card_states_what_was_done(recipe):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (("data", "context_weights", [1, 2]), "context_weights"),
-        (("data", "context_lengths", [32, 16]), "context_weights"),
+        (("data", "context_lengths", [16, 32]), "context_weights"),
+        (("data", "group_sizes", [1, 2]), "size_weights"),
+        (("data", "phases", []), "phases"),
         (("data", "shortest_series", 0), "shortest_series"),
         (("training", "speed", 3), "speed"),
         (("architecture", "d_kv", 7), "d_kv"),

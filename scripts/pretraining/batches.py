@@ -21,16 +21,22 @@ from .coupling import MAX_LAG, sample_groups
 from .synthetic import sample_series
 
 PATCH = 16
+LONG_WINDOW = 300
 
 
 @dataclass(frozen=True)
-class GroupPhase:
-    """How groups are drawn from a chunk on, until the next phase.
+class Phase:
+    """What is drawn from a chunk on, until the next phase.
 
     Attributes
     ----------
     from_chunk:
         First chunk of the phase.
+    context_weights:
+        Weight of each of `DataConfig.context_lengths`.
+    family_weights, long_family_weights:
+        Weight of each of `synthetic.FAMILIES`, for windows of up to
+        `LONG_WINDOW` points and for longer ones.
     size_weights:
         Weight of each of `DataConfig.group_sizes`.
     coupling_weights:
@@ -40,6 +46,9 @@ class GroupPhase:
     """
 
     from_chunk: int
+    context_weights: tuple[float, ...]
+    family_weights: dict[str, float]
+    long_family_weights: dict[str, float]
     size_weights: tuple[float, ...]
     coupling_weights: dict[str, float]
     inverted: float
@@ -52,9 +61,8 @@ class DataConfig:
 
     seed: int
     context_lengths: tuple[int, ...]
-    context_weights: tuple[float, ...]
     group_sizes: tuple[int, ...]
-    group_phases: tuple[GroupPhase, ...]
+    phases: tuple[Phase, ...]
     horizon_weights: tuple[float, ...]
     tokens_per_step: int
     max_series_per_step: int
@@ -66,9 +74,9 @@ class DataConfig:
     def steps_per_chunk(self) -> int:
         return self.settings_per_chunk * self.steps_per_setting
 
-    def phase(self, chunk: int) -> GroupPhase:
+    def phase(self, chunk: int) -> Phase:
         """Return the phase that a chunk belongs to."""
-        return [phase for phase in self.group_phases if phase.from_chunk <= chunk][-1]
+        return [phase for phase in self.phases if phase.from_chunk <= chunk][-1]
 
 
 @dataclass
@@ -109,7 +117,7 @@ def _hide(rng: np.random.Generator, x: np.ndarray) -> None:
 def make_batches(
     rng: np.random.Generator,
     config: DataConfig,
-    phase: GroupPhase,
+    phase: Phase,
     context_length: int,
     output_patches: int,
     group_size: int,
@@ -128,11 +136,13 @@ def make_batches(
     groups = max(1, series // group_size)
     total = groups * steps
     length = context_length + horizon
+    drawn = length if group_size == 1 else length + MAX_LAG
+    weights = phase.long_family_weights if drawn > LONG_WINDOW else phase.family_weights
     if group_size == 1:
-        x = sample_series(rng, total, length)
+        x = sample_series(rng, total, drawn, weights)
         known = np.zeros(total, dtype=bool)
     else:
-        base = sample_series(rng, total * group_size, length + MAX_LAG)
+        base = sample_series(rng, total * group_size, drawn, weights)
         x, known = sample_groups(
             rng,
             base.reshape(total, group_size, -1),
@@ -180,8 +190,8 @@ def make_batches(
 def make_chunk(config: DataConfig, number: int) -> list[Batch]:
     """Draw chunk `number`: several settings, a few steps of each, in random order."""
     rng = np.random.default_rng([config.seed, number])
-    weights = np.array(config.context_weights) / sum(config.context_weights)
     phase = config.phase(number)
+    weights = np.array(phase.context_weights) / sum(phase.context_weights)
     group_weights = np.array(phase.size_weights) / sum(phase.size_weights)
     horizons = np.array(config.horizon_weights)
     batches: list[Batch] = []

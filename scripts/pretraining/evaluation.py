@@ -98,7 +98,7 @@ def score_families(
     for number, family in enumerate(FAMILIES):
         for length in context_lengths:
             rng = np.random.default_rng([seed, number, length])
-            x = sample_series(rng, series, length + horizon, families=(family,))
+            x = sample_series(rng, series, length + horizon, {family: 1.0}, pure=True)
             x = x[np.ptp(x[:, :length], axis=1) > 1e-6]
             context, target = x[:, :length], x[:, length:]
             quantiles = forecast(model, context, 1, horizon)
@@ -209,7 +209,7 @@ def score_time_attention(
     rows = []
     for patches in (32, 64, 128):
         rng = np.random.default_rng([seed, patches])
-        context = sample_series(rng, series, patches * PATCH)
+        context = sample_series(rng, series, patches * PATCH, dict.fromkeys(FAMILIES, 1.0))
         lifts = time_attention_lift(model, context, radius)
         rows += [(patches + 2, layer, lift) for layer, lift in enumerate(lifts)]
     return pd.DataFrame(rows, columns=["tokens", "layer", "lift"])

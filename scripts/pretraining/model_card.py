@@ -13,9 +13,8 @@ import pandas as pd
 import torch
 from chronos.chronos2 import Chronos2Model
 
-from .batches import DataConfig
+from .batches import LONG_WINDOW, DataConfig
 from .grouped_model import GroupedChronos2Model
-from .synthetic import FAMILIES
 from .training import History, TrainingConfig
 
 CURVE_ROWS = 16
@@ -92,6 +91,10 @@ def loss_curve(losses: list[tuple[int, float]]) -> str:
     )
 
 
+def _named(values: tuple[int, ...], weights: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(map(str, values), weights, strict=True))
+
+
 def _percent(shares: dict[str, float]) -> str:
     total = sum(shares.values())
     return ", ".join(f"{name} {share / total:.0%}" for name, share in shares.items())
@@ -133,11 +136,14 @@ def write_card(
     largest_lift = scores.lift.groupby("layer")["lift"].mean().max()
     untrained = scores.untrained_lift["lift"].mean()
     phases = "\n".join(
-        f"- Groups from step {phase.from_chunk * data.steps_per_chunk:,} on: of "
-        f"{_percent(dict(zip(map(str, data.group_sizes), phase.size_weights, strict=True)))} "
-        f"series; those of two and more {_percent(phase.coupling_weights)}; followers' noise "
-        f"times {phase.noise_scale}, {phase.inverted:.0%} upside down."
-        for phase in data.group_phases
+        f"""- From step {phase.from_chunk * data.steps_per_chunk:,} on:
+  - context lengths {_percent(_named(data.context_lengths, phase.context_weights))};
+  - families {_percent(phase.family_weights)};
+  - families of windows longer than {LONG_WINDOW} points {_percent(phase.long_family_weights)};
+  - group sizes {_percent(_named(data.group_sizes, phase.size_weights))};
+  - couplings {_percent(phase.coupling_weights)}; noise of followers times {phase.noise_scale},
+    {phase.inverted:.0%} of them upside down."""
+        for phase in data.phases
     )
     hours, minutes = divmod(round(history.seconds / 60), 60)
     chronos = config.chronos_config
@@ -179,10 +185,9 @@ pipeline, to have a model at hand without a network. It is no replacement for
 Drawn on the fly by `scripts/pretraining` (sources are named there), seed {data.seed};
 no series is seen twice.
 
-- Families of series: {_percent({k: v[1] for k, v in FAMILIES.items()})}.
-{phases}
 - Contexts of {data.shortest_series} to {max(data.context_lengths)} points, horizons of
   {patch} to {len(data.horizon_weights) * patch}; missing points and blocks.
+{phases}
 
 ## Training
 

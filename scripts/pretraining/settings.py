@@ -8,7 +8,7 @@ from pathlib import Path
 from chronos2_attention.errors import InputError
 from study.config_files import load_checked_yaml
 
-from .batches import DataConfig, GroupPhase
+from .batches import DataConfig, Phase
 from .training import TrainingConfig
 
 
@@ -44,12 +44,12 @@ def load_settings(
     """
     document = load_checked_yaml(path, "pretrain")
     fields = document["data"]
-    phases = tuple(GroupPhase(**_tuples(phase)) for phase in fields["group_phases"])
-    data = DataConfig(**{**_tuples(fields), "group_phases": phases})
+    phases = tuple(Phase(**_tuples(phase)) for phase in fields["phases"])
+    data = DataConfig(**{**_tuples(fields), "phases": phases})
     training = TrainingConfig(**document["training"])
     architecture = document["architecture"]
     chronos = architecture["chronos_config"]
-    pairs = [(data.context_weights, data.context_lengths, "context_weights")]
+    pairs = [(phase.context_weights, data.context_lengths, "context_weights") for phase in phases]
     pairs += [(phase.size_weights, data.group_sizes, "size_weights") for phase in phases]
     for weights, values, name in pairs:
         if len(weights) != len(values):
@@ -61,7 +61,7 @@ def load_settings(
     starts = [phase.from_chunk for phase in phases]
     if starts[0] != 0 or starts != sorted(set(starts)):
         raise InputError(
-            f"data.group_phases start at chunks {starts}", str(path), "start at 0 and ascend"
+            f"data.phases start at chunks {starts}", str(path), "start at 0 and ascend"
         )
     if list(data.context_lengths) != sorted(data.context_lengths):
         raise InputError("data.context_lengths is not sorted", str(path), "sort it")

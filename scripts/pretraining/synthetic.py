@@ -22,7 +22,7 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.signal import lfilter
@@ -345,6 +345,47 @@ def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarr
     return x
 
 
+def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
+    """Regular daily and weekly rhythms with little noise: loads, traffic, daily sales.
+
+    Working days, Saturdays and Sundays have profiles of their own around a
+    common one; each weekday has its level. A third of the series have one
+    point a day (a rhythm of 7), the others 12 to 96, as far as two days fit.
+    """
+    choices = np.array([1, 1, 1, 12, 24, 24, 24, 48, 48, 96])
+    steps = rng.choice(choices[2 * choices < length], size=count)
+    t = np.arange(length) + rng.integers(0, 10_000, size=(count, 1))
+    day, phase = t // steps[:, None], t % steps[:, None]
+    weekday = day % 7
+    kind = np.where(weekday < 5, 0, weekday - 4)
+    angle = 2 * np.pi * np.arange(steps.max()) / steps[:, None]
+    common = np.zeros((count, steps.max()))
+    apart = np.zeros((count, 3, steps.max()))
+    for order in range(1, 6):
+        for table, size in ((common, 1.0), (apart, rng.uniform(0, 0.5, size=(count, 1, 1)))):
+            shape = (*table.shape[:-1], 1)
+            shift = rng.uniform(0, 2 * np.pi, size=shape)
+            amplitude = size * rng.normal(size=shape) / order**1.2
+            table += amplitude * np.sin(
+                order * angle.reshape(count, *[1] * (table.ndim - 2), -1) + shift
+            )
+    rows = np.arange(count)[:, None]
+    profile = common[rows, phase] + apart[rows, kind, phase]
+    within = (steps > 1)[:, None]
+    level = rng.normal(size=(count, 7)) * rng.uniform(0, 0.3, size=(count, 1))
+    level[:, 5:] += rng.normal(size=(count, 1)) * rng.uniform(0, 1.5, size=(count, 1))
+    level = np.where(within, level, level * 2)
+    x = np.where(within, profile, 0.0) + level[rows, weekday]
+    slow = _fourier_features(
+        rng, np.arange(length), 0.4 * length + 60.0 * steps, np.zeros(count, dtype=bool)
+    )
+    x = x + slow * rng.uniform(0, 1.0, size=(count, 1)) ** 2
+    x = x + _trend(rng, count, length) * rng.uniform(0, 1.0, size=(count, 1)) ** 2
+    noise = _ar1(rng, count, length) * _lognormal(rng, 0.08, 0.9, count)[:, None]
+    x = x + np.where(within, noise, 3 * noise)
+    return _maybe_exponentiate(rng, x, share=0.5)
+
+
 def counts(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     """Poisson and negative binomial counts with a trending, seasonal, slowly drifting rate."""
     periods = draw_periods(rng, count, length)
@@ -399,24 +440,29 @@ def oscillation(rng: np.random.Generator, count: int, length: int) -> np.ndarray
 
 
 Family = Callable[[np.random.Generator, int, int], np.ndarray]
-FAMILIES: dict[str, tuple[Family, float]] = {
-    "ets": (ets, 0.24),
-    "sarima": (sarima, 0.13),
-    "random_walk": (random_walk, 0.09),
-    "kernel_synth": (kernel_synth, 0.10),
-    "structural": (structural, 0.14),
-    "daily_profile": (daily_profile, 0.09),
-    "counts": (counts, 0.09),
-    "intermittent": (intermittent, 0.03),
-    "regimes": (regimes, 0.05),
-    "oscillation": (oscillation, 0.04),
+FAMILIES: dict[str, Family] = {
+    "ets": ets,
+    "sarima": sarima,
+    "random_walk": random_walk,
+    "kernel_synth": kernel_synth,
+    "structural": structural,
+    "daily_profile": daily_profile,
+    "counts": counts,
+    "intermittent": intermittent,
+    "regimes": regimes,
+    "oscillation": oscillation,
+    "calendar": calendar,
 }
 
 
 def sample_series(
-    rng: np.random.Generator, count: int, length: int, families: tuple[str, ...] | None = None
+    rng: np.random.Generator,
+    count: int,
+    length: int,
+    weights: Mapping[str, float],
+    pure: bool = False,
 ) -> np.ndarray:
-    """Draw `count` standardised series of `length` points from the mixture of families.
+    """Draw `count` standardised series of `length` points from a mixture of families.
 
     Parameters
     ----------
@@ -424,29 +470,31 @@ def sample_series(
         Generator that decides everything.
     count, length:
         Number of series and points of each.
-    families:
-        Names in `FAMILIES` to draw from (with their relative weights); all by default.
+    weights:
+        Weights of names in `FAMILIES`; a name left out counts as zero.
+    pure:
+        Leave the series as the families make them, apart from their scale.
 
     Returns
     -------
     ndarray of float64, shape (count, length)
-        Rows in random order. Each row has about unit scale, except rows of
-        counts, which keep their integers up to a common factor. A tenth are
-        convex combinations of two or three rows (TSMixup); a few have
-        additive outliers or a level shift, or are rounded to a coarse grid.
+        Rows in random order. Each row has unit standard deviation before some
+        are changed, unless `pure`: a tenth become convex combinations of two
+        or three rows (TSMixup); a few get additive outliers or a level shift,
+        or are rounded to a coarse grid.
     """
-    names = families or tuple(FAMILIES)
-    weights = np.array([FAMILIES[name][1] for name in names])
-    shares = rng.multinomial(count, weights / weights.sum())
+    names = [name for name in FAMILIES if weights.get(name, 0.0) > 0]
+    shares = np.array([weights[name] for name in names])
+    counts_by_family = rng.multinomial(count, shares / shares.sum())
     parts = [
-        FAMILIES[name][0](rng, int(share), length)
-        for name, share in zip(names, shares, strict=True)
-        if share
+        FAMILIES[name](rng, int(size), length)
+        for name, size in zip(names, counts_by_family, strict=True)
+        if size
     ]
     x = rng.permutation(np.concatenate(parts), axis=0)
     sd = x.std(axis=1, keepdims=True)
     x = x / np.where(sd > 1e-9, sd, 1.0)
-    if families is None:
+    if not pure:
         x = _mix_up(rng, x)
         x = _disturb(rng, x)
     return x
