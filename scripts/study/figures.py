@@ -69,17 +69,19 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
 def _figure(title: str, caption: Caption, n: str, width: float, height: float) -> Figure:
     """Return an empty figure with title, caption line and, if need be, the red mark."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    top = 0.62 if caption.valid else 0.95
+    mark = textwrap.wrap(
+        f"INVALID: {caption.reason}", int(width * 11.5), max_lines=2, placeholder=" ..."
+    )
+    top = 0.62 if caption.valid else 0.85 + 0.15 * len(mark)
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - top / height))
     at = 1 - 0.12 / height
     figure.text(0.01, at, title, fontsize=12, weight="bold", va="top")
     line = f"suite {caption.suite}, model {caption.model}, {n}"
     figure.text(0.01, at - 0.26 / height, line, fontsize=9, color="#333333", va="top")
     if not caption.valid:
-        reason = textwrap.shorten(caption.reason, int(width * 14), placeholder=" ...")
         figure.text(
-            *(0.01, at - 0.50 / height, f"INVALID  {reason}"),
-            **{"fontsize": 9, "weight": "bold", "color": "white", "va": "top"},
+            *(0.02, at - 0.54 / height, "\n".join(mark)),
+            **{"fontsize": 8.5, "weight": "bold", "color": "white", "va": "top"},
             bbox={"facecolor": "#C00000", "edgecolor": "none", "boxstyle": "square,pad=0.3"},
         )
     return figure
@@ -308,7 +310,7 @@ def skill(relative: pd.Series, caption: Caption, limit: float) -> Figure:
         axis.axvline(1 - limit, color=GREY, lw=1.2, ls=":", label=f"gate 3 asks {1 - limit:.2f}")
         axis.set_xlabel("skill: 1 - MASE / MASE of Seasonal Naive (0 is no better)")
         axis.set_ylim(-0.7, len(values) - 0.3)
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06 * 8 / height), ncols=2)
         return figure
 
 
