@@ -7,9 +7,10 @@ from pathlib import Path
 from chronos2_attention import Chronos2VariantPipeline
 from study.files import atomic_path
 from study.forecast_files import ForecastWriter
-from study.forecasting import Piece, forecast_suite, pick_device, prepare_torch
+from study.forecasting import forecast_suite, pick_device, prepare_torch
 from study.models import read_provenance
 from study.runtime import rule_script
+from study.slices import Piece
 from study.studies import load_study
 
 with rule_script(snakemake) as log:

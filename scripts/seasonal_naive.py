@@ -1,6 +1,7 @@
 """Forecast a suite's tasks by Seasonal Naive, the yardstick of the gates."""
 
 from importlib.metadata import version
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -8,7 +9,8 @@ from study.files import atomic_path
 from study.forecast_files import ForecastWriter
 from study.runtime import rule_script
 from study.seasonal_naive import forecast_task
-from study.suites import fev_task, load_suite
+from study.slices import task_slices
+from study.suites import load_suite
 
 with rule_script(snakemake):
     params = snakemake.params
@@ -31,4 +33,5 @@ with rule_script(snakemake):
         ForecastWriter(path, suite.quantile_levels, metadata) as writer,
     ):
         for task in tqdm(suite.tasks, desc="Seasonal Naive", unit="task"):
-            forecast_task(fev_task(task, suite, params.data_paths[task.dataset]), writer)
+            for part in task_slices(task, suite, Path(params.data_paths[task.dataset])):
+                forecast_task(part, writer)

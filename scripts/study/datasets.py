@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetSpec", "fetch", "find_spec", "load_registry", "write_dataset"]
 
+# Rows of a row group, so that a reader of some series need not decode all.
+ROWS_AT_ONCE = 8192
+
 
 def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
     """Read the registry.
@@ -150,7 +153,7 @@ def write_dataset(
         for name in targets
     )
     with atomic_path(parquet_path) as parquet, atomic_path(sidecar_path) as sidecar:
-        pq.write_table(table, parquet, compression="zstd")
+        pq.write_table(table, parquet, compression="zstd", row_group_size=ROWS_AT_ONCE)
         record = {
             **provenance,
             "dataset": parquet_path.stem,

@@ -206,23 +206,33 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
 
 def read_window(
-    path: str | os.PathLike, task_name: str, window_index: int, target: str
+    path: str | os.PathLike,
+    task_name: str,
+    window_index: int,
+    target: str,
+    ids: tuple[str, str] | None = None,
 ) -> pa.Table:
     """Return the rows of one task, window and target column.
+
+    Parameters
+    ----------
+    ids:
+        First and last item to read in the order of strings; None for all. Row groups that hold
+        none between them are skipped.
 
     Raises
     ------
     InputError
         If the file holds none.
     """
-    table = pq.read_table(
-        path,
-        filters=[
-            ("task_name", "==", task_name),
-            ("window_index", "==", window_index),
-            ("target", "==", target),
-        ],
-    )
+    filters = [
+        ("task_name", "==", task_name),
+        ("window_index", "==", window_index),
+        ("target", "==", target),
+    ]
+    if ids is not None:
+        filters += [("item_id", ">=", ids[0]), ("item_id", "<=", ids[1])]
+    table = pq.read_table(path, filters=filters)
     if table.num_rows == 0:
         raise InputError(
             f"no forecast of task {task_name!r}, window {window_index}, target {target!r}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,40 +12,11 @@ from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.forecast_files import ForecastWriter
+from study.slices import ROWS_AT_ONCE, WHOLE, Piece, task_slices
 from study.studies import Study
-from study.suites import fev_task
-from study.windows import flat_series, last_timestamps
+from study.windows import context_of, flat_series, last_timestamps
 
 log = logging.getLogger("study.forecasting")
-
-# Series that are forecast and written together: bounds memory, whatever a task's size.
-ROWS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The part of each window's series that one of several jobs forecasts.
-
-    Attributes
-    ----------
-    index, count:
-        This is piece `index` of `count`, counted from 0.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    @classmethod
-    def parse(cls, scatteritem: str) -> Piece:
-        """Read Snakemake's scatter item, ``"2-of-8"``."""
-        index, count = scatteritem.split("-of-")
-        return cls(int(index) - 1, int(count))
-
-    def rows(self, n: int, multiple: int) -> slice:
-        """Return this piece's share of n rows, cut at multiples of `multiple` rows."""
-        units = -(-n // multiple)
-        first, last = (units * i // self.count * multiple for i in (self.index, self.index + 1))
-        return slice(min(first, n), min(last, n))
 
 
 def pick_device(setting: str) -> str:
@@ -83,7 +53,7 @@ def forecast_suite(
     *,
     batch_size: int,
     context_length: int | None = None,
-    piece: Piece = Piece(),
+    piece: Piece = WHOLE,
 ) -> None:
     """Forecast every window of every task and write as a few thousand series are done.
 
@@ -126,20 +96,19 @@ def forecast_suite(
     # Where series mix, pieces end where batches do, so that a split changes no batch.
     multiple = ROWS_AT_ONCE if pipeline.variant.mixes_series else 1
     for task in tqdm(study.suite.tasks, desc=f"{study.name} {pipeline.variant}", unit="task"):
-        evaluation = fev_task(task, study.suite, data_paths[task.dataset])
-        for window_index, window in enumerate(evaluation.iter_windows()):
-            past, _ = window.get_input_data()
-            target = window.target_columns[0]
-            whole = piece.rows(len(past), multiple)
-            for start in range(whole.start, whole.stop, ROWS_AT_ONCE):
-                stop = min(start + ROWS_AT_ONCE, whole.stop)
-                rows = past.select(range(start, stop)).flatten_indices()
-                values, lengths = flat_series(rows, target)
-                series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+        path = data_paths[task.dataset]
+        written = 0
+        for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
+            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
+                past = context_of(window)
+                if past is None:
+                    continue
+                target = window.target_columns[0]
+                values, lengths = flat_series(past, target)
                 forecasts = _forecast(
                     pipeline,
-                    series,
-                    last_timestamps(rows, window.timestamp_column),
+                    np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
+                    last_timestamps(past, window.timestamp_column),
                     window.horizon,
                     batch_size,
                     context_length,
@@ -148,11 +117,18 @@ def forecast_suite(
                     task.name,
                     window_index,
                     target,
-                    list(rows[window.id_column]),
+                    list(past[window.id_column]),
                     np.minimum(lengths, limit),
                     forecasts[:, median],
                     forecasts[:, columns].transpose(0, 2, 1),
                 )
+                written += len(lengths)
+        if not written and piece.count == 1:
+            raise InputError(
+                f"all series of task '{task.name}' are too short for its windows",
+                str(path),
+                "give the task a shorter horizon, fewer windows or longer series",
+            )
     log.info("ran %s", pipeline.describe())
 
 

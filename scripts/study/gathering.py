@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.forecast_files import KEY_COLUMNS, read_metadata
 
 
 def gather_forecasts(pieces: Sequence[Path], path: Path, tasks: Sequence[str]) -> None:
-    """Join the pieces of a forecast in the order of an undivided one, a window at a time.
+    """Join the pieces of a forecast by task and window, a row group at a time.
 
     Parameters
     ----------
@@ -38,7 +36,6 @@ def gather_forecasts(pieces: Sequence[Path], path: Path, tasks: Sequence[str]) -
             parts.append(((rank[task], window, target), number, group))
     schema = files[0].schema_arrow.with_metadata({k: str(v) for k, v in joined.items()})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for _, members in groupby(sorted(parts), key=lambda part: part[0]):
-            tables = [files[number].read_row_group(group) for _, number, group in members]
-            table = pa.concat_tables(tables).cast(schema)
+        for _, number, group in sorted(parts):
+            table = files[number].read_row_group(group).cast(schema)
             writer.write_table(table, row_group_size=max(1, table.num_rows))

@@ -15,9 +15,10 @@ leave out NaN; then plain means over levels, target columns and windows.
 
 from __future__ import annotations
 
+import hashlib
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
 import datasets
 import fev
@@ -121,7 +122,9 @@ def aligned_window(
         If the items of the file are not the items of the window, each once, or
         its quantile levels not those of the task.
     """
-    table = read_window(path, task.task_name, window_index, target)
+    item_ids = list(item_ids)
+    span = (min(item_ids), max(item_ids))
+    table = read_window(path, task.task_name, window_index, target, span)
     where = f"{path}, task {task.task_name!r}, window {window_index}"
     levels = list(map(str, task.quantile_levels))
     if levels != quantile_columns(table.column_names):
@@ -227,7 +230,8 @@ def score_suite(
     Parameters
     ----------
     tasks:
-        The suite's tasks, in order; a generator keeps one data set in memory.
+        The suite's tasks, in order; a generator keeps one data set in memory. Consecutive tasks
+        of one name are slices of its data, see `study.slices.task_slices`.
     forecasts:
         File of forecasts, see `study.forecast_files`.
     scores:
@@ -258,10 +262,43 @@ def score_suite(
     columns = ["scaled_abs_error", "abs_error", "abs_target", *(f"ql_{q}" for q in levels)]
     rows = []
     with WindowedWriter(scores, columns, metadata, with_context_length=False) as writer:
-        for task in (bar := tqdm(tasks, desc=f"score {name}", unit="task", total=total)):
-            bar.set_postfix_str(task.task_name)
-            rows.append({**score_task(task, forecasts, writer, name), **run})
-    return pd.DataFrame(rows)
+        bar = tqdm(desc=f"score {name}", unit="task", total=total)
+        for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
+            bar.set_postfix_str(task_name)
+            summaries = [score_task(part, forecasts, writer, name) for part in slices]
+            rows.append({**_joined(summaries), **run})
+            bar.update()
+        bar.close()
+    table = pd.DataFrame(rows)
+    sliced = table.pop("num_slices") > 1
+    asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
+    if asked != done:
+        raise InputError(
+            f"{asked} forecasts for {done} items",
+            str(forecasts),
+            "the data or the suite changed since: make the forecasts again",
+        )
+    if sliced.any():
+        # fev's means over slices do not add up to its mean over all; those of the scores do.
+        whole = aggregate_scores(scores).set_index("task_name")
+        for metric in METRICS:
+            values = table["task_name"].map(whole[metric])
+            table[metric] = table[metric].where(~sliced, values)
+        table["test_error"] = table["test_error"].where(~sliced, table["MASE"])
+    return table
+
+
+def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
+    """Join fev's summaries of a task's slices; means are left to the caller."""
+    joined = {**summaries[0], "num_slices": len(summaries)}
+    if len(summaries) > 1:
+        prints = "".join(str(summary["dataset_fingerprint"]) for summary in summaries)
+        joined |= {
+            "num_forecasts": sum(summary["num_forecasts"] for summary in summaries),
+            "ctx_used": max(summary["ctx_used"] for summary in summaries),
+            "dataset_fingerprint": hashlib.sha256(prints.encode()).hexdigest()[:16],
+        }
+    return joined
 
 
 def run_of(perf: pd.DataFrame) -> dict[str, object]:
@@ -283,18 +320,23 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     """
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
-    parts = []
+    columns = ["scaled_abs_error", "abs_target", *losses]
+    totals: dict[tuple, np.ndarray] = {}  # (sums, counts) of the columns
     for group in range(file.num_row_groups):
         table = file.read_row_group(group)
         if not table.num_rows:
             continue
-        row = {key: table.column(key)[0].as_py() for key in ("task_name", "window_index", "target")}
-        with warnings.catch_warnings():
-            # Means over nothing are NaN, as in fev.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            row["MASE"] = _mean(table, "scaled_abs_error")
-            row["WQL"] = np.mean([_mean(table, c) for c in losses]) / _mean(table, "abs_target")
-        parts.append(row)
+        key = tuple(table.column(k)[0].as_py() for k in ("task_name", "window_index", "target"))
+        part = np.array([_sum_and_count(table, column) for column in columns]).T
+        totals[key] = totals.get(key, 0) + part
+    parts = []
+    for key, (sums, counts) in totals.items():
+        # A mean over nothing is NaN, as in fev.
+        scaled, target, *loss = np.divide(
+            sums, counts, out=np.full(len(columns), np.nan), where=counts > 0
+        )
+        wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
+        parts.append((*key, scaled, float(wql)))
     frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])
     windows = frame.groupby(["task_name", "window_index"], sort=False)[list(METRICS)]
     # A window or column without a value leaves the task without one, as in fev.
@@ -302,9 +344,10 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     return means.reset_index()
 
 
-def _mean(table: pa.Table, column: str) -> float:
+def _sum_and_count(table: pa.Table, column: str) -> tuple[float, int]:
     values = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return float(np.nanmean(values))
+    known = values[~np.isnan(values)]
+    return float(known.sum()), len(known)
 
 
 def _strict_mean(values: pd.Series) -> float:

@@ -13,7 +13,7 @@ import fev
 import numpy as np
 
 from study.forecast_files import ForecastWriter
-from study.windows import flat_series
+from study.windows import context_of, flat_series
 
 
 def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -87,8 +87,10 @@ def forecast_task(task: fev.Task, writer: ForecastWriter) -> None:
     writer:
         Has the task's quantile levels.
     """
-    for index, window in enumerate(task.iter_windows()):
-        past, _ = window.get_input_data()
+    for index, window in enumerate(task.iter_windows(num_proc=0)):
+        past = context_of(window)
+        if past is None:
+            continue
         item_ids = past.data.table.column(task.id_column).to_pylist()
         for target in task.target_columns:
             values, lengths = flat_series(past, target)

@@ -7,6 +7,7 @@ array of `total` values, beside the array of their lengths.
 from __future__ import annotations
 
 import datasets
+import fev
 import numpy as np
 import pyarrow.compute as pc
 
@@ -65,3 +66,14 @@ def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
     lists = data.data.table.column(column)
     ends = np.cumsum(pc.list_value_length(lists).to_numpy())
     return pc.list_flatten(lists).to_numpy()[ends - 1]
+
+
+def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
+    """Return what is known at a window's cutoff, or None where all series are too short for it."""
+    try:
+        past, _ = window.get_input_data()
+    except ValueError as error:
+        if "too short" in str(error):
+            return None
+        raise
+    return past

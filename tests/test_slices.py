@@ -1,0 +1,103 @@
+"""A task in slices gives the forecasts and scores of the task as a whole."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chronos2_attention import InputError
+from study.forecast_files import ForecastWriter
+from study.scores import score_suite
+from study.seasonal_naive import forecast_task
+from study.slices import Piece, read_rows, task_slices
+from study.suites import Suite, TaskSpec
+
+LEVELS = (0.1, 0.5, 0.9)
+METADATA = {"study": "s", "variant": "seasonal_naive", "model": "seasonal_naive"}
+TASK = TaskSpec(name="t", dataset="d", horizon=4, seasonality=2, num_windows=2)
+SUITE = Suite("s", "S", "", "none", LEVELS, (TASK,))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """23 series of 14 to 36 observations, some missing, in row groups of 5."""
+    rng = np.random.default_rng(0)
+    series = []
+    for index in range(23):
+        values = rng.normal(size=14 + index).cumsum()
+        values[rng.random(len(values)) < 0.05] = np.nan
+        start = pd.Timestamp("2020-01-01")
+        series.append(
+            {
+                "id": f"item{index:02d}",
+                "timestamp": pd.date_range(start, periods=len(values), freq="D").to_list(),
+                "target": values.tolist(),
+            }
+        )
+    path = tmp_path / "d.parquet"
+    pq.write_table(pa.Table.from_pylist(series), path, row_group_size=5)
+    return path
+
+
+def forecast(data, path, **kwargs):
+    with ForecastWriter(path, LEVELS, METADATA) as writer:
+        for part in task_slices(TASK, SUITE, data, **kwargs):
+            forecast_task(part, writer)
+    return pq.read_table(path)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 4, 7, 22, 23])
+def test_slices_forecast_and_score_as_the_whole(data, tmp_path, rows_at_once):
+    keys = [("window_index", "ascending"), ("item_id", "ascending")]
+    whole = forecast(data, tmp_path / "whole.parquet")
+    sliced = forecast(data, tmp_path / "sliced.parquet", rows_at_once=rows_at_once)
+    assert sliced.sort_by(keys).equals(whole.sort_by(keys))
+
+    tables = []
+    for name, rows in (("whole", 100), ("sliced", rows_at_once)):
+        parts = task_slices(TASK, SUITE, data, rows_at_once=rows)
+        scores = tmp_path / f"{name}_scores.parquet"
+        tables.append(score_suite(parts, tmp_path / f"{name}.parquet", scores).iloc[0])
+    for column in ("MASE", "WQL", "test_error"):
+        assert tables[1][column] == pytest.approx(tables[0][column], rel=1e-9)
+    for column in ("num_forecasts", "ctx_used", "horizon"):
+        assert tables[1][column] == tables[0][column]
+    assert list(tables[1].index) == list(tables[0].index)
+
+
+def test_pieces_share_the_rows_out(data, tmp_path):
+    whole = forecast(data, tmp_path / "whole.parquet")
+    pieces = [
+        forecast(data, tmp_path / f"{i}.parquet", piece=Piece(i, 4), rows_at_once=3)
+        for i in range(4)
+    ]
+    keys = [("window_index", "ascending"), ("item_id", "ascending")]
+    assert pa.concat_tables(pieces).sort_by(keys).equals(whole.sort_by(keys))
+    assert all(piece.num_rows for piece in pieces)
+
+
+@pytest.mark.parametrize("rows", [range(0, 23), range(0, 1), range(4, 6), range(5, 10)])
+def test_read_rows_equals_a_slice(data, rows):
+    whole = pq.read_table(data)
+    found, wanted = read_rows(data, rows), whole.slice(rows.start, len(rows))
+    assert found.drop(["target"]).equals(wanted.drop(["target"]))
+    for a, b in zip(found["target"].to_pylist(), wanted["target"].to_pylist(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_piece_rows_partition(count, multiple):
+    ranges = [Piece(index, count).rows(30, multiple) for index in range(count)]
+    assert [row for part in ranges for row in part] == list(range(30))
+    assert all(part.start % multiple == 0 or not part for part in ranges)
+
+
+def test_forecasts_of_other_items_are_refused(data, tmp_path):
+    forecast(data, tmp_path / "whole.parquet")
+    fewer = tmp_path / "fewer.parquet"
+    pq.write_table(pq.read_table(data).slice(0, 20), fewer)
+    parts = task_slices(TASK, SUITE, fewer)
+    with pytest.raises(InputError, match="make the forecasts again"):
+        score_suite(parts, tmp_path / "whole.parquet", tmp_path / "scores.parquet")
