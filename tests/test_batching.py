@@ -15,14 +15,18 @@ from chronos2_attention.batching import FlatSeries, batches_by_length, is_univar
 @given(
     st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 9)), min_size=1, max_size=60),
     st.integers(1, 32),
+    st.integers(1, 1000),
 )
-def test_batches_partition_the_items_within_their_limits(items, batch_size):
+def test_batches_partition_the_items_within_their_limits(items, batch_size, max_tokens):
     lengths, sizes = np.array(items).T
-    batches = batches_by_length(lengths, sizes, batch_size=batch_size, patch_size=16)
+    batches = batches_by_length(
+        lengths, sizes, batch_size=batch_size, patch_size=16, max_tokens=max_tokens
+    )
     assert sorted(np.concatenate(batches)) == list(range(len(items)))
     patches = -(-lengths // 16)
     for batch in batches:
         assert len(batch) == 1 or sizes[batch].sum() <= batch_size
+        assert len(batch) == 1 or sizes[batch].sum() * patches[batch].max() <= max_tokens
         padding = patches[batch].max() - patches[batch].min()
         assert padding <= max(1, 0.25 * patches[batch].max())
 

@@ -66,14 +66,16 @@ def batches_by_length(
     *,
     batch_size: int,
     patch_size: int,
+    max_tokens: int = 8192,
     max_padding: float = 0.25,
 ) -> list[np.ndarray]:
     """Form batches of items of similar length.
 
-    Items are sorted by their number of patches; a batch ends when it is full, or when the next
-    item is so long that the shortest one would be padded by more than `max_padding` of the
-    sequence and a patch. Time encodings and RoPE count from the end of a left-padded sequence, so
-    the choice changes the cost and not the forecast, as long as no batch mixes series.
+    Items are sorted by their number of patches; a batch ends when it is full, in series or in
+    tokens, or when the next item is so long that the shortest one would be padded by more than
+    `max_padding` of the sequence and a patch. Time encodings and RoPE count from the end of a
+    left-padded sequence, so the choice changes the cost and not the forecast, as long as no batch
+    mixes series.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def batches_by_length(
         Most series in a batch; an item of more series is a batch of its own.
     patch_size:
         Observations per token.
+    max_tokens:
+        Most context patches in a batch, padding included: bounds memory whatever the lengths.
     max_padding:
         Largest share of a sequence that may be padding.
 
@@ -100,7 +104,9 @@ def batches_by_length(
     for index in order:
         padding = patches[index] - shortest
         too_long = padding > 1 and padding > max_padding * patches[index]
-        if not batches or used + sizes[index] > batch_size or too_long:
+        size = used + sizes[index]
+        too_large = size > batch_size or size * patches[index] > max_tokens
+        if not batches or too_large or too_long:
             batches.append([])
             used, shortest = 0, patches[index]
         batches[-1].append(index)

@@ -20,6 +20,9 @@ from .variants import AttentionVariant
 
 log = logging.getLogger("chronos2_attention")
 
+# Tokens in a batch: enough to keep a CPU, or a GPU, busy; more only takes memory.
+MAX_TOKENS = {False: 8192, True: 65536}
+
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only")
 
 
@@ -210,7 +213,11 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 return upstream([prepared[index] for index in batch], **options)
 
         waiting = batching.batches_by_length(
-            lengths, sizes, batch_size=batch_size, patch_size=self.model_output_patch_size
+            lengths,
+            sizes,
+            batch_size=batch_size,
+            patch_size=self.model_output_patch_size,
+            max_tokens=MAX_TOKENS[self.model.device.type == "cuda"],
         )
         forecasts: list[torch.Tensor | None] = [None] * len(inputs)
         while waiting:

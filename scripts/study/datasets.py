@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetSpec", "fetch", "find_spec", "load_registry", "write_dataset"]
 
-# Rows of a row group, so that a reader of some series need not decode all.
-ROWS_AT_ONCE = 8192
+# Series in a row group, and what later steps load, forecast and write together.
+ROWS_AT_ONCE = 2048
 
 
 def load_registry(path: str | Path) -> dict[str, DatasetSpec]:

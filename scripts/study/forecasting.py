@@ -11,8 +11,9 @@ import torch
 from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
+from study.datasets import ROWS_AT_ONCE
 from study.forecast_files import ForecastWriter
-from study.slices import ROWS_AT_ONCE, WHOLE, Piece, task_slices
+from study.slices import WHOLE, Piece, task_slices
 from study.studies import Study
 from study.windows import context_of, flat_series, last_timestamps
 

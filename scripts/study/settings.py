@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import yaml
+
 from study.config_files import check_document
 
 
 def settle(config: dict[str, Any]) -> None:
     """Bring settings to the types of their schema where the command line could not, and check them.
 
-    Snakemake reads the items of a list given with ``--config`` as text (``radii=[4,8]``), and one
-    word is not a list (``run=cbii``).
+    Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
+    and one word is not a list (``run=cbii``).
 
     Parameters
     ----------
@@ -28,9 +30,18 @@ def settle(config: dict[str, Any]) -> None:
         config["run"] = config["run"].split(",")
     if isinstance(config.get("radii"), str | int):
         config["radii"] = str(config["radii"]).split(",")
-    if isinstance(config.get("radii"), list):
-        config["radii"] = [
-            int(radius) if re.fullmatch(r"-?\d+", str(radius)) else radius
-            for radius in config["radii"]
-        ]
+    for key, value in config.items():
+        if isinstance(value, list | dict):
+            config[key] = _typed(value)
     check_document(config, "config", "the configuration (config/config.yaml and --config)")
+
+
+def _typed(value: Any) -> Any:
+    """Read numbers, truth values and null inside a list or mapping from their text."""
+    if isinstance(value, dict):
+        return {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    if isinstance(value, str) and re.fullmatch(r"[-+.\deE]+|true|false|null", value):
+        return yaml.safe_load(value)
+    return value

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.datasets import ROWS_AT_ONCE
 from study.suites import Suite, TaskSpec, fev_task
 
 if TYPE_CHECKING:
     import fev
-
-# Rows of a data set that are loaded, forecast and written together.
-ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,28 @@ rule probe_attention:
         datasets=datasets_of,
     script:
         "../../scripts/probe_attention.py"
+
+
+rule benchmark_probe:
+    input:
+        weights="results/models/chronos-2-random/model.safetensors",
+    output:
+        "results/benchmarks/probe_{device}.csv",
+    log:
+        "results/logs/benchmark_probe/{device}.log",
+    wildcard_constraints:
+        device=r"cpu|cuda(?::\d+)?",
+    conda:
+        "../../envs/environment.yaml"
+    threads: config["forecast"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        dtype=config["forecast"]["dtype"],
+        seed=config["forecast"]["seed"],
+        repeats=config["benchmark"]["repeats"],
+        batch_size=4,
+        num_patches=512,
+        num_future=4,
+    script:
+        "../../scripts/benchmark_probe.py"

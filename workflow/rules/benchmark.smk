@@ -18,8 +18,30 @@ rule benchmark_attention:
     resources:
         gpu=1,
     params:
-        **config["benchmark"],
+        **{key: value for key, value in config["benchmark"].items() if key != "scale"},
         dtype=config["forecast"]["dtype"],
         seed=config["forecast"]["seed"],
     script:
         "../../scripts/benchmark_attention.py"
+
+
+rule benchmark_scale:
+    input:
+        weights="results/models/nano-random/model.safetensors",
+    output:
+        "results/benchmarks/scale_{device}.csv",
+    log:
+        "results/logs/benchmark_scale/{device}.log",
+    wildcard_constraints:
+        device=r"cpu|cuda(?::\d+)?",
+    conda:
+        "../../envs/environment.yaml"
+    threads: config["forecast"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        series=config["benchmark"]["scale"],
+        batch_size=config["forecast"]["batch_size"],
+        seed=config["forecast"]["seed"],
+    script:
+        "../../scripts/benchmark_scale.py"
