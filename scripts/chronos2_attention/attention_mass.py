@@ -146,7 +146,7 @@ class ProbedTime(TimeAttention):
         dtype: torch.dtype,
         device: torch.device,
         exclude_reg_query: bool = False,
-        chunk_size: int = 64,
+        chunk_size: int = 128,
     ) -> None:
         super().__init__(Full(), layout, dtype=dtype, device=device)
         self.chunk_size = chunk_size
@@ -168,7 +168,8 @@ class ProbedTime(TimeAttention):
         out = torch.empty_like(q)
         out[:, :, context:] = self.future(q[:, :, context:], k, v)
         sums = torch.zeros(q.shape[1], 2 * context - 1, dtype=torch.float64, device=q.device)
-        keys = k.transpose(-1, -2)
+        # Once here, or every product below would copy them.
+        keys, v = k.contiguous().transpose(-1, -2), v.contiguous()
         for start in range(0, context, self.chunk_size):
             stop = min(start + self.chunk_size, context)
             weights = q[:, :, start:stop] @ keys
@@ -204,7 +205,7 @@ def probe_batch(
     num_output_patches: int = 1,
     group_ids: torch.Tensor | None = None,
     exclude_reg_query: bool = False,
-    chunk_size: int = 64,
+    chunk_size: int = 128,
 ) -> AttentionMass:
     """Measure the attention mass of one batch under `full`, whatever the model's variant.
 
