@@ -78,8 +78,18 @@ def time_attention(
         See `choose_backend`.
     chunk_size:
         Queries per chunk of the banded backend; None for the measured default.
+
+    Raises
+    ------
+    InputError
+        See `choose_backend`; also if flash-attn cannot run on the device or dtype.
     """
     chosen = choose_backend(backend, variant, layout)
+    if chosen == "flash" and (device.type != "cuda" or dtype.itemsize != 2):
+        raise InputError(
+            f"backend 'flash' cannot run on {device} in {str(dtype).removeprefix('torch.')}",
+            mend="use a CUDA device and bfloat16, or another backend",
+        )
     options = {"dtype": dtype, "device": device}
     if chosen == "banded":
         chunk_size = AUTO_CHUNK_SIZE if chunk_size is None else chunk_size
