@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fev
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -120,11 +121,53 @@ def test_any_radius_works_by_name_and_the_gpu_option_too(run, small):
     assert done.returncode == 0, done.stdout
     assert pd.read_csv(small / target).loc[0, "radius"] == 12
 
+    timed = pd.read_csv(small / "results" / "efficiency" / f"{STUDY}_sparse_r12.csv")
+    times = timed.pivot_table(
+        index="task_name", columns="variant", values="inference_time_s_median", sort=False
+    )
+    compared = pd.read_csv(small / "results" / f"{STUDY}_perf_compare_r12.csv")
+    assert compared["inference_time_s_median_full"].tolist() == times["full"].tolist()
+    assert compared["inference_time_s_median_sparse"].tolist() == times["sparse_r12"].tolist()
+
+
+def test_the_files_of_a_study(run, small):
+    results = small / "results"
+    perfs = [f"{STUDY}_perf_{name}.csv" for name in ("seasonal_naive", "full", "sparse_r8")]
+    tables = [f"{STUDY}_{name}.csv" for name in ("radius_summary", "mass_summary", "validity")]
+    done = ask(run, small, *(f"results/{name}" for name in (*perfs, *tables)))
+    assert done.returncode == 0, done.stdout
+    board = fev.leaderboard(
+        [str(results / name) for name in perfs], baseline_model="seasonal_naive"
+    )
+    assert set(board.index) == {"seasonal_naive", "nano-random/full", "nano-random/sparse_r8"}
+    full = pd.read_csv(results / perfs[1])
+    assert (full["inference_time_s_median"] > 0).all()
+    assert (full["peak_rss_mb"] > 0).all()
+    radii = pd.read_csv(results / tables[0])
+    assert radii["radius"].tolist() == [8, 32]
+    assert (radii["p_holm"] >= radii["p"]).all()
+    mass = pd.read_csv(results / tables[1])
+    assert mass["radius"].tolist() == [2, 4, 8, 16, 32, 64, 128]
+    # Random weights attend uniformly.
+    assert mass["lift_mean_all"].tolist() == pytest.approx([1] * 7, abs=0.01)
+    gates = pd.read_csv(results / tables[2]).set_index("gate")
+    assert gates.loc["attention", "verdict"] == "fail"
+    assert "gate attention failed" in gates.loc["all", "note"]
+
 
 def test_another_run_gives_identical_bytes(run, small, tmp_path):
-    done = ask(run, tmp_path, f"results/scores/{STUDY}_sparse_r8.parquet")
+    names = [
+        "forecasts/{}_sparse_r8.parquet",
+        "scores/{}_sparse_r8.parquet",
+        "accuracy/{}_sparse_r8.csv",
+        "mass/{}_heads.parquet",
+        "mass/{}_layers.parquet",
+        "{}_mass_per_window.csv",
+        "{}_mass_summary.csv",
+    ]
+    done = ask(run, tmp_path, *(f"results/{name.format(STUDY)}" for name in names))
     assert done.returncode == 0, done.stdout
-    for name in ("forecasts/{}_sparse_r8.parquet", "scores/{}_sparse_r8.parquet"):
+    for name in names:
         path = Path("results", name.format(STUDY))
         assert (tmp_path / path).read_bytes() == (small / path).read_bytes(), path
 
