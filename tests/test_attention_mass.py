@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from chronos.chronos2 import Chronos2Model
@@ -16,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.attention_mass import attention_mass, diagonal_sums, probe_batch
 from chronos2_attention.model import Chronos2VariantModel
+from study import samples
 from study.gates import GateRow, attention_gate, summary
 from study.mass import mean_over, probe_suite, summarise
 from study.samples import sample_windows
@@ -320,6 +322,47 @@ def test_samples_are_capped_seeded_and_independent_of_other_tasks(study_and_path
     assert len({str(draw(seed)) for seed in range(6)}) > 1
     ((index, lengths),) = draw(0, max_series=99)
     assert lengths == [n - (40, 20)[index] for n in (500, 470, 60, 200, 45)]
+
+
+def test_a_large_data_set_is_sampled_before_it_is_loaded(study_and_paths, tmp_path, monkeypatch):
+    study, _ = study_and_paths
+    rows = pd.DataFrame(
+        {
+            "id": [f"s{index:02d}" for index in range(40)],
+            "timestamp": [list(pd.date_range("2020-01-01", periods=60, freq="D"))] * 40,
+            "target": [np.full(60, float(index)) for index in range(40)],
+        }
+    )
+    rows.to_parquet(tmp_path / "many.parquet", row_group_size=7)
+    monkeypatch.setattr("study.samples.ROWS_AT_ONCE", 10)
+    loaded = []
+    load = samples.fev_task
+
+    def spy(task, suite, path):
+        loaded.append(pq.read_metadata(path).num_rows)
+        return load(task, suite, path)
+
+    monkeypatch.setattr("study.samples.fev_task", spy)
+
+    def draw(max_series):
+        return [
+            [int(one[0]) for one in window.series]
+            for window in sample_windows(
+                study.suite.tasks[0],
+                study.suite,
+                tmp_path / "many.parquet",
+                max_windows=2,
+                max_series=max_series,
+                seed=0,
+            )
+        ]
+
+    first, second = draw(4)
+    assert len(set(first)) == len(set(second)) == 4
+    assert first == sorted(first) != second
+    assert draw(4) == [first, second]
+    assert draw(99) == [list(range(40))] * 2
+    assert loaded == [10, 10, 40]
 
 
 def gate_of(heads):
