@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from study.files import atomic_path
 from study.forecast_files import ForecastWriter
 from study.forecasting import forecast_suite, pick_device, prepare_torch
@@ -32,7 +33,7 @@ with rule_script(snakemake) as log:
         "weights_source": provenance["source"],
         "weights_strict": True,
         **{key: text for key, text in pipeline.describe().items() if key != "backend"},
-        "chunk_size": params.chunk_size,
+        "chunk_size": params.chunk_size or AUTO_CHUNK_SIZE,
         "seed": params.seed,
         "threads": snakemake.threads,
         "batch_size": params.batch_size,

@@ -146,8 +146,7 @@ def test_schedule_warms_up_holds_and_decays_to_zero(recipe):
 def test_shards_give_the_gradient_of_the_whole_batch(recipe, model):
     """Unweighted by roughness, the mean over series does not depend on the split."""
     architecture, data, training = recipe
-    training = replace(training, weight_exponent=0.0)
-    batch = max(make_chunk(data, 0), key=lambda b: b.group_size)
+    batch = replace(max(make_chunk(data, 0), key=lambda b: b.group_size), weight_exponent=0.0)
     parts = split_batch(batch, 3)
     assert sum(len(part.context) for part in parts) == len(batch.context)
     assert all(len(part.context) % batch.group_size == 0 for part in parts)

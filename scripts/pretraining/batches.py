@@ -43,6 +43,8 @@ class Phase:
         Weight of each of `coupling.KINDS`.
     inverted, noise_scale:
         See `coupling.couple`.
+    weight_exponent, weight_floor:
+        How the loss weighs series, see `training.series_weights`.
     """
 
     from_chunk: int
@@ -53,6 +55,8 @@ class Phase:
     coupling_weights: dict[str, float]
     inverted: float
     noise_scale: float
+    weight_exponent: float
+    weight_floor: float
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,16 @@ class Batch:
         bool (series,): covariates, whose `future` is shown to the model.
     group_size:
         Series in each group.
+    weight_exponent, weight_floor:
+        See `Phase`.
     """
 
     context: np.ndarray
     future: np.ndarray
     known: np.ndarray
     group_size: int
+    weight_exponent: float = 0.0
+    weight_floor: float = 1.0
 
 
 def _hide(rng: np.random.Generator, x: np.ndarray) -> None:
@@ -182,6 +190,8 @@ def make_batches(
             future=np.ascontiguousarray(future[s * rows : (s + 1) * rows]),
             known=known[s * rows : (s + 1) * rows].copy(),
             group_size=group_size,
+            weight_exponent=phase.weight_exponent,
+            weight_floor=phase.weight_floor,
         )
         for s in range(steps)
     ]

@@ -142,7 +142,8 @@ def write_card(
   - families of windows longer than {LONG_WINDOW} points {_percent(phase.long_family_weights)};
   - group sizes {_percent(_named(data.group_sizes, phase.size_weights))};
   - couplings {_percent(phase.coupling_weights)}; noise of followers times {phase.noise_scale},
-    {phase.inverted:.0%} of them upside down."""
+    {phase.inverted:.0%} of them upside down;
+  - weight of a series (roughness + {phase.weight_floor}) ** -{phase.weight_exponent}."""
         for phase in data.phases
     )
     hours, minutes = divmod(round(history.seconds / 60), 60)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,8 +42,6 @@ class TrainingConfig:
     weight_decay: float
     gradient_clip: float
     ema_decay: float
-    weight_exponent: float
-    weight_floor: float
     checkpoints: int
     autocast: bool
     shards: int
@@ -204,7 +202,7 @@ def batch_loss(
     weights = None
     if weighted:
         normalised, _ = model.instance_norm(context, loc_scale)
-        weights = series_weights(normalised, config.weight_exponent, config.weight_floor)
+        weights = series_weights(normalised, batch.weight_exponent, batch.weight_floor)
     return quantile_loss(model, predicted.float(), future, known, loc_scale, weights)
 
 
@@ -213,7 +211,12 @@ def split_batch(batch: Batch, shards: int) -> list[Batch]:
     groups = len(batch.context) // batch.group_size
     edges = np.linspace(0, groups, min(shards, groups) + 1).round().astype(int) * batch.group_size
     return [
-        Batch(batch.context[a:b], batch.future[a:b], batch.known[a:b], batch.group_size)
+        replace(
+            batch,
+            context=batch.context[a:b],
+            future=batch.future[a:b],
+            known=batch.known[a:b],
+        )
         for a, b in pairwise(edges)
     ]
 
