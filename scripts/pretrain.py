@@ -12,7 +12,7 @@ import torch
 
 from pretraining.evaluation import lead_lag_gain, score_families, score_time_attention
 from pretraining.model_card import Scores, save_checkpoint, write_card
-from pretraining.settings import load_settings
+from pretraining.settings import load_notes, load_settings
 from pretraining.training import build_model, train
 from study.files import atomic_path
 from study.forecasting import pick_device
@@ -26,6 +26,7 @@ def main(snakemake) -> None:
     """Train, score, and write the outputs of the rule."""
     params, output = snakemake.params, snakemake.output
     architecture, data, training = load_settings(params.settings, params.steps)
+    notes = load_notes(params.settings)
     device = pick_device("auto")
     torch.set_num_threads(snakemake.threads)
     # By number of steps, so that a short trial leaves a long training's state alone.
@@ -43,7 +44,7 @@ def main(snakemake) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         save_checkpoint(model, temporary)
-        card = write_card(model, data, training, history, scores, device)
+        card = write_card(model, data, training, history, scores, device, notes)
         (temporary / Path(output.card).name).write_text(card, encoding="utf-8")
         losses = pd.DataFrame(history.losses, columns=["step", "loss"])
         losses.to_csv(temporary / Path(output.losses).name, index=False)

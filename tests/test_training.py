@@ -131,16 +131,28 @@ def test_series_weights_average_to_one_and_favour_smooth_series(seed, exponent):
     assert torch.isfinite(series_weights(torch.full((2, 6), torch.nan), exponent, 0.05)).all()
 
 
-def test_schedule_warms_up_holds_and_decays_to_zero(recipe):
-    config = replace(recipe[2], steps=1000, warmup_steps=100, decay_share=0.4)
-    factors = [schedule(step, config) for step in range(1000)]
+def test_schedule_warms_up_holds_decays_and_restarts(recipe):
+    config = replace(
+        recipe[2],
+        steps=1250,
+        warmup_steps=100,
+        decay_share=0.4,
+        restart_share=0.2,
+        restart_rate=0.3,
+    )
+    factors = [schedule(step, config) for step in range(1250)]
     assert factors[0] == pytest.approx(0.01)
     assert factors[99:601] == [1.0] * 502
-    assert all(a > b for a, b in pairwise(factors[600:]))
+    assert all(a > b for a, b in pairwise(factors[600:1000]))
+    assert 0 < factors[999] < 0.01
+    assert factors[1000] == pytest.approx(0.3)
+    assert all(a > b for a, b in pairwise(factors[1000:]))
     assert 0 < factors[-1] < 0.01
-    longer = replace(config, steps=2000)
-    start = decay_start(config.steps, config)
-    assert factors[:start] == [schedule(step, longer) for step in range(start)]
+    longer = replace(config, steps=2500)
+    assert decay_start(config) == 600
+    assert factors[:600] == [schedule(step, longer) for step in range(600)]
+    single = replace(config, steps=1000, restart_share=0.0)
+    assert factors[:1000] == [schedule(step, single) for step in range(1000)]
 
 
 def test_shards_give_the_gradient_of_the_whole_batch(recipe, model):
@@ -224,6 +236,7 @@ def test_checkpoints_of_other_settings_are_left_alone(recipe, tmp_path, caplog):
         train(recipe[0], recipe[1], training, checkpoint=checkpoint, watch=kill)
     assert first_step(recipe, training, checkpoint) == 8
     # still at a constant rate after 8 of 24 steps, and so it would be with 40, but not with 12
+    assert decay_start(replace(training, steps=12)) < 8 <= decay_start(training)
     assert first_step(recipe, replace(training, steps=40), checkpoint) == 8
     assert first_step(recipe, replace(training, steps=12), checkpoint) == 0
     assert first_step(recipe, replace(training, weight_decay=0.1), checkpoint) == 0
@@ -301,12 +314,13 @@ def test_card_states_what_was_done(recipe):
         lift=evaluation.score_time_attention(model, 1, series=1),
         untrained_lift=evaluation.score_time_attention(build_model(architecture, 1), 1, series=1),
     )
-    card = write_card(model, data, training, history, scores, "cpu")
+    card = write_card(model, data, training, history, scores, "cpu", "Stopped twice.")
     parameters = sum(math.prod(p.shape) for p in model.parameters())
     assert f"| {parameters:,} |" in card
     assert f"| {history.series:,} |" in card
     assert f"{scores.lead_lag['joint'].iloc[0]:.3f}" in card
     assert "license: apache-2.0" in card
+    assert "Stopped twice." in card
     assert card.count("\nto step") == len(history.losses)
     assert loss_curve([(1, 4.0), (2, 2.0)]).splitlines()[1].count("#") == 20
 
@@ -316,6 +330,7 @@ def test_card_states_what_was_done(recipe):
     [
         (("data", "context_lengths", [16, 32]), "context_weights"),
         (("data", "group_sizes", [1, 2]), "size_weights"),
+        (("data", "context_lengths", list(range(224, 0, -16))), "not sorted"),
         (("data", "phases", []), "phases"),
         (("data", "shortest_series", 0), "shortest_series"),
         (("training", "speed", 3), "speed"),

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from chronos.chronos2 import Chronos2Model
 
 from .batches import LONG_WINDOW, DataConfig
 from .grouped_model import GroupedChronos2Model
-from .training import History, TrainingConfig
+from .training import History, TrainingConfig, decay_start, first_cycle
 
 CURVE_ROWS = 16
 BAR_WIDTH = 40
@@ -107,6 +108,7 @@ def write_card(
     history: History,
     scores: Scores,
     device: str,
+    notes: str,
 ) -> str:
     """Return the model card as Markdown.
 
@@ -122,6 +124,8 @@ def write_card(
         Scores on held-out synthetic series.
     device:
         Torch device it was trained on.
+    notes:
+        Remarks on how the training came about.
     """
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
@@ -151,7 +155,10 @@ def write_card(
     patch, quantiles = chronos["output_patch_size"], chronos["quantiles"]
     longest_horizon = chronos["max_output_patches"] * patch
     rates = f"{training.muon_learning_rate}, AdamW (rest) at {training.adamw_learning_rate}"
-    decay = f"linear to zero over the last {training.decay_share:.0%}"
+    cycle = first_cycle(training)
+    decay = f"linear to zero from step {decay_start(training):,} to {cycle:,}"
+    if cycle < training.steps:
+        decay += f", again from {training.restart_rate:.0%} of the rate to the end"
     packages = {name: version(name) for name in ("torch", "chronos-forecasting", "transformers")}
     versions = ", ".join(f"{name} {number}" for name, number in packages.items())
     gain = 1 - (lead_lag["joint"] / lead_lag["full"]).mean()
@@ -206,7 +213,9 @@ no series is seen twice.
 | wall time | {hours} h {minutes:02d} min |
 | versions | {versions}, Python {platform.python_version()} |
 
-Loss (quantile loss in scaled space, smooth series weighted up):
+{fill(notes, 80)}
+
+Loss (quantile loss in scaled space, smooth series weighted up, by phase):
 
 ```
 {loss_curve(history.losses)}

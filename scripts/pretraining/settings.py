@@ -86,3 +86,14 @@ def load_settings(
             )
         training = replace(training, steps=steps)
     return architecture, data, training
+
+
+def load_notes(path: str | Path) -> str:
+    """Return the remarks on a training that its model card repeats (key `notes`).
+
+    Raises
+    ------
+    InputError
+        If the file does not fit its schema.
+    """
+    return load_checked_yaml(path, "pretrain")["notes"]

@@ -37,6 +37,8 @@ class TrainingConfig:
     steps: int
     warmup_steps: int
     decay_share: float
+    restart_share: float
+    restart_rate: float
     muon_learning_rate: float
     adamw_learning_rate: float
     weight_decay: float
@@ -112,13 +114,24 @@ def initialise(model: GroupedChronos2Model) -> None:
             parameter.normal_(std=std)
 
 
-def schedule(step: int, config: TrainingConfig) -> float:
-    """Return the learning-rate factor of `step`: linear warm-up, constant, linear decay to zero.
+def first_cycle(config: TrainingConfig) -> int:
+    """Steps of the first cycle of the learning rate; the rest belong to its restart."""
+    return config.steps - round(config.restart_share * config.steps)
 
-    Before the decay sets in, the factor doesn't depend on the number of steps.
+
+def schedule(step: int, config: TrainingConfig) -> float:
+    """Return the learning-rate factor of `step`.
+
+    Linear warm-up, constant, linear decay to zero; then a restart at a lower
+    rate that decays to zero again (Loshchilov and Hutter, *SGDR*, 2017).
+    Before the first decay sets in, the factor does not depend on the number of
+    steps.
     """
+    cycle = first_cycle(config)
+    if step >= cycle:
+        return config.restart_rate * (config.steps - step) / (config.steps - cycle)
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
+    left = (cycle - step) / max(1.0, config.decay_share * cycle)
     return min(warm, max(0.0, left), 1.0)
 
 
@@ -300,9 +313,9 @@ def config_digest(architecture: dict, data: DataConfig, config: TrainingConfig) 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def decay_start(steps: int, config: TrainingConfig) -> int:
+def decay_start(config: TrainingConfig) -> int:
     """First step whose learning rate depends on the number of steps."""
-    return int(steps - config.decay_share * steps)
+    return int(first_cycle(config) * (1 - config.decay_share))
 
 
 def _resume(
@@ -326,7 +339,7 @@ def _resume(
         log.warning("%s belongs to another configuration: starting anew", path)
         return 0
     other = state["steps"]
-    free = min(decay_start(other, config), decay_start(config.steps, config))
+    free = min(decay_start(replace(config, steps=other)), decay_start(config))
     if other != config.steps and state["step"] > free:
         log.warning("%s was made for %d steps: starting anew", path, other)
         return 0
