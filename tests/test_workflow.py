@@ -264,7 +264,7 @@ def test_cbii_seasonal_naive_equals_the_published_figures(run, mirror, tmp_path)
     assert sorted(data.index) == sorted(six.split(","))
     assert (data["verdict"] == "pass").all()
     assert (data["value"].abs() < 0.01).all()
-    naive = pd.read_csv(tmp_path / "results" / "cbii@nano-random_perf_seasonal_naive.csv")
+    naive = pd.read_csv(tmp_path / "results/accuracy/cbii@nano-random_seasonal_naive.csv")
     assert naive.set_index("task_name").loc["ETTh", "MASE"] == pytest.approx(0.9316, abs=5e-5)
     assert gates.set_index(["gate", "task"]).loc[("weights", "all"), "verdict"] == "fail"
 
