@@ -232,6 +232,8 @@ def _measure(
 ) -> tuple[dict, dict, dict]:
     """Return seconds and peak memory, forecasts, and the backends that ran, by method."""
     measured: dict[tuple, list[tuple[float, float]]] = {key: [] for key in methods}
+    for pipeline in methods.values():
+        getattr(pipeline.model, "backends_used", set()).clear()
     forecasts = {key: _forecast(pipeline, regime, device) for key, pipeline in methods.items()}
     for _ in range(repeats):
         for key, pipeline in methods.items():
