@@ -10,6 +10,7 @@ Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -121,7 +122,7 @@ class ReferenceTime(TimeAttention):
         return scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=1.0)
 
 
-class WindowedTime(TimeAttention):
+class WindowedTime(TimeAttention, ABC):
     """Base of backends that know the variant's window: dense future, windowed context.
 
     Subclasses give `windowed`, which attends within the context.
@@ -132,9 +133,9 @@ class WindowedTime(TimeAttention):
         self.radius = variant.radius
         self.reg_is_global = variant.reg_is_global
 
+    @abstractmethod
     def windowed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attend among context tokens at most `radius` apart: (B, H, C, D) -> (B, H, C, D)."""
-        raise NotImplementedError
 
     def __call__(self, q, k, v):
         context = self.layout.num_context
