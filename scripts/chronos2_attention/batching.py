@@ -60,6 +60,28 @@ def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
+def batches_by_cutoff(cutoffs: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Form the batches in which series see each other: one cutoff each, in input order.
+
+    A series that ends later than another holds its future, so the two never share a batch.
+
+    Parameters
+    ----------
+    cutoffs:
+        Time of each input's last observation, shape (n,), any type that sorts.
+    batch_size:
+        Most inputs in a batch.
+
+    Returns
+    -------
+    Index arrays that partition ``range(n)``, ascending within a batch, by ascending cutoff.
+    """
+    _, group = np.unique(np.asarray(cutoffs), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group))
+    return [part for batch in np.split(order, ends[:-1]) for part in split(batch, batch_size)]
+
+
 def batches_by_length(
     lengths: np.ndarray,
     sizes: np.ndarray,
