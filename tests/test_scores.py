@@ -130,13 +130,21 @@ def test_file_of_scores(tasks, tmp_path):
     table = pq.read_table(scores)
     assert table.column_names == [
         *("task_name", "window_index", "item_id", "target"),
-        *("scaled_abs_error", "abs_error", "abs_target", "ql_0.1", "ql_0.25", "ql_0.5", "ql_0.9"),
+        *("scaled_abs_error", "abs_error", "truth", "ql_0.1", "ql_0.25", "ql_0.5", "ql_0.9"),
+        "seasonal_error",
     ]
     assert table.num_rows == 3 * 4 + 4 + 2 * 2 * 4
     assert pq.read_schema(scores).metadata[b"weights_fingerprint"] == b"abc"
     constant = table.filter(np.array(table.column("item_id").to_pylist()) == "i8")
     assert np.isnan(matrix(constant.column("scaled_abs_error"), "")).all()
     assert np.isfinite(matrix(constant.column("abs_error"), "")).all()
+    assert matrix(constant.column("truth"), "")[0, 0] == 3.0
+    assert set(constant.column("seasonal_error").to_pylist()) == {0.0}
+    scaled, error, scale = (
+        table.column(name) for name in ("scaled_abs_error", "abs_error", "seasonal_error")
+    )
+    first = (scaled[0].as_py()[0], error[0].as_py()[0], scale[0].as_py())
+    assert first[0] == pytest.approx(first[1] / first[2])
     # Each row group holds one window and target, so that a reader needs one at a time.
     assert pq.ParquetFile(scores).num_row_groups == 3 + 1 + 4
 

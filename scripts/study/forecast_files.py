@@ -72,6 +72,8 @@ class WindowedWriter:
         Key/value strings for the file's schema: study, variant, model, ...
     with_context_length:
         Whether the file has the column `context_length`.
+    number_columns:
+        Names of the float columns after the list columns.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class WindowedWriter:
         metadata: Mapping[str, str],
         *,
         with_context_length: bool,
+        number_columns: Sequence[str] = (),
     ) -> None:
         context = [pa.field("context_length", pa.int32())] if with_context_length else []
         lists = [pa.field(name, pa.list_(pa.float64())) for name in list_columns]
+        numbers = [pa.field(name, pa.float64()) for name in number_columns]
         self.schema = pa.schema(
-            _KEY_FIELDS + context + lists,
+            _KEY_FIELDS + context + lists + numbers,
             metadata={str(key): str(value) for key, value in metadata.items()},
         )
         self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
@@ -109,6 +113,7 @@ class WindowedWriter:
         item_ids: Sequence[str],
         lists: Mapping[str, np.ndarray],
         context_lengths: np.ndarray | None = None,
+        numbers: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Append the rows of one window and target.
 
@@ -120,6 +125,8 @@ class WindowedWriter:
             Column name to matrix (n, horizon).
         context_lengths:
             int, shape (n,); required if and only if the file has that column.
+        numbers:
+            Column name to float vector (n,), for the file's number columns.
         """
         n = len(item_ids)
         columns = {
@@ -131,6 +138,8 @@ class WindowedWriter:
         }
         if context_lengths is not None:
             columns["context_length"] = pa.array(context_lengths, pa.int32())
+        for name, values in (numbers or {}).items():
+            columns[name] = pa.array(values, pa.float64())
         self._writer.write_table(pa.table(columns, schema=self.schema))
 
     def add_metadata(self, metadata: Mapping[str, str]) -> None:

@@ -4,12 +4,14 @@ Scores of one forecast, one value a step of the horizon:
 
 - `scaled_abs_error`: |y - point| / the mean |y[t] - y[t - m]| over the context,
   NaN where the truth is missing or the scale is zero or undefined;
-- `abs_error`: |y - point|; `abs_target`: |y|;
+- `abs_error`: |y - point|; `truth`: y, NaN where it is missing;
 - `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|.
+
+and one number, `seasonal_error`: that scale.
 
 fev's figures per task follow from them, see `aggregate_scores`: for each window
 and target column, MASE is the mean of `scaled_abs_error` over items and steps,
-WQL at a level the mean of `ql_<level>` over the mean of `abs_target`; means
+WQL at a level the mean of `ql_<level>` over the mean of |`truth`|; means
 leave out NaN; then plain means over levels, target columns and windows.
 """
 
@@ -100,7 +102,7 @@ def score_window(
     scores = {
         "scaled_abs_error": error / usable[:, None],
         "abs_error": error,
-        "abs_target": np.abs(truth),
+        "truth": truth,
     }
     for level, forecast in quantiles.items():
         scores[f"ql_{level}"] = 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
@@ -197,13 +199,15 @@ def score_task(
                         "make the forecasts again",
                     )
                 values, _ = flat_series(truth, target)
+                scale = seasonal_error(*flat_series(past, target), task.seasonality)
                 scores = score_window(
                     values.reshape(len(item_ids), task.horizon),
                     point,
                     {q: matrix(table.column(str(q)), where) for q in task.quantile_levels},
-                    seasonal_error(*flat_series(past, target), task.seasonality),
+                    scale,
                 )
-                writer.write(task.task_name, index, target, item_ids, scores)
+                numbers = {"seasonal_error": scale}
+                writer.write(task.task_name, index, target, item_ids, scores, numbers=numbers)
                 context_used = max(context_used, pc.max(table.column("context_length")).as_py())
                 columns = ["predictions", *map(str, task.quantile_levels)]
                 predictions[target] = datasets.Dataset(table.select(columns).combine_chunks())
@@ -259,9 +263,11 @@ def score_suite(
     name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
     run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
     levels = quantile_columns(pq.read_schema(forecasts).names)
-    columns = ["scaled_abs_error", "abs_error", "abs_target", *(f"ql_{q}" for q in levels)]
+    columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
     rows = []
-    with WindowedWriter(scores, columns, metadata, with_context_length=False) as writer:
+    with WindowedWriter(
+        scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
+    ) as writer:
         bar = tqdm(desc=f"score {name}", unit="task", total=total)
         for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
             bar.set_postfix_str(task_name)
@@ -320,7 +326,7 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     """
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
-    columns = ["scaled_abs_error", "abs_target", *losses]
+    columns = ["scaled_abs_error", "truth", *losses]
     totals: dict[tuple, np.ndarray] = {}  # (sums, counts) of the columns
     for group in range(file.num_row_groups):
         table = file.read_row_group(group)
@@ -347,6 +353,8 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
 def _sum_and_count(table: pa.Table, column: str) -> tuple[float, int]:
     values = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
     known = values[~np.isnan(values)]
+    if column == "truth":
+        known = np.abs(known)
     return float(known.sum()), len(known)
 
 
