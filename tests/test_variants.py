@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos2_attention import AttentionVariant, InputError
-from chronos2_attention.variants import Full, Joint, Sparse
+from chronos2_attention.variants import Full, Joint, Soft, Sparse
 
 
 @given(st.integers(0, 10_000), st.booleans())
@@ -17,7 +17,31 @@ def test_sparse_names_round_trip(radius, reg_is_global):
     assert AttentionVariant.parse(str(variant)) == variant
 
 
-@pytest.mark.parametrize(("name", "variant"), [("full", Full()), ("joint", Joint())])
+@given(
+    st.sampled_from(["correlation", "cosine", "distance", "uniform"]),
+    st.integers(0, 10**7) | st.decimals(0, 100, places=3).map(float),
+    st.sampled_from([None, "permuted", "uniform"]),
+    st.booleans(),
+)
+def test_soft_names_round_trip(measure, temperature, control, leaking):
+    control = None if measure == "uniform" else control
+    variant = Soft(measure, float(temperature), control, leaking)
+    assert AttentionVariant.parse(str(variant)) == variant
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("full", Full()),
+        ("joint", Joint()),
+        ("joint_leaking", Joint(leaking=True)),
+        ("soft_correlation_t5", Soft("correlation", 5)),
+        ("soft_cosine-permuted_t0.5", Soft("cosine", 0.5, "permuted")),
+        ("soft_distance-uniform_t0", Soft("distance", 0, "uniform")),
+        ("soft_uniform_t20", Soft("uniform", 20)),
+        ("soft_correlation_t5_leaking", Soft("correlation", 5, leaking=True)),
+    ],
+)
 def test_plain_names_round_trip(name, variant):
     assert AttentionVariant.parse(name) == variant
     assert str(variant) == name
@@ -26,7 +50,9 @@ def test_plain_names_round_trip(name, variant):
 @pytest.mark.parametrize(
     "name",
     ["", "Full", "full ", "sparse", "sparse_r", "sparse_r-1", "sparse_rx", "sparse_r08",
-     "sparse_r8.5", "sparse_r8_", "sparse_r8_global", "../full", "joint_r8"],
+     "sparse_r8.5", "sparse_r8_", "sparse_r8_global", "../full", "joint_r8",
+     "soft_correlation_t5.0", "soft_correlation_t05", "soft_correlation_t-1", "soft_pearson_t5",
+     "soft_uniform-permuted_t5", "soft_correlation-shuffled_t5", "soft_correlation_tnan"],
 )  # fmt: skip
 def test_other_names_are_refused_by_name(name):
     with pytest.raises(InputError, match="unknown attention variant") as caught:

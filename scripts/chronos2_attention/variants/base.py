@@ -4,9 +4,10 @@ One variant has one spelling, used in code, file names, columns and figures.
 This module knows neither torch nor files: it is what the workflow imports to
 read a name, and what the engine asks which token may see which.
 
-A new variant is a frozen dataclass that derives from `AttentionVariant` and
-says how its name reads (`pattern`), how it is written (`name`) and, where time
-attention changes, which keys a query sees (`sees`).
+A new variant is a module of this folder with a frozen dataclass that derives
+from `AttentionVariant` and says how its name reads (`pattern`), how it is
+written (`name`) and, where time attention changes, which keys a query sees
+(`sees`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .errors import InputError
+from ..errors import InputError
 
 _KINDS: list[type[AttentionVariant]] = []
 
@@ -41,6 +42,11 @@ class AttentionVariant:
     mixes_series:
         Whether series of different groups attend to each other. Then a batch
         must hold series of one cutoff only, and its composition matters.
+    softens_groups:
+        Whether group attention is weighted by similarity instead of masked by group.
+    leaking:
+        Whether a batch may hold several cutoffs, so that a series sees another's future: a
+        diagnostic, whose results say nothing about accuracy.
     """
 
     kind: ClassVar[str] = ""
@@ -48,6 +54,8 @@ class AttentionVariant:
     example: ClassVar[str] = ""
     sparse_in_time: ClassVar[bool] = False
     mixes_series: ClassVar[bool] = False
+    softens_groups: ClassVar[bool] = False
+    leaking = False
 
     def __init_subclass__(cls) -> None:
         _KINDS.append(cls)
@@ -112,65 +120,3 @@ class AttentionVariant:
         Boolean array of the broadcast shape.
         """
         return (query >= 0) & (key >= 0)
-
-
-@dataclass(frozen=True)
-class Full(AttentionVariant):
-    """Dense time attention, hard groups: the baseline, as upstream computes it."""
-
-    kind: ClassVar[str] = "full"
-    pattern: ClassVar[str] = "full"
-    example: ClassVar[str] = "full"
-
-
-@dataclass(frozen=True)
-class Joint(AttentionVariant):
-    """All series of a batch in one group, upstream's ``cross_learning=True``."""
-
-    kind: ClassVar[str] = "joint"
-    pattern: ClassVar[str] = "joint"
-    example: ClassVar[str] = "joint"
-    mixes_series: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class Sparse(AttentionVariant):
-    """Windowed past and global future.
-
-    A context query sees context keys at most `radius` tokens away and no future
-    token; a future query sees all tokens. A radius beyond the sequence length is
-    therefore not `full`, where context queries see future tokens.
-
-    Parameters
-    ----------
-    radius:
-        Largest distance in tokens, at least 0 (then a token sees itself only).
-    reg_is_global:
-        Whether the REG query, the last context token, sees all context keys.
-    """
-
-    radius: int
-    reg_is_global: bool = False
-
-    kind: ClassVar[str] = "sparse"
-    pattern: ClassVar[str] = r"sparse_r(?P<radius>\d+)(?P<reg>_regglobal)?"
-    example: ClassVar[str] = "sparse_r8"
-    sparse_in_time: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.radius < 0:
-            raise InputError(f"radius {self.radius} is negative", mend="use a radius of 0 or more")
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Sparse:
-        return cls(radius=int(match["radius"]), reg_is_global=match["reg"] is not None)
-
-    @property
-    def name(self) -> str:
-        return f"sparse_r{self.radius}{'_regglobal' if self.reg_is_global else ''}"
-
-    def sees(self, query: Any, key: Any, num_context: int) -> Any:
-        windowed = (key < num_context) & (abs(query - key) <= self.radius)
-        if self.reg_is_global:
-            windowed = windowed | ((query == num_context - 1) & (key < num_context))
-        return (query >= num_context) | windowed

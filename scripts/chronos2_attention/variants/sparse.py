@@ -1,0 +1,53 @@
+"""Sparse time attention."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..errors import InputError
+from .base import AttentionVariant
+
+
+@dataclass(frozen=True)
+class Sparse(AttentionVariant):
+    """Windowed past and global future.
+
+    A context query sees context keys at most `radius` tokens away and no future
+    token; a future query sees all tokens. A radius beyond the sequence length is
+    therefore not `full`, where context queries see future tokens.
+
+    Parameters
+    ----------
+    radius:
+        Largest distance in tokens, at least 0 (then a token sees itself only).
+    reg_is_global:
+        Whether the REG query, the last context token, sees all context keys.
+    """
+
+    radius: int
+    reg_is_global: bool = False
+
+    kind: ClassVar[str] = "sparse"
+    pattern: ClassVar[str] = r"sparse_r(?P<radius>\d+)(?P<reg>_regglobal)?"
+    example: ClassVar[str] = "sparse_r8"
+    sparse_in_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.radius < 0:
+            raise InputError(f"radius {self.radius} is negative", mend="use a radius of 0 or more")
+
+    @classmethod
+    def from_match(cls, match: re.Match[str]) -> Sparse:
+        return cls(radius=int(match["radius"]), reg_is_global=match["reg"] is not None)
+
+    @property
+    def name(self) -> str:
+        return f"sparse_r{self.radius}{'_regglobal' if self.reg_is_global else ''}"
+
+    def sees(self, query: Any, key: Any, num_context: int) -> Any:
+        windowed = (key < num_context) & (abs(query - key) <= self.radius)
+        if self.reg_is_global:
+            windowed = windowed | ((query == num_context - 1) & (key < num_context))
+        return (query >= num_context) | windowed
