@@ -219,25 +219,26 @@ def holm(pvalues: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.DataFrame:
-    """Put the tests of several radii into one table and correct for their number.
+def correct_family(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Correct a family of tests for their number by Holm's method.
 
     Parameters
     ----------
-    rows:
-        From `ttest_row`, one a radius; together they are the family.
+    table:
+        One row a test, with `p`, `log_ratio_p`, `tost_p`, `log_ratio_mean` and `verdict` as
+        `paired_test` finds them.
     alpha:
         Level of the verdicts.
 
     Returns
     -------
-    The rows, with `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and `verdict_holm` at their end. The
+    The table with `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and `verdict_holm` at its end. The
     last is `paired_test`'s verdict with the corrected p-values; where there are none, because pairs
     are identical or cannot be tested, the verdict stands.
     """
-    table = pd.concat(rows, ignore_index=True)
-    for name in ("p", "log_ratio_p", "tost_p"):
-        table[f"{name}_holm"] = holm(table[name])
+    table = table.assign(
+        **{f"{name}_holm": holm(table[name]) for name in ("p", "log_ratio_p", "tost_p")}
+    )
     tested = table["tost_p_holm"].notna() & table["log_ratio_p_holm"].notna()
     verdict = np.select(
         [
@@ -253,6 +254,14 @@ def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.D
         default="inconclusive",
     )
     return table.assign(verdict_holm=verdict)
+
+
+def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Put the tests of several radii, from `ttest_row`, into one table.
+
+    Together they are the family that `correct_family` corrects, at level `alpha`.
+    """
+    return correct_family(pd.concat(rows, ignore_index=True), alpha=alpha)
 
 
 def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
