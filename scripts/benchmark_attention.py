@@ -6,8 +6,9 @@ import torch
 
 from chronos2_attention import Chronos2VariantPipeline
 from study.benchmark import dense_regimes, ragged_regimes, run_benchmark
+from study.devices import pick_device
 from study.files import atomic_path
-from study.forecasting import pick_device, prepare_torch
+from study.forecasting import prepare_torch
 from study.runtime import rule_script
 
 with rule_script(snakemake) as log:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
+from study.devices import pick_device
 from study.files import atomic_path
-from study.forecasting import pick_device, prepare_torch
+from study.forecasting import prepare_torch
 from study.probe_benchmark import benchmark_probe
 from study.runtime import rule_script
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from chronos2_attention import Chronos2VariantPipeline
+from study.devices import pick_device
 from study.files import atomic_path
-from study.forecasting import pick_device, prepare_torch
+from study.forecasting import prepare_torch
 from study.runtime import rule_script
 from study.scale import measure_scale
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
+from study.devices import pick_device
 from study.files import atomic_path
 from study.forecast_files import ForecastWriter
-from study.forecasting import forecast_suite, pick_device, prepare_torch
+from study.forecasting import forecast_suite, prepare_torch
 from study.models import read_provenance
 from study.runtime import rule_script
 from study.slices import Piece
@@ -33,6 +34,7 @@ with rule_script(snakemake) as log:
         "weights_source": provenance["source"],
         "weights_strict": True,
         **{key: text for key, text in pipeline.describe().items() if key != "backend"},
+        "torch_device": str(pipeline.model.device),
         "chunk_size": params.chunk_size or AUTO_CHUNK_SIZE,
         "seed": params.seed,
         "threads": snakemake.threads,

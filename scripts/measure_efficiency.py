@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
+from study.devices import pick_device
 from study.efficiency import measure_suite
 from study.files import atomic_path
-from study.forecasting import pick_device, prepare_torch
+from study.forecasting import prepare_torch
 from study.runtime import rule_script
 from study.studies import load_study
 

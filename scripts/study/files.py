@@ -1,8 +1,11 @@
-"""Files that are written whole or not at all, and checksums."""
+"""Files that are written whole or not at all, checksums, and what is wrong with a damaged file."""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -17,7 +20,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The suffix is kept, so that writers which look at it (pandas, matplotlib)
     behave as with the final name. An exception removes what was written and
-    leaves an earlier file untouched.
+    leaves an earlier file untouched. A process that was killed cannot clean
+    up: what it left is hidden, and removed here when the file is made again.
 
     Parameters
     ----------
@@ -26,15 +30,82 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    _remove_leftovers(path)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    lock = os.open(holder, os.O_RDONLY)
     temporary = holder / path.name
     try:
+        _lock(lock)
         yield temporary
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
+        os.close(lock)
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a folder, which says that its writer lives; False if another holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: never take a writer for dead
+        return False
+    return True
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left behind; those that still write keep theirs."""
+    pattern = f".{glob.escape(path.name)}.{'?' * 8}.partial"
+    for holder in path.parent.glob(pattern):
+        try:
+            descriptor = os.open(holder, os.O_RDONLY)
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+        if _lock(descriptor):
+            shutil.rmtree(holder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def damage(path: str | os.PathLike) -> str | None:
+    """Say what is wrong with the bytes of a result file, or None.
+
+    Reads the whole file, so it is for finding out why something failed.
+
+    Parameters
+    ----------
+    path:
+        A file; its suffix says what it should hold: ``.parquet``, ``.json``, ``.safetensors`` or
+        ``.csv``. Of others nothing is known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    if path.stat().st_size == 0:
+        return "empty file"
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            file = pq.ParquetFile(path)
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="numpy"):
+                pass
+        elif path.suffix == ".csv":
+            import pandas as pd
+
+            pd.read_csv(path)
+    except Exception as error:  # every reader has errors of its own
+        return f"not readable as {path.suffix.lstrip('.')}: {' '.join(str(error).split())}"
+    return None
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:

@@ -20,25 +20,6 @@ from study.windows import context_of, flat_series, last_timestamps
 log = logging.getLogger("study.forecasting")
 
 
-def pick_device(setting: str) -> str:
-    """Turn the setting ``auto``, ``cpu`` or ``cuda[:i]`` into a device that exists.
-
-    Raises
-    ------
-    InputError
-        If a GPU is asked for and there is none.
-    """
-    if setting == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if setting.startswith("cuda"):
-        index = int(setting.partition(":")[2] or 0)
-        if index >= torch.cuda.device_count():
-            raise InputError(
-                f"no device '{setting}'", "forecast.device", "use auto or cpu, or an existing GPU"
-            )
-    return setting
-
-
 def prepare_torch(threads: int, seed: int) -> None:
     """Fix what results could depend on: CPU threads, seed, full float32 products on GPUs."""
     torch.set_num_threads(threads)

@@ -1,0 +1,162 @@
+"""GPUs of one machine, shared out among concurrent jobs by file locks.
+
+A job takes the first GPU that it may see and that no other job of the same user holds, and keeps
+it until its process ends, however that ends: the kernel drops the lock. A scheduler's choice in
+``CUDA_VISIBLE_DEVICES`` is kept, because only the GPUs that it leaves visible are looked at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from chronos2_attention.errors import InputError
+
+log = logging.getLogger("study.devices")
+
+SECONDS_BETWEEN_REMINDERS = 60
+
+# Locks of this process: lock file -> open descriptor. Open as long as the process lives.
+_held: dict[Path, int] = {}
+
+
+def lock_folder() -> Path:
+    """Return this user's folder of lock files on this machine; make it if it is absent.
+
+    It lies in ``XDG_RUNTIME_DIR``, else in the folder of temporary files: both belong to the
+    machine, as GPUs do, where a working directory may be shared with others.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or belongs to somebody else.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = Path(runtime) if os.path.isdir(runtime) else Path(tempfile.gettempdir())
+    folder = parent / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        owned = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+    except OSError as error:
+        raise InputError(
+            f"no place for the locks of GPUs ({error.strerror})",
+            str(folder),
+            "set TMPDIR to a folder on this machine that you may write to",
+        ) from error
+    if not owned:
+        raise InputError(
+            "the folder for the locks of GPUs belongs to somebody else",
+            str(folder),
+            "remove it, or set TMPDIR to a folder of your own",
+        )
+    return folder
+
+
+def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5) -> int:
+    """Hold the first free device of `ids`, for as long as this process lives.
+
+    Waits while all are held. A process that holds one of them already gets the same again.
+
+    Parameters
+    ----------
+    ids:
+        Names of the devices that may be used, in order of preference; the same device has the
+        same name in every process.
+    folder:
+        Holds a lock file a device.
+    poll_seconds:
+        Time between two looks while all are held.
+
+    Returns
+    -------
+    Index of the device in `ids`.
+
+    Raises
+    ------
+    InputError
+        If `ids` is empty.
+    """
+    if not ids:
+        raise InputError("no GPU is visible", "forecast.device", "use cpu")
+    paths = [folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock" for name in ids]
+    for index, path in enumerate(paths):
+        if path in _held:
+            return index
+    reminded = None
+    while True:
+        for index, path in enumerate(paths):
+            if _try_lock(path):
+                log.info("took GPU %s", ids[index])
+                return index
+        now = time.monotonic()
+        if reminded is None or now - reminded > SECONDS_BETWEEN_REMINDERS:
+            log.info("waiting for one of %d GPUs: all are held by other jobs", len(ids))
+            reminded = now
+        time.sleep(poll_seconds)
+
+
+def _try_lock(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    _held[path] = descriptor
+    return True
+
+
+def gpu_ids() -> list[str]:
+    """Return a name for each GPU that this process may see, in PyTorch's order.
+
+    A GPU's UUID: its number depends on what a scheduler leaves visible.
+    """
+    import torch
+
+    return [
+        str(torch.cuda.get_device_properties(index).uuid)
+        for index in range(torch.cuda.device_count())
+    ]
+
+
+def pick_device(setting: str) -> str:
+    """Turn the setting ``auto``, ``cpu`` or ``cuda[:i]`` into a device, and hold it if it is a GPU.
+
+    Parameters
+    ----------
+    setting:
+        ``auto`` takes a GPU where there is one; ``cuda`` insists on one; both take the first that
+        is free. ``cuda:i`` waits for that one.
+
+    Returns
+    -------
+    ``cpu``, or ``cuda:i`` with PyTorch's number of the GPU.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for that this process does not see.
+    """
+    import torch
+
+    if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    ids = gpu_ids() if torch.cuda.is_available() else []
+    _, _, number = setting.partition(":")
+    wanted = range(int(number), int(number) + 1) if number else range(len(ids))
+    if not ids or wanted.stop > len(ids):
+        raise InputError(
+            f"no device '{setting}'", "forecast.device", "use auto or cpu, or an existing GPU"
+        )
+    index = wanted[claim_device([ids[index] for index in wanted], lock_folder())]
+    torch.cuda.set_device(index)
+    return f"cuda:{index}"

@@ -1,0 +1,92 @@
+"""What stopped a job, in a line that a user can act on: disk, permissions, memory, damage."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chronos2_attention.errors import InputError
+from study.files import damage
+
+AGAIN = "then run the same command again: what is finished is kept"
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+NOT_PERMITTED = {errno.EACCES, errno.EPERM}
+CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
+
+
+def explain(
+    error: BaseException, inputs: Sequence[str], params: Mapping[str, Any]
+) -> InputError | None:
+    """Turn a failure that is no defect of the program into what a user can do about it.
+
+    Parameters
+    ----------
+    error:
+        What a job's script raised; causes and contexts are looked at too.
+    inputs:
+        The job's input files, relative to the working directory where a rule makes them. They are
+        read when nothing else explains the error.
+    params:
+        The rule's parameters; `batch_size` and `context_length` are named if memory ran out.
+
+    Returns
+    -------
+    The error to show, or None if this one is a defect.
+    """
+    for cause in _chain(error):
+        found = _of_disk(cause) or _of_memory(cause, params)
+        if found is not None:
+            return found
+    for path in inputs:
+        wrong = damage(path)
+        if wrong is not None:
+            # Absolute paths lie in the repository or in the user's folders: no rule makes them.
+            mend = "put it right" if Path(path).is_absolute() else "delete it"
+            return InputError(wrong, path, f"{mend}, {AGAIN}")
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_disk(error: BaseException) -> InputError | None:
+    if not isinstance(error, OSError):
+        return None
+    where = str(error.filename or error.filename2 or "the results")
+    if error.errno in NO_SPACE:
+        return InputError("no space left on the disk", where, f"free some, {AGAIN}")
+    if error.errno == errno.EROFS:
+        return InputError(
+            "the file system can only be read",
+            where,
+            f"use another --directory, or remount, {AGAIN}",
+        )
+    if error.errno in NOT_PERMITTED:
+        return InputError("no permission", where, f"change its owner or mode, {AGAIN}")
+    return None
+
+
+def _of_memory(error: BaseException, params: Mapping[str, Any]) -> InputError | None:
+    # By name, so that jobs which need no torch do not import it.
+    on_device = type(error).__name__ == "OutOfMemoryError"
+    if not (on_device or isinstance(error, MemoryError) or CPU_ALLOCATOR in str(error)):
+        return None
+    mends = [
+        f"lower forecast.{name} (now {params[name] or 'the limit of the model'})"
+        for name in ("batch_size", "context_length")
+        if name in params
+    ]
+    if not on_device:
+        mends.append("give the job more memory (mem_mb on a cluster)")
+    return InputError(
+        "out of memory on the GPU" if on_device else "out of memory",
+        "",
+        f"{' or '.join(mends) or 'use a larger GPU'}, {AGAIN}",
+    )
