@@ -25,6 +25,7 @@ from torch.nn.functional import pad
 
 from .batching import batches_by_length
 from .errors import InputError
+from .group_attention import GroupAttention
 from .model import Chronos2VariantModel
 from .pipeline import Chronos2VariantPipeline
 from .time_attention import TimeAttention, TokenLayout
@@ -238,7 +239,8 @@ def probe_batch(
         exclude_reg_query=exclude_reg_query,
         chunk_size=chunk_size,
     )
-    model.run_blocks(tokens, group_ids.to(model.device), time)
+    group = GroupAttention(group_ids.to(model.device), tokens.layout.valid, tokens.embeddings.dtype)
+    model.run_blocks(tokens, group, time)
     return time.mass()
 
 

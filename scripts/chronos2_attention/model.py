@@ -13,7 +13,7 @@ Two paths compute the same function:
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from chronos.chronos2.layers import Chronos2RotaryEmbedding
@@ -21,6 +21,8 @@ from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos
 
 from .backends import time_attention
 from .group_attention import GroupAttention
+from .similarity import SimilaritySettings
+from .soft_groups import SoftGroupAttention, soft_bias, soft_mask
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
 from .variants import AttentionVariant, Full
 
@@ -35,10 +37,13 @@ class EngineSettings:
         Backend of sparse time attention, see `backends.choose_backend`.
     chunk_size:
         Queries per chunk of the banded backend; None for the measured default.
+    similarity:
+        How soft masks compare series, where they are not given the similarities.
     """
 
     backend: str = "auto"
     chunk_size: int | None = None
+    similarity: SimilaritySettings = field(default_factory=SimilaritySettings)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,10 @@ class Chronos2VariantModel(Chronos2Model):
         Backend and chunk size.
     backends_used:
         Names of the time-attention backends that have run since they were last cleared.
+    batch_bias:
+        Bias of the soft mask of the batch at hand, (b, b) where the batch has b rows or a multiple
+        (the paths of an unrolled forecast), see `soft_groups.soft_bias`. None makes each call
+        compare the contexts that it is given.
     """
 
     def __init__(self, config) -> None:
@@ -87,6 +96,7 @@ class Chronos2VariantModel(Chronos2Model):
         self.variant: AttentionVariant = Full()
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
+        self.batch_bias: torch.Tensor | None = None
 
     def with_variant(
         self, variant: AttentionVariant, settings: EngineSettings
@@ -94,6 +104,7 @@ class Chronos2VariantModel(Chronos2Model):
         """Return a model of another variant that shares this one's modules and weights."""
         model = copy.copy(self)
         model.variant, model.settings, model.backends_used = variant, settings, set()
+        model.batch_bias = None
         return model
 
     def tokens(
@@ -151,7 +162,7 @@ class Chronos2VariantModel(Chronos2Model):
         future_target_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Chronos2EncoderOutput, tuple[torch.Tensor, torch.Tensor], torch.Tensor, int]:
-        """Encode all tokens through upstream's blocks with the variant's time mask.
+        """Encode all tokens through upstream's blocks with the variant's masks.
 
         Parameters and returned values are those of `Chronos2Model.encode`.
         """
@@ -169,7 +180,8 @@ class Chronos2VariantModel(Chronos2Model):
             context, context_mask, future_covariates, future_covariates_mask, num_output_patches
         )
         group_ids = self._group_ids(context, group_ids)
-        if not self.variant.sparse_in_time:
+        bias = self._group_bias(context, group_ids)
+        if not (self.variant.sparse_in_time or self.variant.softens_groups):
             output = self.encoder(
                 inputs_embeds=tokens.embeddings,
                 attention_mask=tokens.mask,
@@ -177,17 +189,26 @@ class Chronos2VariantModel(Chronos2Model):
                 output_attentions=output_attentions,
             )
         else:
-            output = self._encode_masked(tokens, group_ids, output_attentions)
+            output = self._encode_masked(tokens, group_ids, bias, output_attentions)
         return output, tokens.loc_scale, tokens.future_mask, tokens.num_context_patches
 
     def _encode_masked(
-        self, tokens: TokenBatch, group_ids: torch.Tensor, output_attentions: bool
+        self,
+        tokens: TokenBatch,
+        group_ids: torch.Tensor,
+        bias: torch.Tensor | None,
+        output_attentions: bool,
     ) -> Chronos2EncoderOutput:
-        """Run upstream's blocks with dense scores plus the variant's mask (B, 1, S, S)."""
+        """Run upstream's blocks with the variant's masks: time (B, 1, S, S), group (S, 1, B, B)."""
         encoder, dtype = self.encoder, tokens.embeddings.dtype
         allowed = allowed_pairs(self.variant, tokens.layout, self.device)
         time_mask = additive(allowed & (tokens.mask > 0)[:, None, None, :], dtype)
-        group_mask = encoder._construct_and_invert_group_time_mask(group_ids, tokens.mask, dtype)
+        if bias is None:
+            group_mask = encoder._construct_and_invert_group_time_mask(
+                group_ids, tokens.mask, dtype
+            )
+        else:
+            group_mask = soft_mask(bias.to(self.device), tokens.mask.mT > 0, dtype)
         hidden = encoder.dropout(tokens.embeddings)
         time_weights, group_weights = [], []
         for block in encoder.block:
@@ -270,7 +291,9 @@ class Chronos2VariantModel(Chronos2Model):
         tokens = self.tokens(
             context, context_mask, future_covariates, future_covariates_mask, num_output_patches
         )
-        hidden = self._encode_future(tokens, self._group_ids(context, group_ids))
+        group_ids = self._group_ids(context, group_ids)
+        bias = self._group_bias(context, group_ids)
+        hidden = self._encode_future(tokens, group_ids, bias)
         # (B, F, quantiles * patch) -> (B, quantiles, F * patch)
         quantiles = self.output_patch_embedding(hidden).unflatten(-1, (self.num_quantiles, -1))
         quantiles = quantiles.transpose(1, 2).flatten(1)
@@ -280,7 +303,20 @@ class Chronos2VariantModel(Chronos2Model):
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
         return torch.arange(len(context), device=self.device) if group_ids is None else group_ids
 
-    def _encode_future(self, tokens: TokenBatch, group_ids: torch.Tensor) -> torch.Tensor:
+    def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor | None:
+        """Return the bias of a soft mask, (b, b) on the CPU, or None where groups are hard."""
+        if not self.variant.softens_groups or self.batch_bias is not None:
+            return self.batch_bias
+        return soft_bias(
+            self.variant,
+            group_ids.cpu().numpy(),
+            context.cpu().numpy(),
+            settings=self.settings.similarity,
+        )
+
+    def _encode_future(
+        self, tokens: TokenBatch, group_ids: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return the last hidden states of the future tokens, shape (B, F, d_model)."""
         time = time_attention(
             self.variant,
@@ -291,23 +327,29 @@ class Chronos2VariantModel(Chronos2Model):
             chunk_size=self.settings.chunk_size,
         )
         self.backends_used.add(time.backend)
-        return self.run_blocks(tokens, group_ids, time, last_block_from=tokens.layout.num_context)
+        dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
+        valid = tokens.layout.valid
+        if bias is None:
+            group = GroupAttention(group_ids, valid, dtype)
+        else:
+            group = SoftGroupAttention(bias, valid, dtype, device)
+        return self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
 
     def run_blocks(
         self,
         tokens: TokenBatch,
-        group_ids: torch.Tensor,
+        group: GroupAttention | SoftGroupAttention,
         time: TimeAttention,
         last_block_from: int = 0,
     ) -> torch.Tensor:
-        """Run the encoder with prepared time attention and blockwise groups.
+        """Run the encoder with prepared time and group attention.
 
         Parameters
         ----------
         tokens:
             The batch.
-        group_ids:
-            Shape (B,), integer.
+        group:
+            Called once a layer, in order, with the layer and hidden states.
         time:
             Called once a layer, in order, with rotated queries and keys and with values, each
             (B, H, S, D).
@@ -319,7 +361,6 @@ class Chronos2VariantModel(Chronos2Model):
         Normalised hidden states, shape (B, S - last_block_from, d_model).
         """
         hidden, layout = tokens.embeddings, tokens.layout
-        group = GroupAttention(group_ids, layout.valid, hidden.dtype)
         positions = torch.arange(layout.num_tokens, device=hidden.device)[None]
         rope = self.encoder.block[0].layer[0].self_attention.rope_embed(hidden, positions)
         last = len(self.encoder.block) - 1

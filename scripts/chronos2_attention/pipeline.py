@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from chronos.chronos2 import Chronos2Pipeline, preprocess
 
@@ -16,6 +18,8 @@ from . import batching, checkpoint
 from .batching import split
 from .errors import InputError
 from .model import Chronos2VariantModel, EngineSettings
+from .similarity import SimilaritySettings
+from .soft_groups import soft_bias
 from .variants import AttentionVariant
 
 log = logging.getLogger("chronos2_attention")
@@ -42,6 +46,8 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         Backend of sparse time attention, see `chronos2_attention.backends.choose_backend`.
     chunk_size:
         Queries per chunk of the banded backend; None for the measured default.
+    similarity_settings:
+        How soft masks compare series.
     weights_fingerprint:
         Identifies the checkpoint; empty for a model that was not loaded from one.
     """
@@ -53,13 +59,16 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         *,
         backend: str = "auto",
         chunk_size: int | None = None,
+        similarity_settings: SimilaritySettings | None = None,
         weights_fingerprint: str = "",
     ) -> None:
         if chunk_size is not None and chunk_size < 1:
             raise InputError(f"chunk_size {chunk_size} is below 1", mend="use 1 or more")
-        settings = EngineSettings(backend=backend, chunk_size=chunk_size)
+        similarity = similarity_settings or SimilaritySettings()
+        settings = EngineSettings(backend, chunk_size, similarity)
         super().__init__(model=model.with_variant(AttentionVariant.parse(variant), settings))
         self.weights_fingerprint = weights_fingerprint
+        self._mixing = _Mixing()
 
     @classmethod
     def from_pretrained(
@@ -71,6 +80,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         dtype: torch.dtype | str = torch.float32,
         backend: str = "auto",
         chunk_size: int | None = None,
+        similarity_settings: SimilaritySettings | None = None,
         **kwargs: Any,
     ) -> Chronos2VariantPipeline:
         """Load a checkpoint strictly, from a folder or from the hub.
@@ -79,7 +89,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         ----------
         pretrained_model_name_or_path:
             Folder with ``config.json`` and safetensors, or a hub repository.
-        variant, backend, chunk_size:
+        variant, backend, chunk_size, similarity_settings:
             See the class.
         device_map:
             One device for the whole model: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` is
@@ -118,6 +128,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             variant,
             backend=backend,
             chunk_size=chunk_size,
+            similarity_settings=similarity_settings,
             weights_fingerprint=fingerprint,
         )
 
@@ -148,6 +159,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             variant,
             backend=settings.backend if backend is None else backend,
             chunk_size=settings.chunk_size if chunk_size is None else chunk_size,
+            similarity_settings=settings.similarity,
             weights_fingerprint=self.weights_fingerprint,
         )
 
@@ -172,15 +184,35 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         context_length: int | None = None,
         cross_learning: bool = False,
         limit_prediction_length: bool = False,
+        cutoffs: Sequence | np.ndarray | None = None,
+        similarity: np.ndarray | None = None,
+        seed: int | Sequence[int] = 0,
         **kwargs: Any,
     ) -> list[torch.Tensor]:
         """Forecast, in input order; parameters and results are `Chronos2Pipeline.predict`'s.
 
         Independent inputs are batched by length, which changes the cost only; a batch that does
         not fit into memory is halved, with a warning, and what was done is kept. Where series mix
-        (`joint`, or ``cross_learning=True``) batches are consecutive inputs, as upstream forms
-        them, because there the batch decides who attends to whom; there a lack of memory is an
+        (`joint`, soft masks, or ``cross_learning=True``) batches are consecutive inputs of one
+        cutoff, because there the batch decides who attends to whom; there a lack of memory is an
         error.
+
+        Parameters
+        ----------
+        cutoffs:
+            Time of each input's last observation, shape (n,), where series mix: those of
+            different cutoffs never share a batch, or one would see another's future. None says
+            that all have the same. A leaking variant ignores them.
+        similarity:
+            Of all series, targets and covariates in input order, shape (rows, rows), for soft
+            masks; by default that of the contexts in each batch.
+        seed:
+            Of the control ``permuted``.
+
+        Raises
+        ------
+        InputError
+            If `cutoffs` or `similarity` does not fit the inputs.
         """
         options = {
             "prediction_length": prediction_length,
@@ -191,8 +223,10 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         }
         cross_learning = cross_learning or self.variant.mixes_series
         mixes = cross_learning or kwargs.get("predict_batches_jointly")
-        if mixes or len(inputs) < 2:
-            return super().predict(inputs, cross_learning=cross_learning, **options)
+        if mixes:
+            return self._predict_mixed(inputs, cutoffs, similarity, seed, options)
+        if len(inputs) < 2:
+            return super().predict(inputs, **options)
 
         horizon = prediction_length or self.model_prediction_length
         kept = min(context_length or self.model_context_length, self.model_context_length)
@@ -239,6 +273,81 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 forecasts[index] = tensor
         return forecasts
 
+    def _predict_mixed(
+        self,
+        inputs: Any,
+        cutoffs: Sequence | np.ndarray | None,
+        similarity: np.ndarray | None,
+        seed: int | Sequence[int],
+        options: dict[str, Any],
+    ) -> list[torch.Tensor]:
+        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches."""
+        soft = self.variant.softens_groups
+        if not soft and options.pop("predict_batches_jointly", True) is False:
+            raise InputError(
+                "predict_batches_jointly=False", f"variant '{self.variant}'", "omit it"
+            )
+        options = {**options, "cross_learning": not soft}
+        horizon = options["prediction_length"] or self.model_prediction_length
+        prepared = _prepare(inputs, horizon)
+        sizes = np.array([item["context"].shape[0] for item in prepared])
+        if cutoffs is None or self.variant.leaking:
+            cutoffs = np.zeros(len(prepared), dtype=int)
+        if len(cutoffs) != len(prepared):
+            raise InputError(
+                f"{len(cutoffs)} cutoffs for {len(prepared)} inputs", mend="give one for each"
+            )
+        if similarity is not None and np.shape(similarity) != (sizes.sum(),) * 2:
+            raise InputError(
+                f"similarities of shape {np.shape(similarity)} for {sizes.sum()} series",
+                mend="give one for each pair, covariates included",
+            )
+        rows = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
+        forecasts: list[torch.Tensor | None] = [None] * len(prepared)
+        for number, batch in enumerate(batching.batches_by_cutoff(cutoffs, len(prepared))):
+            order = np.concatenate([rows[index] for index in batch])
+            given = None if similarity is None else similarity[np.ix_(order, order)]
+            self._mixing = _Mixing(given, (*np.atleast_1d(seed), number))
+            try:
+                found = super().predict([prepared[index] for index in batch], **options)
+            finally:
+                self._mixing = _Mixing()
+            for index, tensor in zip(batch, found, strict=True):
+                forecasts[index] = tensor
+        return forecasts
+
+    def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
+        """Upstream's; a soft mask is made once and serves the steps of an unrolled forecast too."""
+        if not self.variant.softens_groups:
+            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
+        given, seed = self._mixing.take(len(context))
+        self.model.batch_bias = soft_bias(
+            self.variant,
+            group_ids.numpy(),
+            context.numpy(),
+            given=given,
+            settings=self.model.settings.similarity,
+            seed=seed,
+        )
+        try:
+            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
+        finally:
+            self.model.batch_bias = None
+
+    def predict_df(self, df: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """Forecast a long data frame; parameters and result are `Chronos2Pipeline.predict_df`'s.
+
+        Where series mix, those that end at different times do not see each other.
+        """
+        if self.variant.mixes_series and "cutoffs" not in kwargs:
+            asked = inspect.signature(Chronos2Pipeline.predict_df).bind(self, df, *args, **kwargs)
+            asked.apply_defaults()
+            names = asked.arguments["id_column"], asked.arguments["timestamp_column"]
+            if set(names) <= set(df.columns):  # else upstream says which is missing
+                times = pd.to_datetime(df[names[1]])
+                kwargs["cutoffs"] = times.groupby(df[names[0]], sort=False).max().to_numpy()
+        return super().predict_df(df, *args, **kwargs)
+
     def _predict_univariate(self, context: torch.Tensor, horizon: int) -> list[torch.Tensor]:
         """Forecast independent series (b, T): b tensors of shape (1, quantiles, horizon)."""
         rows = len(context)
@@ -271,6 +380,30 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 mend="embed with_variant('full')",
             )
         return super().embed(inputs, batch_size=batch_size, context_length=context_length)
+
+
+class _Mixing:
+    """Hands out the similarities of consecutive batches, and a seed for each.
+
+    Parameters
+    ----------
+    given:
+        Similarities of all rows, shape (rows, rows), or None.
+    seed:
+        Integers that each batch's seed begins with.
+    """
+
+    def __init__(self, given: np.ndarray | None = None, seed: Sequence[int] = (0,)) -> None:
+        self.given, self.seed = given, tuple(seed)
+        self.rows_done = self.batches_done = 0
+
+    def take(self, rows: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
+        """Return the next batch's similarities (rows, rows), or None, and its seed."""
+        part = slice(self.rows_done, self.rows_done + rows)
+        seed = (*self.seed, self.batches_done)
+        self.rows_done += rows
+        self.batches_done += 1
+        return None if self.given is None else self.given[part, part], seed
 
 
 def _prepare(inputs: Any, prediction_length: int) -> list[Mapping[str, Any]]:

@@ -1,0 +1,269 @@
+"""Group attention weighted by the similarity of the series instead of masked by their groups.
+
+For series q and b of one batch, w = 1 within a group and the similarity s(q, b) across groups;
+``temperature * log(w + 1e-10)`` is added to the group-attention scores at each token. Upstream's
+mask (`chronos.chronos2.model.Chronos2Encoder._construct_and_invert_group_time_mask`) is the limit
+of a large temperature, its ``cross_learning=True`` the temperature 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from chronos.chronos2.layers import GroupSelfAttention
+from torch.nn.functional import scaled_dot_product_attention
+
+from .errors import InputError
+from .similarity import SimilaritySettings, similarity
+from .variants import Soft
+
+# Keeps the logarithm of a similarity of zero finite.
+EPSILON = 1e-10
+# Most elements of a mask that differs from token to token; more tokens are taken in turns.
+MASK_ELEMENTS = 1 << 25
+
+
+def group_weights(
+    variant: Soft,
+    group_ids: np.ndarray,
+    similarities: np.ndarray,
+    seed: int | Sequence[int] = 0,
+) -> np.ndarray:
+    """Return the weights w(q, b) of a batch, before the temperature.
+
+    Parameters
+    ----------
+    variant:
+        Its control says what becomes of the similarities.
+    group_ids:
+        Integers, shape (B,); equal ids form a group, within which the weight is 1.
+    similarities:
+        Shape (B, B), symmetric, in [0, 1].
+    seed:
+        Of the shuffle of the control ``permuted``, for `numpy.random.default_rng`.
+
+    Returns
+    -------
+    float64, shape (B, B), symmetric.
+
+    Raises
+    ------
+    InputError
+        If the similarities are of another shape, or outside [0, 1].
+    """
+    rows = len(group_ids)
+    same = group_ids[:, None] == group_ids[None, :]
+    if np.shape(similarities) != (rows, rows):
+        raise InputError(
+            f"similarities of shape {np.shape(similarities)} for {rows} series",
+            f"variant '{variant}'",
+            "give one similarity for each pair of series in the batch",
+        )
+    weights = np.array(similarities, dtype=np.float64)
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise InputError("a similarity is not in [0, 1]", f"variant '{variant}'", "scale it")
+    pairs = np.triu(~same, k=1)
+    values = weights[pairs]
+    if len(values) and variant.control == "permuted":
+        values = np.random.default_rng(seed).permutation(values)
+    elif len(values) and variant.control == "uniform":
+        values = np.full_like(values, values.mean())
+    weights[pairs] = values
+    weights.T[pairs] = values
+    return np.where(same, 1.0, weights)
+
+
+def group_bias(weights: np.ndarray, temperature: float) -> torch.Tensor:
+    """Return what is added to the scores, ``temperature * log(weights + 1e-10)``.
+
+    Parameters
+    ----------
+    weights:
+        From `group_weights`, shape (B, B).
+    temperature:
+        At least 0.
+
+    Returns
+    -------
+    float32 tensor of shape (B, B) on the CPU, at most 0 and finite in bfloat16 too.
+    """
+    bias = temperature * np.log(weights + EPSILON)
+    lowest = torch.finfo(torch.bfloat16).min / 2
+    return torch.from_numpy(np.clip(bias, lowest, 0.0)).to(torch.float32)
+
+
+def soft_bias(
+    variant: Soft,
+    group_ids: np.ndarray,
+    context: np.ndarray,
+    *,
+    given: np.ndarray | None = None,
+    settings: SimilaritySettings,
+    seed: int | Sequence[int] = 0,
+) -> torch.Tensor:
+    """Return the bias of a soft mask for one batch.
+
+    Parameters
+    ----------
+    variant:
+        Measure, control and temperature.
+    group_ids:
+        Integers, shape (B,).
+    context:
+        Shape (B, T), left-padded with NaN; compared unless similarities are given.
+    given:
+        Similarities of the batch, shape (B, B).
+    settings:
+        How contexts are compared; for the measure ``uniform``, the similarity of all.
+    seed:
+        Of the control ``permuted``.
+
+    Returns
+    -------
+    float32 tensor of shape (B, B) on the CPU.
+    """
+    if variant.measure == "uniform":
+        given = np.full((len(group_ids),) * 2, settings.no_evidence)
+    elif given is None:
+        given = similarity(context, variant.measure, settings)
+    return group_bias(group_weights(variant, group_ids, given, seed), variant.temperature)
+
+
+def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+    """Add padding to a bias.
+
+    Parameters
+    ----------
+    bias:
+        Shape (B, B), query by key.
+    valid:
+        Boolean, shape (T, B): whether a key is an observed token; None where all are.
+    dtype:
+        Of the scores.
+
+    Returns
+    -------
+    Tensor of shape (T, 1, B, B), or (1, 1, B, B) without padding.
+    """
+    mask = bias.to(dtype)[None, None]
+    if valid is None:
+        return mask
+    return torch.where(valid[:, None, None, :], mask, torch.finfo(dtype).min)
+
+
+class SoftGroupAttention:
+    """Soft group attention of one batch, called by every layer.
+
+    Parameters
+    ----------
+    bias:
+        From `group_bias`, shape (B, B).
+    valid:
+        Boolean tensor of shape (R, S), False at padding, or None where nothing is padded. R is B,
+        or a multiple n B where each series is unrolled along n paths (series-major): then a path
+        sees the same path of other series only, as upstream has it.
+    dtype, device:
+        Of the scores.
+    """
+
+    def __init__(
+        self,
+        bias: torch.Tensor,
+        valid: torch.Tensor | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.bias = bias.to(device)
+        self.valid = valid
+        self.dtype = dtype
+        self.series = len(bias)
+
+    def __call__(
+        self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
+    ) -> torch.Tensor:
+        """Apply `layer` to `hidden`; see `GroupAttention.__call__`."""
+        attention = layer.self_attention
+        normed = layer.layer_norm(hidden)
+        rows, tokens, _ = normed.shape
+        paths = rows // self.series
+
+        def by_token(x: torch.Tensor) -> torch.Tensor:
+            """(B * n, T, inner) -> (n * T, H, B, D)."""
+            x = x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim))
+            return x.unflatten(0, (self.series, paths)).permute(1, 2, 3, 0, 4).flatten(0, 1)
+
+        q, k, v = (by_token(f(normed)) for f in (attention.q, attention.k, attention.v))
+        valid = None
+        if self.valid is not None:
+            valid = self.valid[:, first_token:].unflatten(0, (self.series, paths))
+            valid = valid.permute(1, 2, 0).flatten(0, 1)
+        mixed = torch.empty_like(q)
+        at_once = len(q) if valid is None else max(1, MASK_ELEMENTS // self.series**2)
+        for start in range(0, len(q), at_once):
+            part = slice(start, start + at_once)
+            observed = None if valid is None else valid[part]
+            mask = soft_mask(self.bias, observed, self.dtype)
+            mixed[part] = self._attend(q[part], k[part], v[part], mask, observed)
+        # (n * T, H, B, D) -> (B * n, T, inner)
+        mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
+        return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
+
+    def _attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        mask: torch.Tensor,
+        observed: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Attend across series, (tokens, H, B, D) each; `observed` is (tokens, B) or None."""
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+
+
+class MeasuredGroupAttention(SoftGroupAttention):
+    """Soft group attention that also measures how much weight goes to other groups.
+
+    Parameters
+    ----------
+    group_ids:
+        Integer tensor of shape (B,).
+    bias, valid, dtype, device:
+        See `SoftGroupAttention`.
+
+    Attributes
+    ----------
+    cross_group_mass:
+        A number per layer that has run, in order: the mean share of attention weight on series of
+        other groups, over heads and observed query tokens.
+    """
+
+    def __init__(
+        self,
+        group_ids: torch.Tensor,
+        bias: torch.Tensor,
+        valid: torch.Tensor | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(bias, valid, dtype, device)
+        self.different = (group_ids[:, None] != group_ids[None, :]).to(device)
+        self.cross_group_mass: list[float] = []
+
+    def __call__(
+        self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
+    ) -> torch.Tensor:
+        self._sum, self._count = 0.0, 0
+        mixed = super().__call__(layer, hidden, first_token)
+        self.cross_group_mass.append(self._sum / self._count)
+        return mixed
+
+    def _attend(self, q, k, v, mask, observed):
+        weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)
+        crossing = (weights * self.different).sum(-1).mean(1)  # (tokens, B)
+        if observed is not None:
+            crossing = crossing[observed]
+        self._sum += crossing.sum().item()
+        self._count += crossing.numel()
+        return weights.to(v.dtype) @ v
