@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InputError
+from .variants.soft import MEASURES  # named there, where no NumPy is needed to read a name
 
 __all__ = ["MEASURES", "SimilaritySettings", "similarity", "similarity_blocks"]
-
-MEASURES = ("correlation", "cosine", "distance")
 
 COLUMNS_AT_ONCE = 2048
 """Columns of a tile: its temporary arrays stay small whatever the number of series."""

@@ -120,6 +120,11 @@ def fetch(
         table, provenance = sources.fetch_local(spec)
     else:
         table, provenance = sources.fetch_package(spec)
+    if spec.resample is not None:
+        from study.resampling import resample_table
+
+        table = resample_table(table, spec.resample, spec.aggregate, spec.name)
+        provenance |= {"resample": spec.resample, "aggregate": spec.aggregate}
     return table, {**provenance, "freq": validate(table, spec.name)}
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import yaml
 
 from study.config_files import check_document
+from study.suites import EVERY_TASK
 
 
 def settle(config: dict[str, Any]) -> None:
     """Bring settings to the types of their schema where the command line could not, and check them.
 
     Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
-    and one word is not a list (``run=cbii``).
+    and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``, see
+    `study.suites.Suite.only`, so that it reaches whatever reads a suite.
 
     Parameters
     ----------
@@ -34,6 +36,10 @@ def settle(config: dict[str, Any]) -> None:
         if isinstance(value, list | dict):
             config[key] = _typed(value)
     check_document(config, "config", "the configuration (config/config.yaml and --config)")
+    if config["num_windows"] is not None:
+        only = config["only"] or []
+        words = only.split(",") if isinstance(only, str) else list(only)
+        config["only"] = [*words, f"{EVERY_TASK}:{config['num_windows']}"]
 
 
 def _typed(value: Any) -> Any:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from study.datasets import ROWS_AT_ONCE
+from study.series_table import TIMESTAMP
 from study.suites import Suite, TaskSpec, fev_task
 
 if TYPE_CHECKING:
@@ -75,8 +77,15 @@ def task_slices(
     Yields
     ------
     The task on each slice, its data loaded, in the order of the data set, which is fev's.
+
+    Raises
+    ------
+    InputError
+        If the task has several windows and no series is long enough for the first.
     """
     total = pq.read_metadata(data_path).num_rows
+    if task.num_windows > 1:
+        task.check_length(longest_series(data_path), str(data_path))
     rows = piece.rows(total, multiple)
     if len(rows) == total <= rows_at_once:
         yield fev_task(task, suite, data_path)
@@ -88,6 +97,12 @@ def task_slices(
             pq.write_table(table, path)
             del table
             yield fev_task(task, suite, path)
+
+
+def longest_series(path: Path) -> int:
+    """Return the number of time steps of a data set's longest series."""
+    batches = pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=[TIMESTAMP])
+    return max(pc.max(pc.list_value_length(batch[TIMESTAMP])).as_py() for batch in batches)
 
 
 def read_rows(path: Path, rows: range) -> pa.Table:

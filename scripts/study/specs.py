@@ -102,6 +102,9 @@ class DatasetSpec:
         branch or commit.
     folder, files, timestamp, targets:
         URL: folder below the mirror, the files, and the columns of each.
+    resample, aggregate:
+        URL: pandas alias of a coarser grid, and ``mean`` or ``sum`` of the values of a
+        step; None leaves the series as they are.
     path, recipe:
         Local: a Parquet file in the layout of `study.series_table`, or a CSV file
         and the recipe for its rows.
@@ -121,6 +124,8 @@ class DatasetSpec:
     files: tuple[SourceFile, ...] = ()
     timestamp: str | None = None
     targets: tuple[str, ...] = ()
+    resample: str | None = None
+    aggregate: str | None = None
     path: str | None = None
     recipe: Recipe | None = None
     package: str | None = None

@@ -19,7 +19,9 @@ from study.config_files import load_checked_yaml
 if TYPE_CHECKING:
     import fev
 
-__all__ = ["Suite", "TaskSpec", "fev_task", "known_suites", "load_suite"]
+__all__ = ["Suite", "TaskSpec", "feature_of", "fev_task", "known_suites", "load_suite"]
+
+EVERY_TASK = "*"
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,52 @@ class TaskSpec:
     target: str = "target"
     generate_univariate_targets_from: tuple[str, ...] | str | None = None
 
+    @property
+    def window_step(self) -> int:
+        """Steps from one window's cutoff to the next."""
+        return self.window_step_size or self.horizon
+
+    @property
+    def steps_needed(self) -> int:
+        """Fewest steps of a series that has all windows."""
+        rolled = (self.num_windows - 1) * self.window_step + self.horizon
+        if self.initial_cutoff is None:
+            return self.min_context_length + rolled
+        if self.initial_cutoff < 0:
+            return self.min_context_length - self.initial_cutoff
+        return self.initial_cutoff + rolled
+
+    def check_cutoffs(self, where: str) -> None:
+        """Raise an `InputError` if windows reach beyond the end of every series."""
+        latest = -self.horizon - (self.num_windows - 1) * self.window_step
+        if self.initial_cutoff is not None and latest < self.initial_cutoff < 0:
+            raise InputError(
+                f"task {self.name!r}: initial_cutoff {self.initial_cutoff} leaves no room for "
+                f"{self.num_windows} windows of {self.horizon} steps",
+                where,
+                f"give {latest} or less, or fewer windows",
+            )
+
+    def check_length(self, longest: int, where: str) -> None:
+        """Raise an `InputError` if not even a series of `longest` steps has all windows."""
+        if longest >= self.steps_needed:
+            return
+        most = self.num_windows - -(-(self.steps_needed - longest) // self.window_step)
+        fixed = self.initial_cutoff is not None and self.initial_cutoff < 0
+        raise InputError(
+            f"task {self.name!r}: {self.num_windows} windows need {self.steps_needed} steps and "
+            f"the longest series has {longest}",
+            where,
+            "give it longer series" if fixed or most < 1 else f"give num_windows={most} or less",
+        )
+
 
 @dataclass(frozen=True)
 class Suite:
-    """A list of tasks, the quantile levels to forecast, and the model it is meant for."""
+    """A list of tasks, the quantile levels to forecast, and the model it is meant for.
+
+    `pairs` is what a paired test counts as one pair: ``"task"`` or ``"series"``.
+    """
 
     name: str
     title: str
@@ -68,6 +112,7 @@ class Suite:
     model: str
     quantile_levels: tuple[float, ...]
     tasks: tuple[TaskSpec, ...]
+    pairs: str = "task"
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -92,21 +137,41 @@ class Suite:
         ----------
         names:
             Task names, as ``"a,b"`` or a list; nothing (None, an empty string or
-            list) keeps the suite as it is.
+            list) keeps the suite as it is. ``"a:50"`` gives the task 50 windows,
+            and ``"*:50"`` each task that has no number of its own here; the star
+            restricts the suite to nothing.
 
         Raises
         ------
         InputError
-            If the suite has no task of such a name.
+            If the suite has no task of such a name, a number of windows is not a
+            whole number from 1, or windows reach beyond the end of a series.
         """
         if not names:
             return self
         if isinstance(names, str):
             names = names.split(",")
-        wanted = {self.task(name.strip()).name for name in names if name.strip()}
-        if not wanted:
-            return self
-        return replace(self, tasks=tuple(task for task in self.tasks if task.name in wanted))
+        windows: dict[str, int | None] = {}
+        for word in filter(None, map(str.strip, names)):
+            name, colon, number = (part.strip() for part in word.partition(":"))
+            if name != EVERY_TASK:
+                self.task(name)
+            if colon and not (number.isascii() and number.isdigit() and int(number) >= 1):
+                raise InputError(
+                    f"{number!r} is no number of windows",
+                    f"{word!r} for suite {self.name!r}",
+                    "give a whole number from 1",
+                )
+            windows[name] = int(number) if colon else None
+        everywhere = windows.pop(EVERY_TASK, None)
+        tasks = []
+        for task in self.tasks:
+            if not windows or task.name in windows:
+                number = windows.get(task.name) or everywhere or task.num_windows
+                task = replace(task, num_windows=number)
+                task.check_cutoffs(f"suite {self.name!r}")
+                tasks.append(task)
+        return replace(self, tasks=tuple(tasks))
 
 
 def known_suites(config_dir: str | Path) -> list[str]:
@@ -143,15 +208,7 @@ def load_suite(name: str, config_dir: str | Path) -> Suite:
         task = TaskSpec(**fields)
         if task.name in tasks:
             raise InputError(f"task {task.name!r} is given twice", str(path), "rename one of them")
-        step = task.window_step_size or task.horizon
-        latest = -task.horizon - (task.num_windows - 1) * step
-        if task.initial_cutoff is not None and latest < task.initial_cutoff < 0:
-            raise InputError(
-                f"task {task.name!r}: initial_cutoff {task.initial_cutoff} leaves no room for "
-                f"{task.num_windows} windows of {task.horizon} steps",
-                str(path),
-                f"give {latest} or less",
-            )
+        task.check_cutoffs(str(path))
         tasks[task.name] = task
     return Suite(
         name=name,
@@ -160,7 +217,44 @@ def load_suite(name: str, config_dir: str | Path) -> Suite:
         model=document["model"],
         quantile_levels=tuple(document["quantile_levels"]),
         tasks=tuple(tasks.values()),
+        pairs=document.get("pairs", "task"),
     )
+
+
+def feature_of(task: TaskSpec, item_id: str) -> str:
+    """Return the feature that a series measures.
+
+    Parameters
+    ----------
+    task:
+        The task of the series.
+    item_id:
+        As `fev` names it: where it makes univariate series of columns, the
+        item's id, an underscore and the column.
+
+    Returns
+    -------
+    The column where the task makes series of columns (of ``"__ALL__"``, what follows
+    the last underscore), the task's name otherwise.
+
+    Raises
+    ------
+    InputError
+        If the series is of none of the task's columns.
+    """
+    columns = task.generate_univariate_targets_from
+    if columns is None:
+        return task.name
+    if isinstance(columns, str):
+        return item_id.rpartition("_")[2]
+    found = [column for column in columns if item_id.endswith(f"_{column}")]
+    if not found:
+        raise InputError(
+            f"series {item_id!r} is of none of the columns {', '.join(columns)}",
+            f"task {task.name!r}",
+            "make the forecasts again",
+        )
+    return max(found, key=len)
 
 
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chronos2_attention import AttentionVariant, InputError
-from study.datasets import load_registry
+from chronos2_attention.variants.soft import MEASURES
+from study.datasets import find_spec, load_registry
+from study.models import load_model_spec
 from study.studies import load_study
 
 STUDY = r"(?P<study>[^/]+?)"
@@ -15,10 +17,12 @@ TARGETS = [
     re.compile(pattern)
     for pattern in (
         r"data/(?P<dataset>[^/]+)\.(?:parquet|json)",
+        r"models/(?P<model>[^/]+)(?:\.json|/config\.json|/model\.safetensors)",
         rf"forecasts/{STUDY}_seasonal_naive\.parquet",
         rf"forecasts/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
         rf"scores/{STUDY}_seasonal_naive\.parquet",
         rf"scores/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
+        rf"similarity/{STUDY}_(?P<measure>[^/_]+)\.parquet",
         rf"{STUDY}_perf_compare_r(?P<radius>[^/]*)\.csv",
         rf"{STUDY}_perf_seasonal_naive\.csv",
         rf"{STUDY}_perf_(?P<variant>[^/]+)\.csv",
@@ -35,7 +39,7 @@ TARGETS = [
 def check_targets(
     targets: Iterable[str], results: str, config_dir: Path, only: str | list[str] | None
 ) -> None:
-    """Check the study, variant or data set in the name of each requested result.
+    """Check the study, variant, measure or data set in the name of each requested result.
 
     Snakemake itself can only say that no rule makes a file; this says which word of its name is
     unknown, and which are known.
@@ -54,13 +58,15 @@ def check_targets(
     Raises
     ------
     InputError
-        If a suite, model, task, variant or data set is unknown.
+        If a suite, model, task, variant, measure or data set is unknown.
     """
     for target in targets:
         name = str(target).removeprefix("./")
         if not name.startswith(f"{results}/") or name == f"{results}/prior_validity.csv":
             continue
         name = name.removeprefix(f"{results}/")
+        if ".." in name.split("/"):
+            raise InputError("a name of a result holds '..'", target, f"name a file in {results}/")
         match = next(filter(None, (pattern.fullmatch(name) for pattern in TARGETS)), None)
         if match is None:
             continue
@@ -71,8 +77,17 @@ def check_targets(
                 known = ", ".join(sorted(registry))
                 raise InputError(f"unknown data set '{found['dataset']}'", target, f"use {known}")
             continue
-        load_study(found["study"], config_dir, only)
+        if "model" in found:
+            load_model_spec(found["model"], config_dir)
+            continue
+        study = load_study(found["study"], config_dir, only)
+        registry = load_registry(config_dir / "datasets.yaml")
+        for dataset in study.suite.datasets:
+            find_spec(registry, dataset)
         if found.get("radius") is not None:
             AttentionVariant.parse(f"sparse_r{found['radius']}")
+        if found.get("measure") is not None and found["measure"] not in MEASURES:
+            known = ", ".join(MEASURES)
+            raise InputError(f"unknown similarity {found['measure']!r}", target, f"use {known}")
         if found.get("variant") is not None:
             AttentionVariant.parse(found["variant"])
