@@ -1,15 +1,12 @@
 """The data layer: registry, the four sources, the layout's checks, and what is written."""
 
 import hashlib
-import http.server
 import json
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos2_attention.errors import InputError
-from study import sources
+from study import network
 from study.datasets import DatasetSpec, fetch, find_spec, load_registry, write_dataset
 from study.recipes import cook
 from study.series_table import Series, conform, series_table, validate
@@ -37,7 +34,7 @@ def registry(repo_root):
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """Retries without their waits."""
-    monkeypatch.setattr(sources.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(network.time, "sleep", lambda seconds: None)
 
 
 def registry_file(path, datasets, **extra):
@@ -522,190 +519,6 @@ def test_a_missing_file_names_the_mirror_path_and_the_setting(tmp_path):
     assert "\n" not in text
     with pytest.raises(InputError, match=r"no such directory.*absent"):
         fetch(url_spec(), mirror=tmp_path / "absent")
-
-
-@pytest.fixture
-def server():
-    """An HTTP server whose answers the test sets; `asked` holds the requests it got."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            state.asked.append(f"{self.command} {self.path}")
-            status, headers, body = state.answer(self.path)
-            self.send_response(status)
-            for key, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *args):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = SimpleNamespace(asked=[], answer=None, base=f"http://127.0.0.1:{httpd.server_port}")
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
-
-
-def test_url_is_tried_again_after_a_transient_failure_only(server):
-    server.answer = lambda path: (503, {}, b"") if len(server.asked) == 1 else (200, {}, CSV)
-    table, provenance = fetch(url_spec(server.base))
-    assert len(server.asked) == 2
-    assert provenance["from_mirror"] == []
-    assert table["id"].to_pylist() == ["one"]
-
-    server.asked.clear()
-    server.answer = lambda path: (404, {}, b"")
-    with pytest.raises(InputError, match="404"):
-        fetch(url_spec(server.base))
-    assert len(server.asked) == 1
-
-
-def test_another_file_at_the_url_is_refused(server):
-    server.answer = lambda path: (200, {}, CSV + b"2020-01-01 03:00:00,4,7\n")
-    with pytest.raises(InputError, match=rf"one\.csv has sha256 .*in {server.base}/one\.csv"):
-        fetch(url_spec(server.base))
-
-
-def test_a_download_cut_short_is_no_data(server):
-    server.answer = lambda path: (200, {"Content-Length": str(len(CSV) + 7)}, CSV)
-    with pytest.raises(InputError, match=rf"{len(CSV)} of {len(CSV) + 7} bytes"):
-        fetch(url_spec(server.base))
-
-
-def test_offline_asks_no_server(server):
-    with pytest.raises(InputError, match="not to be used"):
-        fetch(url_spec(server.base), offline=True)
-    assert server.asked == []
-
-
-# --- hub ----------------------------------------------------------------------------------------
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HUB_SPEC = DatasetSpec("m", "hub", repo="group/sets", config="m")
-
-
-def shard(*ids):
-    sink = pa.BufferOutputStream()
-    pq.write_table(table_of(ids, category=["c"] * len(ids)), sink)
-    return sink.getvalue().to_pybytes()
-
-
-@pytest.fixture
-def hub(server, tmp_path, monkeypatch):
-    """A stand-in for the hub's API, and an empty cache."""
-    import huggingface_hub
-
-    files = {
-        "m/train-00000-of-00002.parquet": shard("b", "c"),
-        "m/train-00001-of-00002.parquet": shard("a"),
-        "other/train-00000-of-00001.parquet": shard("z"),
-        "sets.py": b"raise SystemExit('remote code was run')",
-    }
-
-    def answer(path):
-        path = path.split("?")[0]
-        if path.startswith("/api/datasets/group/sets/tree/"):
-            entries = [
-                {"type": "file", "path": name, "size": len(body), "oid": name}
-                for name, body in files.items()
-            ]
-            return 200, {"Content-Type": "application/json"}, json.dumps(entries).encode()
-        if path.startswith("/api/datasets/group/sets"):
-            listing = [{"rfilename": name} for name in files]
-            info = {"id": "group/sets", "sha": COMMIT, "siblings": listing}
-            return 200, {"Content-Type": "application/json"}, json.dumps(info).encode()
-        for name, body in files.items():
-            if path == f"/datasets/group/sets/resolve/{COMMIT}/{name}":
-                etag = hashlib.sha1(body).hexdigest()
-                return 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}, body
-        return 404, {}, b""
-
-    server.answer = answer
-    server.files = files
-    monkeypatch.setenv("HF_ENDPOINT", server.base)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    return server
-
-
-def test_hub_files_are_fetched_and_the_commit_recorded(hub, tmp_path, monkeypatch):
-    table, provenance = fetch(HUB_SPEC)
-    assert table["id"].to_pylist() == ["a", "b", "c"]
-    assert table.column_names == ["id", "timestamp", "target"]
-    assert (provenance["revision"], provenance["revision_requested"]) == (COMMIT, "main")
-    assert set(provenance["files"]) == {name for name in hub.files if name.startswith("m/")}
-    downloaded = [request for request in hub.asked if "/resolve/" in request]
-    assert not any("sets.py" in request or "other/" in request for request in downloaded)
-
-    # What the cache holds is enough once the hub is out of reach.
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    again, same = fetch(HUB_SPEC)
-    assert again.equals(table)
-    assert same == provenance
-    hub.asked.clear()
-    assert fetch(HUB_SPEC, offline=True)[1] == provenance
-    assert hub.asked == []
-    # ... but not half of it.
-    next((tmp_path / "cache").rglob("train-00001-of-00002.parquet")).unlink()
-    with pytest.raises(InputError, match=r"'m'"):
-        fetch(HUB_SPEC, offline=True)
-
-
-def test_an_unknown_configuration_and_repository(hub):
-    with pytest.raises(InputError, match=r"0 Parquet files in q/"):
-        fetch(replace(HUB_SPEC, config="q"))
-    hub.answer = lambda path: (404, {"X-Error-Code": "RepoNotFound"}, b"{}")
-    hub.asked.clear()
-    with pytest.raises(InputError, match=r"the hub has no group/none"):
-        fetch(replace(HUB_SPEC, repo="group/none"))
-    assert len(hub.asked) == 1
-
-
-def test_hub_from_the_mirror_asks_no_server(hub, tmp_path):
-    path = tmp_path / "mirror" / "group" / "sets" / "m.parquet"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(shard("x"))
-    table, provenance = fetch(HUB_SPEC, mirror=tmp_path / "mirror")
-    assert table["id"].to_pylist() == ["x"]
-    assert provenance["from_mirror"]
-    assert provenance["revision"] is None
-    assert hub.asked == []
-    path.write_bytes(b"not parquet")
-    with pytest.raises(InputError, match=r"not readable as Parquet.*m\.parquet"):
-        fetch(HUB_SPEC, mirror=tmp_path / "mirror")
-
-
-def test_no_hub_names_mirror_path_and_settings(hub, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError) as caught:
-        fetch(HUB_SPEC, mirror=tmp_path)
-    text = str(caught.value)
-    assert str(tmp_path / "group" / "sets" / "m.parquet") in text
-    assert "mirror=" in text
-    assert "HF_HOME" in text
-    assert "\n" not in text
-
-
-def test_a_silent_hub_ends_in_time(hub, monkeypatch):
-    import socket
-    import time
-
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(sources, "TIMEOUT_S", 0.5)
-        began = time.perf_counter()
-        with pytest.raises(InputError, match="timed out"):
-            fetch(HUB_SPEC)
-    assert time.perf_counter() - began < 10
 
 
 # --- writing ------------------------------------------------------------------------------------

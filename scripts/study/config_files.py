@@ -64,11 +64,19 @@ def load_checked_yaml(path: str | Path, schema: str, schema_dir: Path = SCHEMA_D
             document = yaml.load(handle, Loader=_StrictLoader)  # a subclass of the safe loader
     except FileNotFoundError:
         raise InputError("no such file", str(path), "give the path of an existing file") from None
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", str(path), "give the path of a readable file"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not readable as YAML: {problem}", f"{path}{line}") from None
+        raise InputError(
+            f"not readable as YAML: {problem}",
+            f"{path}{line}",
+            f"mend {'that line' if mark else 'the file'}",
+        ) from None
 
     check_document(document, schema, str(path), schema_dir)
     return document

@@ -72,7 +72,7 @@ def find_spec(registry: dict[str, DatasetSpec], name: str) -> DatasetSpec:
     """Return a data set of the registry; an unknown name is an `InputError` with near ones."""
     if name in registry:
         return registry[name]
-    near = difflib.get_close_matches(name, registry, n=3) or sorted(registry)
+    near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
     raise InputError(
         f"unknown data set {name!r}", "config/datasets.yaml", f"known: {', '.join(near)}"
     )

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.datasets import ROWS_AT_ONCE
 from study.forecast_files import ForecastWriter
+from study.models import context_limit
 from study.slices import WHOLE, Piece, task_slices
 from study.studies import Study
 from study.windows import context_of, flat_series, last_timestamps
@@ -62,7 +63,7 @@ def forecast_suite(
     Raises
     ------
     InputError
-        If the model lacks one of the suite's quantile levels.
+        If the model lacks one of the suite's quantile levels or takes no such context.
     """
     levels = sorted(study.suite.quantile_levels)
     missing = [level for level in levels if level not in pipeline.quantiles]
@@ -74,7 +75,7 @@ def forecast_suite(
         )
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
-    limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    limit = context_limit(context_length, pipeline.model_context_length)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
     multiple = ROWS_AT_ONCE if pipeline.variant.mixes_series else 1
     for task in tqdm(study.suite.tasks, desc=f"{study.name} {pipeline.variant}", unit="task"):

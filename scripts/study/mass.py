@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import AttentionMass, attention_mass
+from study.models import context_limit
 from study.samples import SampledWindow, sample_windows
 from study.studies import Study
 
@@ -72,7 +73,7 @@ def probe_suite(
       sample give away, 1 each;
     - `RUN`.
     """
-    limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    limit = context_limit(context_length, pipeline.model_context_length)
     run = {
         "study": study.name,
         "model": study.model.name,

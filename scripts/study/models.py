@@ -66,9 +66,13 @@ def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
 
 
 def local_files(spec: ModelSpec, repo_root: Path, mirror: Path | None) -> list[Path]:
-    """Return the files on this machine that a model is copied from; empty if it is not copied."""
+    """Return the files on this machine that a model is copied from; empty if it is not copied.
+
+    Those of a local model are returned as far as they exist: `fetch_model` says what is absent.
+    """
     if spec.source == "local":
-        return [repo_root / spec.path / name for name in CHECKPOINT_FILES]
+        files = [repo_root / spec.path / name for name in CHECKPOINT_FILES]
+        return [file for file in files if file.is_file()]
     if spec.source == "hub" and mirror is not None:
         files = [mirror / spec.repo / name for name in CHECKPOINT_FILES]
         return files if all(file.is_file() for file in files) else []
@@ -104,28 +108,28 @@ def fetch_model(
 
     folder.mkdir(parents=True, exist_ok=True)
     provenance: dict[str, Any] = {"model": spec.name, "title": spec.title, "source": spec.source}
-    copied = local_files(spec, repo_root, mirror)
+    if mirror is not None and not mirror.is_dir():
+        raise InputError("no such directory", f"mirror={mirror}", "set mirror to one, or unset it")
     if spec.source == "random":
         _save_random(spec, folder)
+        origin = folder
         provenance |= {"seed": spec.seed}
-    elif copied:
-        for file in copied:
-            if not file.is_file():
-                checkpoint.refuse_other_formats(file.parent)
-                raise InputError(
-                    f"model '{spec.name}' has no {file.name}",
-                    str(file.parent),
-                    "put it there, or name another model as suite@model",
-                )
-            shutil.copyfile(file, folder / file.name)
-        if spec.source == "hub":
-            provenance |= {"repo": spec.repo, "revision": spec.revision, "from_mirror": True}
-        else:
-            provenance |= {"path": spec.path}
+    elif spec.source == "local":
+        origin = repo_root / spec.path
+        _need_checkpoint(spec, origin)
+        provenance |= {"path": spec.path}
+    elif copied := local_files(spec, repo_root, mirror):
+        origin = copied[0].parent
+        # Nothing says of which revision the files of a mirror are; their checksums stand below.
+        provenance |= _hub_provenance(spec, None)
     else:
-        _download(spec, folder, mirror)
-        provenance |= {"repo": spec.repo, "revision": spec.revision, "from_mirror": False}
-    model, fingerprint = checkpoint.load_model(folder)
+        origin, found = _download(spec, mirror)
+        provenance |= found
+    # Loaded where they come from, so that a message names files that the user knows.
+    model, fingerprint = checkpoint.load_model(origin)
+    if origin != folder:
+        for name in CHECKPOINT_FILES:
+            shutil.copyfile(origin / name, folder / name)
     return provenance | {
         "sha256": {name: sha256_of_file(folder / name) for name in CHECKPOINT_FILES},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -134,18 +138,47 @@ def fetch_model(
     }
 
 
-def _download(spec: ModelSpec, folder: Path, mirror: Path | None) -> None:
+def _need_checkpoint(spec: ModelSpec, folder: Path) -> None:
     from chronos2_attention import checkpoint
 
-    try:
-        source = checkpoint.resolve(spec.repo, revision=spec.revision)
-    except InputError as error:
-        place = f"{mirror}/{spec.repo}" if mirror else f"MIRROR/{spec.repo} with mirror=MIRROR"
-        raise InputError(
-            error.what, error.where, f"connect, or put {' and '.join(CHECKPOINT_FILES)} in {place}"
-        ) from error
     for name in CHECKPOINT_FILES:
-        shutil.copyfile(source / name, folder / name)
+        if not (folder / name).is_file():
+            checkpoint.refuse_other_formats(folder)
+            raise InputError(
+                f"model '{spec.name}' has no {name}",
+                str(folder),
+                "put it there, or name another model as suite@model",
+            )
+
+
+def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
+    return {
+        "repo": spec.repo,
+        "revision_requested": spec.revision,
+        "revision": commit,
+        "from_mirror": commit is None,
+    }
+
+
+def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the checkpoint in the hub's cache, and its provenance."""
+    from study.hub import HubError, hub_files
+
+    try:
+        found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
+    except HubError as error:
+        tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
+        ways = [error.mend] if error.mend else []
+        ways += [
+            f"put {' and '.join(CHECKPOINT_FILES)} into DIRECTORY/{spec.repo}"
+            " and set mirror=DIRECTORY",
+            "fill the Hugging Face cache (HF_HOME) on a machine with a network",
+        ]
+        raise InputError(
+            f"cannot get model '{spec.name}': {tried}{error}", "", ", or ".join(ways)
+        ) from None
+    provenance = _hub_provenance(spec, found.commit) | {"hub_checksums": found.checksums}
+    return found.paths[CHECKPOINT_FILES[0]].parent, provenance
 
 
 def _save_random(spec: ModelSpec, folder: Path) -> None:
@@ -182,6 +215,30 @@ def core_config(architecture: Mapping[str, Any]):
         architectures=["Chronos2Model"],
         chronos_pipeline_class="Chronos2Pipeline",
     )
+
+
+def context_limit(setting: int | None, model_limit: int) -> int:
+    """Return how many observations of context a model is given.
+
+    Parameters
+    ----------
+    setting:
+        The setting ``forecast.context_length``; None for all that the model takes.
+    model_limit:
+        All that the model takes.
+
+    Raises
+    ------
+    InputError
+        If the setting is larger, which would promise a context that no forecast had.
+    """
+    if setting is not None and setting > model_limit:
+        raise InputError(
+            f"a context of {setting} observations is beyond the model's {model_limit}",
+            "forecast.context_length",
+            f"give at most {model_limit}, or null for the model's own limit",
+        )
+    return setting or model_limit
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def cook(frame: pd.DataFrame, recipe: Recipe, freq: str | None, where: str) -> l
             times, observed = _on_grid(stamps, values, recipe, freq, f"{where} series {name!r}")
             known = np.flatnonzero(~np.isnan(observed))
             if not known.size:
-                raise InputError(f"series {name!r} holds no observation", where)
+                raise InputError(
+                    f"series {name!r} holds no observation", where, "remove it from the table"
+                )
             span = slice(known[0], known[-1] + 1)
             series.append(Series(name, times[span], {"target": observed[span]}))
     return series
@@ -89,7 +91,11 @@ def _numbers(column: pd.Series, name: str, where: str) -> np.ndarray:
     try:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise InputError(f"column {name!r} is not numeric: {error}", where) from None
+        raise InputError(
+            f"column {name!r} is not numeric: {error}",
+            where,
+            "leave cells without a number empty, or name other columns in 'values'",
+        ) from None
 
 
 def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]:
@@ -117,8 +123,14 @@ def _timestamps(rows: pd.DataFrame, axis: TimeAxis, freq: str | None, where: str
 
     if axis.start is not None:
         if freq is None:
-            raise InputError("a time axis with 'start' needs 'freq'", where)
-        stamps = pd.date_range(axis.start, periods=len(rows), freq=freq, unit="us")
+            raise InputError("a time axis with 'start' needs 'freq'", where, "give 'freq'")
+        try:
+            start = pd.Timestamp(axis.start)
+        except ValueError:
+            raise InputError(
+                f"'start' is no time: {axis.start!r}", where, "give one such as 2020-01-31"
+            ) from None
+        stamps = pd.date_range(start, periods=len(rows), freq=_offset(freq, where), unit="us")
     else:
         column = rows[axis.column]
         try:
@@ -127,16 +139,32 @@ def _timestamps(rows: pd.DataFrame, axis: TimeAxis, freq: str | None, where: str
             first = column.iloc[0]
             raise InputError(
                 f"column {axis.column!r} cannot be read as {axis.format!r} times "
-                f"(its first value: {first!r}): {str(error).strip().splitlines()[0]}",
+                f"(its first value: {first!r}): {str(error).partition(' You might')[0]}",
                 where,
+                "give their 'format'",
             ) from None
         if stamps.isna().any():
-            raise InputError(f"column {axis.column!r} has an empty time", where)
+            raise InputError(
+                f"column {axis.column!r} has an empty time", where, "remove rows without a time"
+            )
     if axis.shift is not None:
-        stamps = stamps + pd.tseries.frequencies.to_offset(axis.shift)
+        stamps = stamps + _offset(axis.shift, where)
     if stamps.tz is not None:
         stamps = stamps.tz_convert(None)
     return stamps.to_numpy().astype("datetime64[us]")
+
+
+def _offset(alias: str, where: str) -> pd.DateOffset:
+    import pandas as pd
+
+    try:
+        return pd.tseries.frequencies.to_offset(alias)
+    except ValueError:
+        raise InputError(
+            f"{alias!r} is no frequency that pandas knows",
+            where,
+            "give one such as h, D, W-MON, MS",
+        ) from None
 
 
 def _parse(column: pd.Series, style: str) -> pd.DatetimeIndex:
@@ -164,8 +192,8 @@ def _on_grid(
     observed = pd.Series(values, index=pd.DatetimeIndex(stamps))
     if recipe.aggregate is not None:
         if freq is None:
-            raise InputError("'aggregate' needs 'freq'", where)
-        step = pd.tseries.frequencies.to_offset("D" if freq in ("B", "C") else freq)
+            raise InputError("'aggregate' needs 'freq'", where, "give 'freq'")
+        step = _offset("D" if freq in ("B", "C") else freq, where)
         steps = observed.groupby(observed.index.floor(step))
         # A count is the sum of ones; a step whose values are all missing stays missing.
         observed = steps.mean() if recipe.aggregate == "mean" else steps.sum(min_count=1)
@@ -176,10 +204,16 @@ def _on_grid(
             f"two rows at {twice}", where, "name the columns that tell series apart in 'id'"
         )
     if freq is not None:
-        grid = pd.date_range(observed.index[0], observed.index[-1], freq=freq, unit="us")
+        grid = pd.date_range(
+            observed.index[0], observed.index[-1], freq=_offset(freq, where), unit="us"
+        )
         off = observed.index.difference(grid)
         if len(off):
-            raise InputError(f"{off[0]} is not on the grid of frequency {freq!r}", where)
+            raise InputError(
+                f"{off[0]} is not on the grid of frequency {freq!r}",
+                where,
+                "give the 'freq' of the rows, or an 'aggregate'",
+            )
         absent = len(grid) - len(observed)
         if absent and recipe.gaps == "none":
             raise InputError(

@@ -113,8 +113,10 @@ def validate(table: pa.Table, dataset: str) -> str:
     """Check a conformed table and return its frequency.
 
     Checked: at least one series; unique ids; in each series at least three
-    observations, columns of one length, timestamps strictly increasing and of a
-    frequency that pandas can infer; values finite or NaN.
+    timestamps, strictly increasing and of a frequency that pandas can infer;
+    columns of one length; values finite or NaN, at least one not NaN. A constant
+    series is sound: it is forecast, and its MASE, whose scale is zero, is left out
+    of means as `fev` does.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def validate(table: pa.Table, dataset: str) -> str:
         raise fail(
             short[0],
             f"has {lengths[short[0]]} observations",
-            f"remove series of fewer than {MIN_OBSERVATIONS}",
+            f"remove series of fewer than {MIN_OBSERVATIONS}, which have no frequency",
         )
 
     flat = pc.list_flatten(table[TIMESTAMP])
@@ -189,11 +191,16 @@ def validate(table: pa.Table, dataset: str) -> str:
                 "has irregular timestamps",
                 "put it on a regular grid and leave NaN where nothing was observed",
             )
+    unseen = np.ones(table.num_rows, dtype=bool)
     for name in table.column_names[2:]:
-        infinite = np.flatnonzero(np.isinf(pc.list_flatten(table[name]).to_numpy()))
+        values = pc.list_flatten(table[name]).to_numpy()
+        infinite = np.flatnonzero(np.isinf(values))
         if infinite.size:
             row = int(np.searchsorted(ends, infinite[0], side="right"))
             raise fail(row, f"has an infinite value in {name!r}", "replace it by NaN")
+        unseen &= np.logical_and.reduceat(np.isnan(values), starts)
+    if unseen.any():
+        raise fail(int(np.argmax(unseen)), "has only missing values", "remove it from the data")
     return _frequency(times[: ends[0]])
 
 
@@ -229,6 +236,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, dataset: str, name: str) -
         raise InputError(
             f"column {name!r} cannot be read as {kind}: {str(error).splitlines()[0]}",
             f"data set {dataset!r}",
+            f"give {'times' if pa.types.is_timestamp(kind) else 'values'} of that type",
         ) from None
 
 
@@ -240,7 +248,11 @@ def _cast_list(column: pa.ChunkedArray, kind: pa.DataType, dataset: str, name: s
             "give one row a series, or a long table as CSV",
         )
     if column.null_count:
-        raise InputError(f"column {name!r} has a row without a list", f"data set {dataset!r}")
+        raise InputError(
+            f"column {name!r} has a row without a list",
+            f"data set {dataset!r}",
+            "give the row a list, or remove it",
+        )
     flat = pc.list_flatten(column)
     flat = _cast(flat, kind, dataset, name).combine_chunks()
     if pa.types.is_floating(kind):

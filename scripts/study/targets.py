@@ -73,9 +73,7 @@ def check_targets(
         found = match.groupdict()
         if "dataset" in found:
             registry = load_registry(config_dir / "datasets.yaml")
-            if found["dataset"] not in registry:
-                known = ", ".join(sorted(registry))
-                raise InputError(f"unknown data set '{found['dataset']}'", target, f"use {known}")
+            find_spec(registry, found["dataset"])
             continue
         if "model" in found:
             load_model_spec(found["model"], config_dir)
