@@ -5,10 +5,13 @@ PYTHON ?= python3
 CORES ?= all
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo report test lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES)
+
+report: $(VENV)/.installed
+	$(BIN)/snakemake --report report.html
 
 test: $(VENV)/.installed
 	$(BIN)/pytest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,4 +80,46 @@ def checkpoint_dir(tmp_path_factory) -> Path:
     """A small checkpoint as upstream saves it."""
     folder = tmp_path_factory.mktemp("checkpoint")
     build_upstream_model().save_pretrained(folder)
+    return folder
+
+
+# The small study that tests of the workflow share.
+TASKS = "eu_stocks,visnights,prices,us_macro,elecdaily"
+STUDY = "demo@nano-random"
+
+
+@pytest.fixture(scope="session")
+def run(repo_root):
+    """Run Snakemake in a folder; return the finished process, its output in `stdout`."""
+
+    def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None):
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake"),
+                *("--snakefile", str(repo_root / "workflow" / "Snakefile")),
+                *("--directory", str(folder)),
+                *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(environment or {})},
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+def ask(run, folder, *targets, only=TASKS, options=()):
+    """Run the small study; the options stand before the targets."""
+    return run(folder, "--cores", "2", *options, "--config", f"only={only}", "--", *targets)
+
+
+@pytest.fixture(scope="session")
+def small(run, tmp_path_factory):
+    """A folder that holds the small study with random weights."""
+    folder = tmp_path_factory.mktemp("small")
+    done = ask(run, folder, f"results/{STUDY}_ttest_r8.csv")
+    assert done.returncode == 0, done.stdout
     return folder

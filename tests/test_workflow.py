@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import fev
@@ -12,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from conftest import STUDY, TASKS, ask
 
 pytestmark = pytest.mark.workflow
 
-TASKS = "eu_stocks,visnights,prices,us_macro,elecdaily"
-STUDY = "demo@nano-random"
 TTEST_COLUMNS = [
     "metric_col",
     "radius",
@@ -45,43 +41,6 @@ TTEST_COLUMNS = [
     "valid",
 ]
 UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-
-
-@pytest.fixture(scope="session")
-def run(repo_root):
-    """Run Snakemake in a folder; return the finished process, its output in `stdout`."""
-
-    def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None):
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "snakemake"),
-                *("--snakefile", str(repo_root / "workflow" / "Snakefile")),
-                *("--directory", str(folder)),
-                *arguments,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            timeout=600,
-            check=False,
-        )
-
-    return run
-
-
-def ask(run, folder, *targets, only=TASKS, options=()):
-    """Run the small study; the options stand before the targets."""
-    return run(folder, "--cores", "2", *options, "--config", f"only={only}", "--", *targets)
-
-
-@pytest.fixture(scope="session")
-def small(run, tmp_path_factory):
-    """A folder that holds the small study with random weights."""
-    folder = tmp_path_factory.mktemp("small")
-    done = ask(run, folder, f"results/{STUDY}_ttest_r8.csv")
-    assert done.returncode == 0, done.stdout
-    return folder
 
 
 def test_random_weights_are_never_valid(small):

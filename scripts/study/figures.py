@@ -26,6 +26,8 @@ STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 KEPT, EDGES = "kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
 LONG = 128
+# Inches: the report shows a figure in one piece on a laptop's screen of 768 pixels.
+TALLEST = 7.3
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -56,6 +58,11 @@ class Caption:
     model: str
     valid: bool
     reason: str = ""
+
+
+def _row_height(rows: int, rest: float) -> float:
+    """Return the height of a row (inches) so that `rows` and the rest fit on a screen."""
+    return min(0.21, max(0.08, (TALLEST - rest) / rows))
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> None:
@@ -162,10 +169,10 @@ def mass_by_layer_and_head(
             dark = abs(np.log2(value)) > 0.6 * span
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
                       color="white" if dark else "black")  # fmt: skip
-        axis.set_xticks(range(lift.shape[1]), [str(h + 1) for h in lift.columns])
-        axis.set_yticks(range(lift.shape[0]), [str(layer + 1) for layer in lift.index])
-        axis.set_xlabel("head")
-        axis.set_ylabel("layer")
+        axis.set_xticks(range(lift.shape[1]), [str(head) for head in lift.columns])
+        axis.set_yticks(range(lift.shape[0]), [str(layer) for layer in lift.index])
+        axis.set_xlabel("head, counted from 0")
+        axis.set_ylabel("layer, counted from 0")
         axis.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axis, pad=0.02)
         ticks = np.array([-span, -span / 2, 0, span / 2, span])
@@ -188,7 +195,8 @@ def delta_mase(
     """
     with mpl.rc_context(STYLE):
         tasks = list(next(iter(by_radius.values()))["task_name"])
-        height = 2.0 + 0.21 * (len(tasks) + 2)
+        row = _row_height(len(tasks) + 2, 2.0)
+        height = 2.0 + row * (len(tasks) + 2)
         n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
         figure = _figure("Change in MASE against full attention", caption, n, 8.2, height)
         axis = figure.subplots()
@@ -218,7 +226,7 @@ def delta_mase(
         axis.axvline(0, color="black", lw=0.8)
         axis.axhline(0.9, color=GREY, lw=0.6)
         labels = [*tasks, "mean over tasks"]
-        axis.set_yticks([*(places[task] for task in tasks), 0], labels)
+        axis.set_yticks([*(places[task] for task in tasks), 0], labels, fontsize=min(9, 60 * row))
         axis.get_yticklabels()[-1].set_weight("bold")
         axis.set_ylim(-0.7, len(tasks) + 1.7)
         axis.set_xlabel("MASE of sparse attention relative to full (%): left is better")
@@ -270,7 +278,8 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
         what = "allocated GPU memory" if on_gpu else "resident memory of the process"
         table = perf.pivot(index="task_name", columns="variant", values=column)
         table = table.loc[table["full"].sort_values().index]
-        height = 1.7 + 0.21 * len(table)
+        row = _row_height(len(table), 1.7)
+        height = 1.7 + row * len(table)
         n = f"n = {len(table)} tasks"
         figure = _figure(f"Peak memory: {what}", caption, n, 7.2, height)
         axis = figure.subplots()
@@ -278,7 +287,7 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
             axis.plot(table[variant], np.arange(len(table)), ls="", label=variant, ms=5,
                       marker=MARKERS[index % len(MARKERS)], color=CYCLE[index % len(CYCLE)],
                       alpha=0.8)  # fmt: skip
-        axis.set_yticks(range(len(table)), list(table.index))
+        axis.set_yticks(range(len(table)), list(table.index), fontsize=min(9, 60 * row))
         axis.set_xlabel("peak (MiB)")
         axis.grid(axis="x", lw=0.4, alpha=0.6)
         axis.legend(loc="lower right")
@@ -297,14 +306,15 @@ def skill(relative: pd.Series, caption: Caption, limit: float) -> Figure:
     """
     with mpl.rc_context(STYLE):
         values = (1 - relative).sort_values()
-        height = 1.8 + 0.21 * len(values)
+        row = _row_height(len(values), 1.8)
+        height = 1.8 + row * len(values)
         mean = 1 - float(np.exp(np.log(relative).mean()))
         n = f"n = {len(values)} tasks, geometric mean {mean:.3f}"
         figure = _figure("Skill of full attention over Seasonal Naive", caption, n, 7.2, height)
         axis = figure.subplots()
         colours = np.where(values >= 0, BLUE, VERMILION)
         axis.barh(range(len(values)), values, color=colours, height=0.7)
-        axis.set_yticks(range(len(values)), list(values.index))
+        axis.set_yticks(range(len(values)), list(values.index), fontsize=min(9, 60 * row))
         axis.axvline(0, color="black", lw=0.8)
         axis.axvline(mean, color=GREEN, lw=1.6, ls="--", label=f"geometric mean {mean:.3f}")
         axis.axvline(1 - limit, color=GREY, lw=1.2, ls=":", label=f"gate 3 asks {1 - limit:.2f}")

@@ -32,6 +32,8 @@ TARGETS = [
         rf"accuracy/{STUDY}_seasonal_naive\.csv",
         rf"(?:accuracy|efficiency)/{STUDY}_(?P<variant>(?!radii\.)[a-z]+(?:_[^/]+?)?)\.csv",
         rf"efficiency/{STUDY}_radii\.csv",
+        rf"report/{STUDY}_(?:sparse_verdicts|validity|radius_summary|perf|perf_compare|configuration)\.html",
+        rf"report/{STUDY}_(?:mass_summary|mass_per_window)\.html",
     )
 ]
 

@@ -24,7 +24,7 @@ rule plot_mass_by_radius:
             caption="../report/mass_by_radius.rst",
             category="Sparse time attention",
             subcategory="Attention",
-            labels={"study": "{study}", "figure": "mass by radius"},
+            labels={"shows": "figure: mass by radius", "study": "{study}"},
         ),
         png="results/figures/{study}_mass_by_radius.png",
     log:
@@ -47,7 +47,7 @@ rule plot_mass_by_layer:
             caption="../report/mass_by_layer.rst",
             category="Sparse time attention",
             subcategory="Attention",
-            labels={"study": "{study}", "figure": "mass by layer"},
+            labels={"shows": "figure: mass by layer", "study": "{study}"},
         ),
         png="results/figures/{study}_mass_by_layer.png",
     log:
@@ -73,7 +73,7 @@ rule plot_delta_mase:
             caption="../report/delta_mase.rst",
             category="Sparse time attention",
             subcategory="Accuracy",
-            labels={"study": "{study}", "figure": "delta mase"},
+            labels={"shows": "figure: change in MASE", "study": "{study}"},
         ),
         png="results/figures/{study}_delta_mase.png",
     log:
@@ -99,7 +99,7 @@ rule plot_speedup:
             caption="../report/speedup.rst",
             category="Sparse time attention",
             subcategory="Efficiency",
-            labels={"study": "{study}", "figure": "speedup"},
+            labels={"shows": "figure: speedup", "study": "{study}"},
         ),
         png="results/figures/{study}_speedup.png",
     log:
@@ -125,7 +125,7 @@ rule plot_memory:
             caption="../report/memory.rst",
             category="Sparse time attention",
             subcategory="Efficiency",
-            labels={"study": "{study}", "figure": "memory"},
+            labels={"shows": "figure: memory", "study": "{study}"},
         ),
         png="results/figures/{study}_memory.png",
     log:
@@ -149,7 +149,7 @@ rule plot_skill:
             caption="../report/skill.rst",
             category="Sparse time attention",
             subcategory="Accuracy",
-            labels={"study": "{study}", "figure": "skill"},
+            labels={"shows": "figure: skill over Seasonal Naive", "study": "{study}"},
         ),
         png="results/figures/{study}_skill.png",
     log:

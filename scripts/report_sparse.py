@@ -1,0 +1,39 @@
+"""Make the report's pages on sparse time attention: verdicts first, then each table."""
+
+import pandas as pd
+
+from study import report_tables as tables
+from study.files import atomic_path
+from study.runtime import rule_script
+
+with rule_script(snakemake) as log:
+    inputs, study = snakemake.input, snakemake.wildcards.study
+    validity, summary = pd.read_csv(inputs.validity), pd.read_csv(inputs.radius_summary)
+    shown = {
+        "validity": ("every gate", inputs.validity, None),
+        "radius_summary": ("tests by radius", inputs.radius_summary, tables.RADIUS_COLUMNS),
+        "perf_compare": ("each task and radius", inputs.perf_compare, tables.COMPARE_COLUMNS),
+        "perf": ("each task and method", inputs.perf, tables.PERF_COLUMNS),
+        "mass_summary": ("attention mass", inputs.mass_summary, tables.MASS_SUMMARY_COLUMNS),
+        "mass_per_window": (
+            "attention mass of each window", inputs.mass_per_window, tables.MASS_COLUMNS
+        ),
+    }  # fmt: skip
+    pages = {
+        "verdicts": tables.verdict_page(study, validity, summary, inputs.radius_summary),
+        **{
+            name: tables.table_page(
+                title,
+                tables.read_tables(paths),
+                tables.name_files(paths),
+                study=study,
+                validity=validity,
+                columns=columns,
+            )
+            for name, (title, paths, columns) in shown.items()
+        },
+    }
+    for name, text in pages.items():
+        with atomic_path(snakemake.output[name]) as path:
+            path.write_text(text, encoding="utf-8")
+    log.info("%d pages", len(pages))

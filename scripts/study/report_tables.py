@@ -1,0 +1,323 @@
+"""Which tables the report shows, with which columns, and what it says of a study in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.gates import NOT_APPLICABLE, read_summary
+from study.report_pages import Section, page
+
+LABELS = {
+    "task_name": "task",
+    "radius": "r",
+    "delta_metric": "delta MASE",
+    "inference_time_s_median": "seconds",
+    "inference_time_s_median_full": "seconds full",
+    "inference_time_s_median_sparse": "seconds sparse",
+    "peak_rss_mb": "peak RSS MiB",
+    "peak_alloc_mb_median": "peak GPU MiB",
+    "peak_alloc_mb_median_full": "GPU MiB full",
+    "peak_alloc_mb_median_sparse": "GPU MiB sparse",
+    "kept_mass_frac_ctxQ": "kept mass",
+    "kept_edges_frac_ctxQ": "uniform",
+    "S_tokens": "S",
+    "window_index": "window",
+    "verdict_holm": "verdict",
+    "log_ratio_p_holm": "p (Holm)",
+    "tost_p_holm": "TOST p (Holm)",
+    "baseline_rel_mase": "baseline / naive",
+    "change_percent": "MASE change %",
+    "low_percent": "95 % from",
+    "high_percent": "to",
+    "weights_fingerprint": "weights",
+    "num_series": "series",
+    "num_forecasts": "forecasts",
+    "ctx_used": "context",
+    "lift_mean_all": "lift",
+    "kept_mass_mean_ctxQ_all": "kept mass",
+    "kept_edges_mean_ctxQ_all": "uniform",
+    "lift_mean_S<128": "lift, S < 128",
+    "lift_mean_S>=128": "lift, S ≥ 128",
+    "n_all": "windows",
+    "n_small": "windows, S < 128",
+    "n_large": "windows, S ≥ 128",
+}
+MEANINGS = {
+    "change_percent": "mean over tasks of MASE relative to full attention, on log ratios;"
+    " below 0 the variant is better",
+    "verdict_holm": "better or worse if the change is significant, equivalent if it lies within the"
+    " margin (TOST), inconclusive else; with p corrected over the family by Holm's method",
+    "verdict": "pass, fail, or a word on why nothing can be said; for a variant: better, worse,"
+    " equivalent or inconclusive",
+    "mean_speedup": "time of full over time of the variant, measured side by side: above 1 is"
+    " faster",
+    "speedup": "time of full over time of the variant: above 1 is faster",
+    "delta_metric": "MASE of the variant minus MASE of full",
+    "lift": "kept mass over its uniform reference: 1 is attention that looks nowhere in particular",
+    "lift_mean_all": "kept mass over its uniform reference: 1 is attention that looks nowhere in"
+    " particular",
+    "kept_mass_frac_ctxQ": "share of a context query's attention within r tokens",
+    "kept_edges_frac_ctxQ": "the same under uniform attention",
+    "S_tokens": "tokens of the sequence, of 16 observations each",
+    "baseline_rel_mase": "MASE of full over Seasonal Naive's, geometric mean over tasks: must be"
+    " below 1",
+    "ctx_used": "most observations of context",
+    "cross_group_mass": "share of group attention that goes to series of other groups, measured",
+    "temperature": "T multiplies a non-positive logarithm: a larger T is stricter",
+    "control": "what a gain is held against: shuffled or uniform similarities",
+}
+
+RADIUS_COLUMNS = [
+    *("radius", "verdict_holm", "change_percent", "low_percent", "high_percent", "n"),
+    *("log_ratio_p_holm", "tost_p_holm", "median_speedup", "baseline_rel_mase"),
+]
+VERDICT_COLUMNS = [
+    *("radius", "verdict_holm", "change_percent", "low_percent", "high_percent", "n"),
+    *("log_ratio_p_holm", "tost_p_holm", "mean_speedup"),
+]
+COMPARE_COLUMNS = [
+    *("task_name", "radius", "MASE_full", "MASE_sparse", "delta_metric", "speedup"),
+    *("inference_time_s_median_full", "inference_time_s_median_sparse"),
+    *("peak_alloc_mb_median_full", "peak_alloc_mb_median_sparse"),
+]
+PERF_COLUMNS = [
+    *("task_name", "variant", "MASE", "WQL", "num_forecasts", "ctx_used"),
+    *("inference_time_s_median", "peak_rss_mb", "peak_alloc_mb_median", "backend"),
+]
+MASS_SUMMARY_COLUMNS = [
+    *("radius", "kept_mass_mean_ctxQ_all", "kept_edges_mean_ctxQ_all", "lift_mean_all", "n_all"),
+    *("lift_mean_S<128", "n_small", "lift_mean_S>=128", "n_large"),
+]
+MASS_COLUMNS = [
+    *("task_name", "window_index", "radius", "kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"),
+    *("lift", "S_tokens", "ctx_used", "num_series"),
+]
+FIRST_KEYS = ["device", "dtype", "backend", "weights_fingerprint", "weights_source", "model"]
+
+
+def with_percent(summary: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean log ratio and its interval as changes of MASE in percent."""
+    names = {
+        "change_percent": "log_ratio_mean",
+        "low_percent": "log_ratio_ci_low",
+        "high_percent": "log_ratio_ci_high",
+    }
+    known = {new: 100 * np.expm1(summary[old]) for new, old in names.items() if old in summary}
+    return summary.assign(**known)
+
+
+def read_tables(paths: str | Sequence[str]) -> pd.DataFrame:
+    """Read one CSV file, or several below each other."""
+    paths = [paths] if isinstance(paths, str) else paths
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+
+def name_files(paths: str | Sequence[str]) -> str:
+    """Return the paths as a page names them."""
+    return paths if isinstance(paths, str) else ", ".join(paths)
+
+
+def _section(
+    table: pd.DataFrame, columns: Sequence[str] | None, source: str = "", **texts: Any
+) -> Section:
+    if columns is not None:  # a column of nothing tells nothing
+        columns = [name for name in columns if name in table and table[name].notna().any()]
+    return Section(table, columns=columns, source=source, labels=LABELS, meanings=MEANINGS, **texts)
+
+
+def sparse_sentences(summary: pd.DataFrame) -> list[str]:
+    """Say each radius's verdict in words, from the rows of ``radius_summary.csv``."""
+    texts = {
+        "better": "more accurate than full attention",
+        "worse": "less accurate than full attention",
+        "equivalent": "as accurate as full attention within {margin:g} %",
+    }
+    found = []
+    for row in with_percent(summary).to_dict("records"):
+        verdict = texts.get(row["verdict_holm"], "not shown to differ, nor shown to be equivalent")
+        found.append(
+            f"Sparse time attention at r = {row['radius']}:"
+            f" {verdict.format(margin=100 * row['tost_margin'])}."
+            f" MASE changes by {row['change_percent']:+.2f} %"
+            f" (95 % interval {row['low_percent']:+.2f} to {row['high_percent']:+.2f} %,"
+            f" {row['n']} pairs), at {row['mean_speedup']:.2f} times the speed."
+        )
+    return found
+
+
+def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
+    """One row a gate: rows of tasks that cannot be checked, or all pass, are counted."""
+    rows = []
+    for gate, part in validity[validity["gate"] != "all"].groupby("gate", sort=False):
+        verdicts = part["verdict"].value_counts()
+        shown = part[part["verdict"] == "fail"] if "fail" in verdicts else part
+        if len(shown) == 1 or "fail" in verdicts:
+            rows += shown[["gate", "task", "verdict", "value", "threshold", "note"]].to_dict(
+                "records"
+            )
+            continue
+        verdict = "pass" if "pass" in verdicts else str(verdicts.index[0])
+        counts = ", ".join(f"{count} {word}" for word, count in verdicts.items())
+        note = f"{len(part)} tasks: {counts}"
+        if verdict == NOT_APPLICABLE and len(set(part["note"])) == 1:
+            note += f" ({part['note'].iloc[0]})"
+        value = part["value"].max()
+        rows.append(
+            {"gate": gate, "task": "all", "verdict": verdict, "value": value,
+             "threshold": part["threshold"].iloc[0], "note": note}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdict_page(study: str, validity: pd.DataFrame, summary: pd.DataFrame, source: str) -> str:
+    """Return the page of a study's verdicts on sparse attention and of its gates.
+
+    Parameters
+    ----------
+    study:
+        Its name.
+    validity:
+        Rows of ``validity.csv``.
+    summary:
+        Rows of ``radius_summary.csv``.
+    source:
+        Name of the latter file.
+    """
+    valid, reason = read_summary(validity)
+    return page(
+        f"{study}: sparse time attention against full attention",
+        [
+            _section(
+                with_percent(summary), VERDICT_COLUMNS, source, title="Verdicts", void=not valid
+            ),
+            Section(gate_overview(validity), title="Validity", labels=LABELS),
+        ],
+        study=study,
+        valid=valid,
+        reason=reason,
+        sentences=sparse_sentences(summary),
+    )
+
+
+def table_page(
+    title: str,
+    table: pd.DataFrame,
+    source: str,
+    *,
+    study: str,
+    validity: pd.DataFrame,
+    columns: Sequence[str] | None = None,
+    sentences: Sequence[str] = (),
+) -> str:
+    """Return the page of one table, under the banner of its study.
+
+    Parameters
+    ----------
+    title:
+        Heading, after the study's name.
+    table:
+        Its rows.
+    source:
+        File that holds it.
+    study, validity:
+        Name of the study and rows of its ``validity.csv``.
+    columns:
+        Names of the columns shown; those that are absent or empty are left out. None for all.
+    sentences:
+        What follows the banner.
+    """
+    valid, reason = read_summary(validity)
+    return page(
+        f"{study}: {title}",
+        [_section(with_percent(table), columns, source)],
+        study=study,
+        valid=valid,
+        reason=reason,
+        sentences=sentences,
+    )
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the settings as dotted keys and values in JSON."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value)
+
+
+def origin(sidecar: Mapping[str, Any]) -> str:
+    """Say in a word or two where a data set or a model came from."""
+    if "repo" in sidecar:
+        return f"{sidecar['repo']} @ {sidecar.get('revision', '?')}"
+    for key in ("package", "url", "path"):
+        if key in sidecar:
+            return f"{key} {sidecar[key]} {sidecar.get('version', '')}".strip()
+    return f"seed {sidecar['seed']}" if "seed" in sidecar else ""
+
+
+def configuration_page(
+    study: str,
+    settings: Mapping[str, Any],
+    runs: Mapping[str, Mapping[str, str]],
+    here: Mapping[str, str],
+    models: Sequence[Path],
+    data: Sequence[Path],
+) -> str:
+    """Return the page of what a study ran with: versions, devices, weights, data and settings.
+
+    Parameters
+    ----------
+    study:
+        Its name.
+    settings:
+        Snakemake's `config`.
+    runs:
+        Variant to the metadata that its forecasts carry.
+    here:
+        Commit, versions and machine of the process that writes this page.
+    models, data:
+        Sidecars of the model and the data sets.
+    """
+    sidecars = [json.loads(Path(path).read_text(encoding="utf-8")) for path in (*models, *data)]
+    sources = pd.DataFrame(
+        {
+            "kind": ["model"] * len(models) + ["data set"] * len(data),
+            "name": [sidecar.get("model", sidecar.get("dataset")) for sidecar in sidecars],
+            "source": [sidecar.get("source", "") for sidecar in sidecars],
+            "origin": [origin(sidecar) for sidecar in sidecars],
+            "size": [
+                f"{sidecar['parameters']} parameters"
+                if "parameters" in sidecar
+                else f"{sidecar.get('series')} series, {sidecar.get('observations')} values"
+                for sidecar in sidecars
+            ],
+            "checksum": [
+                str(sidecar.get("weights_fingerprint") or sidecar.get("parquet_sha256", ""))[:16]
+                for sidecar in sidecars
+            ],
+        }
+    )
+    keys = dict.fromkeys([*FIRST_KEYS, *(key for run in runs.values() for key in run)])
+    ran = pd.DataFrame(
+        {"": list(keys)} | {name: [run.get(k, "") for k in keys] for name, run in runs.items()}
+    )
+    return page(
+        f"{study}: configuration and versions",
+        [
+            Section(pd.DataFrame(here.items(), columns=["what", "version"]), title="This workflow"),
+            Section(ran, title="What the forecasts ran with"),
+            Section(sources, title="Model and data"),
+            Section(
+                pd.DataFrame(flatten(settings), columns=["key", "value"]),
+                title="Settings",
+                paragraphs=["As run, the command line's --config included."],
+            ),
+        ],
+    )
