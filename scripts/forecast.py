@@ -1,17 +1,20 @@
-"""Forecast one piece of a study under one attention variant, quantiles and median per series."""
+"""Forecast one piece of a study under attention variants: quantiles and median per series."""
 
 import platform
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
+from chronos2_attention.similarity import SimilaritySettings
 from study.devices import pick_device
 from study.files import atomic_path
 from study.forecast_files import ForecastWriter
-from study.forecasting import forecast_suite, prepare_torch
+from study.forecasting import forecast_variants, prepare_torch
 from study.models import read_provenance
 from study.runtime import rule_script
+from study.similarity_files import SimilarityFile
 from study.slices import Piece
 from study.studies import load_study
 
@@ -22,18 +25,18 @@ with rule_script(snakemake) as log:
     provenance = read_provenance(snakemake.input.model)
     pipeline = Chronos2VariantPipeline.from_pretrained(
         Path(snakemake.input.weights).parent,
-        variant=wildcards.variant,
         device_map=pick_device(params.device),
         dtype=params.dtype,
         backend=params.backend,
         chunk_size=params.chunk_size,
+        similarity_settings=SimilaritySettings(**params.similarity_settings),
     )
     metadata = {
         "study": study.name,
         "model": study.model.name,
         "weights_source": provenance["source"],
         "weights_strict": True,
-        **{key: text for key, text in pipeline.describe().items() if key != "backend"},
+        **{k: v for k, v in pipeline.describe().items() if k not in ("backend", "variant")},
         "torch_device": str(pipeline.model.device),
         "chunk_size": params.chunk_size or AUTO_CHUNK_SIZE,
         "seed": params.seed,
@@ -42,18 +45,25 @@ with rule_script(snakemake) as log:
         **{name: version(name) for name in ("torch", "chronos-forecasting", "fev")},
         "python": platform.python_version(),
     }
-    log.info("starting with %s", metadata)
-    with (
-        atomic_path(snakemake.output[0]) as path,
-        ForecastWriter(path, study.suite.quantile_levels, metadata) as writer,
-    ):
-        forecast_suite(
-            pipeline,
+    log.info("starting %s with %s", params.variants, metadata)
+    similarity = snakemake.input.get("similarity")
+    with ExitStack() as stack:
+        runs = []
+        for name, output in zip(params.variants, snakemake.output, strict=True):
+            run = pipeline.with_variant(name)
+            told = {**metadata, "variant": name, "leaking": run.variant.leaking}
+            path = stack.enter_context(atomic_path(output))
+            levels = study.suite.quantile_levels
+            runs.append((run, stack.enter_context(ForecastWriter(path, levels, told))))
+        forecast_variants(
+            runs,
             study,
             dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
-            writer,
             batch_size=params.batch_size,
             context_length=params.context_length,
             piece=Piece.parse(wildcards.scatteritem),
+            similarities=SimilarityFile(similarity[0]) if similarity else None,
+            seed=params.seed,
         )
-        writer.add_metadata({"backend": pipeline.describe()["backend"]})
+        for run, writer in runs:
+            writer.add_metadata({"backend": run.describe()["backend"]})

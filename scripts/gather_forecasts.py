@@ -1,4 +1,4 @@
-"""Join the pieces of a forecast into the file of its study and variant."""
+"""Join the pieces of a forecast into the file of its study and variant, for each variant."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from study.studies import load_study
 with rule_script(snakemake):
     params = snakemake.params
     study = load_study(snakemake.wildcards.study, Path(params.config_dir), params.only)
-    with atomic_path(snakemake.output[0]) as path:
-        gather_forecasts(
-            [Path(piece) for piece in snakemake.input], path, [t.name for t in study.suite.tasks]
-        )
+    pieces = [Path(piece) for piece in snakemake.input]
+    count = len(pieces) // len(snakemake.output)
+    for number, output in enumerate(snakemake.output):
+        own = pieces[number * count : (number + 1) * count]
+        with atomic_path(output) as path:
+            gather_forecasts(own, path, [task.name for task in study.suite.tasks])

@@ -329,7 +329,7 @@ class Chronos2VariantModel(Chronos2Model):
         self.backends_used.add(time.backend)
         dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
         valid = tokens.layout.valid
-        if bias is None:
+        if bias is None or len(bias) == 1:  # nothing to mix
             group = GroupAttention(group_ids, valid, dtype)
         else:
             group = SoftGroupAttention(bias, valid, dtype, device)

@@ -221,9 +221,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             "limit_prediction_length": limit_prediction_length,
             **kwargs,
         }
-        cross_learning = cross_learning or self.variant.mixes_series
-        mixes = cross_learning or kwargs.get("predict_batches_jointly")
-        if mixes:
+        # The second is upstream's older name of cross_learning.
+        cross_learning = options.pop("predict_batches_jointly", cross_learning)
+        if cross_learning or self.variant.mixes_series:
             return self._predict_mixed(inputs, cutoffs, similarity, seed, options)
         if len(inputs) < 2:
             return super().predict(inputs, **options)
@@ -282,12 +282,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         options: dict[str, Any],
     ) -> list[torch.Tensor]:
         """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches."""
-        soft = self.variant.softens_groups
-        if not soft and options.pop("predict_batches_jointly", True) is False:
-            raise InputError(
-                "predict_batches_jointly=False", f"variant '{self.variant}'", "omit it"
-            )
-        options = {**options, "cross_learning": not soft}
+        options = {**options, "cross_learning": not self.variant.softens_groups}
         horizon = options["prediction_length"] or self.model_prediction_length
         prepared = _prepare(inputs, horizon)
         sizes = np.array([item["context"].shape[0] for item in prepared])

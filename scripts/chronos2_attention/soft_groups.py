@@ -21,8 +21,8 @@ from .variants import Soft
 
 # Keeps the logarithm of a similarity of zero finite.
 EPSILON = 1e-10
-# Most elements of a mask that differs from token to token; more tokens are taken in turns.
-MASK_ELEMENTS = 1 << 25
+# Most elements of scores or masks that are written out; more tokens are taken in turns.
+ELEMENTS_AT_ONCE = 1 << 25
 
 
 def group_weights(
@@ -200,7 +200,7 @@ class SoftGroupAttention:
             valid = self.valid[:, first_token:].unflatten(0, (self.series, paths))
             valid = valid.permute(1, 2, 0).flatten(0, 1)
         mixed = torch.empty_like(q)
-        at_once = len(q) if valid is None else max(1, MASK_ELEMENTS // self.series**2)
+        at_once = self._tokens_at_once(attention.n_heads)
         for start in range(0, len(q), at_once):
             part = slice(start, start + at_once)
             observed = None if valid is None else valid[part]
@@ -209,6 +209,11 @@ class SoftGroupAttention:
         # (n * T, H, B, D) -> (B * n, T, inner)
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
+
+    def _tokens_at_once(self, heads: int) -> int:
+        # Without padding, one mask serves all tokens.
+        elements = self.series**2 if self.valid is not None else 1
+        return max(1, ELEMENTS_AT_ONCE // elements)
 
     def _attend(
         self,
@@ -258,6 +263,9 @@ class MeasuredGroupAttention(SoftGroupAttention):
         mixed = super().__call__(layer, hidden, first_token)
         self.cross_group_mass.append(self._sum / self._count)
         return mixed
+
+    def _tokens_at_once(self, heads: int) -> int:
+        return max(1, ELEMENTS_AT_ONCE // (heads * self.series**2))
 
     def _attend(self, q, k, v, mask, observed):
         weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.datasets import ROWS_AT_ONCE
 from study.forecast_files import ForecastWriter
 from study.models import context_limit
+from study.similarity_files import SimilarityFile
 from study.slices import WHOLE, Piece, task_slices
 from study.studies import Study
+from study.window_batches import WindowBatches
 from study.windows import context_of, flat_series, last_timestamps
 
 log = logging.getLogger("study.forecasting")
@@ -33,38 +36,54 @@ def forecast_suite(
     study: Study,
     data_paths: Mapping[str, Path],
     writer: ForecastWriter,
+    **options: Any,
+) -> None:
+    """Forecast a suite under one variant; see `forecast_variants`, which takes the options."""
+    forecast_variants([(pipeline, writer)], study, data_paths, **options)
+
+
+def forecast_variants(
+    runs: Sequence[tuple[Chronos2VariantPipeline, ForecastWriter]],
+    study: Study,
+    data_paths: Mapping[str, Path],
     *,
     batch_size: int,
     context_length: int | None = None,
     piece: Piece = WHOLE,
+    similarities: SimilarityFile | None = None,
+    seed: int = 0,
 ) -> None:
     """Forecast every window of every task and write as a few thousand series are done.
 
-    Where the variant mixes series, those of one batch share their cutoff timestamp, so that none
+    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none
     sees the future of another.
 
     Parameters
     ----------
-    pipeline:
-        Model and variant.
+    runs:
+        Pipelines, one a variant, each with its writer, which receives one row a forecast; all of
+        one model. Windows are read once for all.
     study:
         Its suite gives tasks and quantile levels.
     data_paths:
         Data set name to Parquet file.
-    writer:
-        Receives one row a forecast.
     batch_size:
         Most series in a batch.
     context_length:
         Most observations of context; None for the model's own limit.
     piece:
         Part of each window's series to forecast.
+    similarities:
+        Of the series in each batch, for soft masks; None measures them anew.
+    seed:
+        Of the controls that shuffle.
 
     Raises
     ------
     InputError
         If the model lacks one of the suite's quantile levels or takes no such context.
     """
+    pipeline = runs[0][0]
     levels = sorted(study.suite.quantile_levels)
     missing = [level for level in levels if level not in pipeline.quantiles]
     if missing:
@@ -77,8 +96,10 @@ def forecast_suite(
     median = pipeline.quantiles.index(0.5)
     limit = context_limit(context_length, pipeline.model_context_length)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
-    multiple = ROWS_AT_ONCE if pipeline.variant.mixes_series else 1
-    for task in tqdm(study.suite.tasks, desc=f"{study.name} {pipeline.variant}", unit="task"):
+    mixes = any(run.variant.mixes_series for run, _ in runs)
+    multiple = ROWS_AT_ONCE if mixes else 1
+    names = " ".join(run.variant.name for run, _ in runs)
+    for task in tqdm(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
         path = data_paths[task.dataset]
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
@@ -88,23 +109,27 @@ def forecast_suite(
                     continue
                 target = window.target_columns[0]
                 values, lengths = flat_series(past, target)
-                forecasts = _forecast(
-                    pipeline,
-                    np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
-                    last_timestamps(past, window.timestamp_column),
-                    window.horizon,
-                    batch_size,
-                    context_length,
+                batches = WindowBatches(
+                    series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
+                    item_ids=past.data.table.column(window.id_column).to_pylist(),
+                    cutoffs=last_timestamps(past, window.timestamp_column),
+                    task_name=task.name,
+                    window_index=window_index,
+                    batch_size=batch_size,
                 )
-                writer.write_window(
-                    task.name,
-                    window_index,
-                    target,
-                    list(past[window.id_column]),
-                    np.minimum(lengths, limit),
-                    forecasts[:, median],
-                    forecasts[:, columns].transpose(0, 2, 1),
-                )
+                for run, writer in runs:
+                    forecasts = _forecast(
+                        run, batches, window.horizon, context_length, similarities, seed
+                    )
+                    writer.write_window(
+                        task.name,
+                        window_index,
+                        target,
+                        batches.item_ids,
+                        np.minimum(lengths, limit),
+                        forecasts[:, median],
+                        forecasts[:, columns].transpose(0, 2, 1),
+                    )
                 written += len(lengths)
         if not written and piece.count == 1:
             raise InputError(
@@ -112,29 +137,29 @@ def forecast_suite(
                 str(path),
                 "give the task a shorter horizon, fewer windows or longer series",
             )
-    log.info("ran %s", pipeline.describe())
+    for run, _ in runs:
+        log.info("ran %s", run.describe())
 
 
 def _forecast(
     pipeline: Chronos2VariantPipeline,
-    series: Sequence[np.ndarray],
-    cutoffs: np.ndarray,
+    window: WindowBatches,
     horizon: int,
-    batch_size: int,
     context_length: int | None,
+    similarities: SimilarityFile | None,
+    seed: int,
 ) -> np.ndarray:
-    """Return all quantiles of n univariate series: float32, shape (n, quantiles, horizon)."""
+    """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
+    series = window.series
     forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
-    if pipeline.variant.mixes_series:
-        batches = [np.flatnonzero(cutoffs == cutoff) for cutoff in np.unique(cutoffs)]
-    else:
-        batches = [np.arange(len(series))]
-    for batch in batches:
+    for batch in window.batches(pipeline.variant):
+        options = window.mixing(batch, pipeline.variant, similarities, seed)
         found = pipeline.predict(
             [torch.from_numpy(series[index]) for index in batch],
             prediction_length=horizon,
-            batch_size=batch_size,
+            batch_size=window.batch_size,
             context_length=context_length,
+            **options,
         )
         forecasts[batch] = torch.cat(found).numpy()
     return forecasts

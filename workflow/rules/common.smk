@@ -9,6 +9,8 @@ CONFIG_DIR = REPO_ROOT / "config"
 sys.path.insert(0, str(SCRIPTS))
 
 from chronos2_attention import AttentionVariant, InputError
+from chronos2_attention.similarity import MEASURES
+from study.failures import check_writable
 from study.settings import settle
 from study.studies import load_study
 from study.targets import check_targets
@@ -27,9 +29,19 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 
+onstart:
+    try:
+        check_writable(Path("results"))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
 
 FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
+
+# How a soft mask and its controls are spelt after the measure.
+SOFT_CONTROLS = ["", "-permuted", "-uniform"]
 
 VARIANT = "|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns())
 
@@ -41,6 +53,8 @@ wildcard_constraints:
     r=r"\d+(?:_regglobal)?",
     dataset=r"[A-Za-z0-9_.-]+",
     model=r"[A-Za-z0-9._-]+",
+    measure="|".join(MEASURES),
+    temperature=r"\d+(?:\.\d+)?",
 
 
 def study_of(wildcards):
@@ -62,6 +76,18 @@ def weights_of(wildcards):
 
 def model_sidecar_of(wildcards):
     return f"results/models/{study_of(wildcards).model.name}.json"
+
+
+def similarity_of(wildcards):
+    """The similarities that a soft mask weighs series by; a leaking one has batches of its own."""
+    if "variant" in wildcards.keys():
+        variant = AttentionVariant.parse(wildcards.variant)
+        measure = getattr(variant, "measure", None)
+        if measure not in MEASURES or variant.leaking:
+            return []
+    else:
+        measure = wildcards.measure
+    return [f"results/similarity/{wildcards.study}_{measure}.parquet"]
 
 
 def tasks_of(wildcards):

@@ -5,11 +5,16 @@ scattergather:
     forecast=1,
 
 
+# A soft mask and its two controls are made by one process: starting it costs more than a variant.
+SOFT_FAMILY = [f"soft_{{measure}}{control}_t{{temperature}}" for control in SOFT_CONTROLS]
+
+
 rule forecast:
     input:
         data=data_of,
         weights=weights_of,
         model=model_sidecar_of,
+        similarity=similarity_of,
     output:
         temp("results/forecasts/pieces/{study}_{variant}_{scatteritem}.parquet"),
     log:
@@ -24,12 +29,35 @@ rule forecast:
     params:
         **{key: config["forecast"][key] for key in FORECAST_KEYS},
         **config["sparse"],
+        similarity_settings=config["similarity"],
         config_dir=str(CONFIG_DIR),
         only=config["only"],
         tasks=tasks_of,
         datasets=datasets_of,
+        variants=lambda wildcards: [wildcards.variant],
     script:
         "../../scripts/forecast.py"
+
+
+use rule forecast as forecast_soft with:
+    output:
+        [
+            temp(f"results/forecasts/pieces/{{study}}_{variant}_{{scatteritem}}.parquet")
+            for variant in SOFT_FAMILY
+        ],
+    log:
+        "results/logs/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.tsv"
+    params:
+        **{key: config["forecast"][key] for key in FORECAST_KEYS},
+        **config["sparse"],
+        similarity_settings=config["similarity"],
+        config_dir=str(CONFIG_DIR),
+        only=config["only"],
+        tasks=tasks_of,
+        datasets=datasets_of,
+        variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],
 
 
 rule gather_forecasts:
@@ -46,6 +74,26 @@ rule gather_forecasts:
         only=config["only"],
     script:
         "../../scripts/gather_forecasts.py"
+
+
+use rule gather_forecasts as gather_forecasts_soft with:
+    input:
+        [
+            gather.forecast(
+                "results/forecasts/pieces/{{study}}_"
+                + variant.replace("{", "{{").replace("}", "}}")
+                + "_{scatteritem}.parquet"
+            )
+            for variant in SOFT_FAMILY
+        ],
+    output:
+        [f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
+    log:
+        "results/logs/gather_forecasts/{study}_soft_{measure}_t{temperature}.log",
+
+
+ruleorder: forecast_soft > forecast
+ruleorder: gather_forecasts_soft > gather_forecasts
 
 
 rule seasonal_naive:

@@ -22,3 +22,19 @@ rule score:
         data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
     script:
         "../../scripts/score.py"
+
+
+use rule score as score_soft with:
+    input:
+        forecasts=[f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
+        data=data_of,
+    output:
+        scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
+        accuracy=[f"results/accuracy/{{study}}_{variant}.csv" for variant in SOFT_FAMILY],
+    log:
+        "results/logs/score/{study}_soft_{measure}_t{temperature}.log",
+    benchmark:
+        "results/benchmarks/score/{study}_soft_{measure}_t{temperature}.tsv"
+
+
+ruleorder: score_soft > score

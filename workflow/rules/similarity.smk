@@ -1,7 +1,5 @@
 # Similarity of the series of a batch, which soft group masks weigh them by.
 
-from chronos2_attention.variants.soft import MEASURES
-
 
 rule similarity:
     input:
@@ -13,8 +11,6 @@ rule similarity:
         "results/logs/similarity/{study}_{measure}.log",
     benchmark:
         "results/benchmarks/similarity/{study}_{measure}.tsv"
-    wildcard_constraints:
-        measure="|".join(MEASURES),
     conda:
         "../../envs/environment.yaml"
     params:

@@ -1,0 +1,88 @@
+"""How much of the group attention of a batch goes to series of other groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .backends import time_attention
+from .batching import FlatSeries
+from .errors import InputError
+from .pipeline import Chronos2VariantPipeline
+from .soft_groups import MeasuredGroupAttention, soft_bias
+from .variants import Soft
+
+
+@torch.no_grad()
+def cross_group_mass(
+    pipeline: Chronos2VariantPipeline,
+    series: Sequence[np.ndarray],
+    prediction_length: int,
+    *,
+    context_length: int | None = None,
+    similarity: np.ndarray | None = None,
+    seed: int | Sequence[int] = 0,
+) -> np.ndarray:
+    """Measure the share of group-attention weight that crosses groups in one batch.
+
+    Parameters
+    ----------
+    pipeline:
+        Its variant is a soft mask or `joint`, the soft mask of temperature 0.
+    series:
+        n univariate contexts, each a group of its own; they share their cutoff.
+    prediction_length:
+        Steps of the horizon; at most what the model forecasts in one pass counts.
+    context_length:
+        Most observations of context; None for the model's own limit.
+    similarity:
+        Shape (n, n); None compares the contexts.
+    seed:
+        Of the control ``permuted``, as `Chronos2VariantPipeline.predict` uses it.
+
+    Returns
+    -------
+    float64, shape (layers,): means over heads, observed tokens and series, in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If the variant does not mix series.
+    """
+    variant = pipeline.variant
+    if not variant.mixes_series:
+        raise InputError(
+            f"variant '{variant}' does not mix series", mend="use a soft mask or joint"
+        )
+    model = pipeline.model
+    kept = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    context = FlatSeries.of(series, kept).left_padded(np.arange(len(series)))
+    patches = math.ceil(prediction_length / pipeline.model_output_patch_size)
+    tokens = model.tokens(
+        context.to(model.device), None, None, None, min(patches, pipeline.max_output_patches)
+    )
+    groups = torch.arange(len(series))
+    bias = soft_bias(
+        variant if variant.softens_groups else Soft("uniform", 0),
+        groups.numpy(),
+        context.numpy(),
+        given=similarity,
+        settings=model.settings.similarity,
+        # The numbers of the cutoff and of the batch, as predict counts them.
+        seed=(*np.atleast_1d(seed), 0, 0),
+    )
+    dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
+    measured = MeasuredGroupAttention(groups, bias, tokens.layout.valid, dtype, device)
+    time = time_attention(
+        variant,
+        tokens.layout,
+        dtype=dtype,
+        device=device,
+        backend=model.settings.backend,
+        chunk_size=model.settings.chunk_size,
+    )
+    model.run_blocks(tokens, measured, time)
+    return np.array(measured.cross_group_mass)
