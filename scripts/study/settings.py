@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from study.config_files import check_document
 from study.suites import EVERY_TASK
+
+
+def complete(config: dict[str, Any], defaults: Path) -> None:
+    """Add what is missing from the default settings.
+
+    Another workflow that uses this one as a module need then give only what it wants otherwise.
+
+    Parameters
+    ----------
+    config:
+        Snakemake's `config`; changed in place.
+    defaults:
+        The configuration file.
+    """
+    _add_missing(config, yaml.safe_load(defaults.read_text(encoding="utf-8")))
+
+
+def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
+    for key, value in defaults.items():
+        if key not in config:
+            config[key] = value
+        elif isinstance(value, dict) and isinstance(config[key], dict):
+            _add_missing(config[key], value)
 
 
 def settle(config: dict[str, Any]) -> None:

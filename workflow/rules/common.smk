@@ -3,7 +3,9 @@
 import re
 import sys
 
-REPO_ROOT = Path(workflow.basedir).parent
+# Not `workflow.basedir`, which is another workflow's where this one is a module of it.
+REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+IS_MODULE = Path(workflow.basedir).resolve() != (REPO_ROOT / "workflow").resolve()
 SCRIPTS = REPO_ROOT / "scripts"
 CONFIG_DIR = REPO_ROOT / "config"
 sys.path.insert(0, str(SCRIPTS))
@@ -11,14 +13,17 @@ sys.path.insert(0, str(SCRIPTS))
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.similarity import MEASURES
 from study.failures import check_writable
-from study.settings import settle
+from study.settings import complete, settle
 from study.studies import load_study
 from study.targets import check_targets
 
 try:
+    complete(config, CONFIG_DIR / "config.yaml")
     settle(config)
-    # Snakemake knows its targets only after this file is read.
-    requested = [word for word in sys.argv[1:] if word.startswith("results/")]
+    # Snakemake knows its targets only after this file is read; those of a workflow that this one is
+    # a module of are its own affair.
+    words = [] if IS_MODULE else sys.argv[1:]
+    requested = [word for word in words if word.startswith("results/")]
     check_targets(
         requested or [f"results/{study}_validity.csv" for study in config["run"]],
         "results",
