@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from study.files import damage
 
 AGAIN = "then run the same command again: what is finished is kept"
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+# Some writers keep the system's words and not its number.
+NO_SPACE_TEXT = os.strerror(errno.ENOSPC)
 NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
@@ -48,6 +52,26 @@ def explain(
     return None
 
 
+def check_writable(folder: Path) -> None:
+    """Try to write into a folder, before a run begins; make it if it is absent.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written: the message says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        error.filename = str(folder)
+        explained = explain(error, [], {})
+        if explained is None:
+            raise
+        raise explained from error
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -57,11 +81,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_disk(error: BaseException) -> InputError | None:
+    number = getattr(error, "errno", None)
+    where = str(getattr(error, "filename", None) or "the results")
+    if number in NO_SPACE or NO_SPACE_TEXT in str(error):
+        return InputError("no space left on the disk", where, f"free some, {AGAIN}")
     if not isinstance(error, OSError):
         return None
-    where = str(error.filename or error.filename2 or "the results")
-    if error.errno in NO_SPACE:
-        return InputError("no space left on the disk", where, f"free some, {AGAIN}")
     if error.errno == errno.EROFS:
         return InputError(
             "the file system can only be read",
@@ -78,11 +103,12 @@ def _of_memory(error: BaseException, params: Mapping[str, Any]) -> InputError | 
     on_device = type(error).__name__ == "OutOfMemoryError"
     if not (on_device or isinstance(error, MemoryError) or CPU_ALLOCATOR in str(error)):
         return None
-    mends = [
-        f"lower forecast.{name} (now {params[name] or 'the limit of the model'})"
+    settings = [
+        f"forecast.{name} (now {params[name] or 'the limit of the model'})"
         for name in ("batch_size", "context_length")
         if name in params
     ]
+    mends = [f"lower {' or '.join(settings)}"] if settings else []
     if not on_device:
         mends.append("give the job more memory (mem_mb on a cluster)")
     return InputError(

@@ -207,7 +207,9 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
-            f"not a readable Parquet file ({error})", str(path), "make the file again"
+            f"not a readable Parquet file ({error})",
+            str(path),
+            "delete it, then run the same command again",
         ) from error
     decoded = {key.decode(): value.decode() for key, value in metadata.items()}
     decoded.pop("ARROW:schema", None)
