@@ -1,5 +1,6 @@
 """Batches by length: a partition, little padding, the same forecasts, and halving."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -11,24 +12,58 @@ from hypothesis import strategies as st
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.batching import FlatSeries, batches_by_length, is_univariate, split
 
+ITEMS = st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 9)), min_size=1, max_size=60)
 
-@given(
-    st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 9)), min_size=1, max_size=60),
-    st.integers(1, 32),
-    st.integers(1, 1000),
-)
-def test_batches_partition_the_items_within_their_limits(items, batch_size, max_tokens):
+
+@given(ITEMS, st.integers(1, 32), st.integers(1, 1000), st.integers(0, 100))
+def test_batches_partition_the_items_within_their_limits(items, batch_size, max_tokens, start):
     lengths, sizes = np.array(items).T
     batches = batches_by_length(
-        lengths, sizes, batch_size=batch_size, patch_size=16, max_tokens=max_tokens
+        lengths,
+        sizes,
+        batch_size=batch_size,
+        patch_size=16,
+        max_tokens=max_tokens,
+        start_tokens=start,
     )
     assert sorted(np.concatenate(batches)) == list(range(len(items)))
-    patches = -(-lengths // 16)
+    tokens = -(-lengths // 16) + 2
     for batch in batches:
+        assert (np.diff(batch) > 0).all()
         assert len(batch) == 1 or sizes[batch].sum() <= batch_size
-        assert len(batch) == 1 or sizes[batch].sum() * patches[batch].max() <= max_tokens
-        padding = patches[batch].max() - patches[batch].min()
-        assert padding <= max(1, 0.25 * patches[batch].max())
+        assert len(batch) == 1 or sizes[batch].sum() * tokens[batch].max() <= max_tokens
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=7), st.data())
+def test_no_other_cuts_of_sorted_lengths_cost_less(counts, data):
+    start = data.draw(st.integers(0, 60))
+    distinct = st.lists(st.integers(1, 90), min_size=len(counts), max_size=len(counts), unique=True)
+    patches = np.array(sorted(data.draw(distinct)))
+    lengths = np.repeat(patches, counts) * 16
+
+    def cost(batches):
+        return sum(len(b) * (lengths[b].max() // 16 + 3) + start for b in batches)
+
+    found = batches_by_length(
+        lengths,
+        np.ones(len(lengths), int),
+        batch_size=1000,
+        patch_size=16,
+        extra_tokens=3,
+        max_tokens=10**9,
+        start_tokens=start,
+    )
+    ends = np.cumsum(counts)
+    ways = itertools.product([False, True], repeat=len(counts) - 1)
+    every = (np.split(np.arange(len(lengths)), ends[:-1][list(way)]) for way in ways)
+    assert cost(found) == min(map(cost, every))
+
+
+def test_batches_of_one_length_are_even():
+    found = batches_by_length(
+        np.full(300, 40), np.ones(300, int), batch_size=256, patch_size=16, max_tokens=10**6
+    )
+    assert [len(batch) for batch in found] == [150, 150]
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 50), st.data())

@@ -88,16 +88,16 @@ def batches_by_length(
     *,
     batch_size: int,
     patch_size: int,
+    extra_tokens: int = 2,
     max_tokens: int = 8192,
-    max_padding: float = 0.25,
+    start_tokens: int = 32,
 ) -> list[np.ndarray]:
-    """Form batches of items of similar length.
+    """Form the batches of items that cost least, by their numbers of patches.
 
-    Items are sorted by their number of patches; a batch ends when it is full, in series or in
-    tokens, or when the next item is so long that the shortest one would be padded by more than
-    `max_padding` of the sequence and a patch. Time encodings and RoPE count from the end of a
-    left-padded sequence, so the choice changes the cost and not the forecast, as long as no batch
-    mixes series.
+    A batch costs its tokens, padding included, and a start: a pass over the weights, which would
+    have computed `start_tokens` more. So items of different lengths share a batch where they are
+    few, and else pad nothing. Time encodings and RoPE count from the end of a left-padded
+    sequence, so the choice changes the cost and not the forecast, as long as no batch mixes series.
 
     Parameters
     ----------
@@ -109,28 +109,67 @@ def batches_by_length(
         Most series in a batch; an item of more series is a batch of its own.
     patch_size:
         Observations per token.
+    extra_tokens:
+        Tokens of a sequence beside its patches: REG and the future.
     max_tokens:
-        Most context patches in a batch, padding included: bounds memory whatever the lengths.
-    max_padding:
-        Largest share of a sequence that may be padding.
+        Most tokens in a batch, padding included: bounds memory whatever the lengths. An item of
+        more tokens is a batch of its own.
+    start_tokens:
+        Cost of a batch's start.
 
     Returns
     -------
     Index arrays that partition ``range(n)``; the order within a batch is the input's.
     """
+    sizes = np.asarray(sizes)
     patches = -(-np.asarray(lengths) // patch_size)
     order = np.argsort(patches, kind="stable")
-    batches: list[list[int]] = []
-    used = 0
-    shortest = 0
-    for index in order:
-        padding = patches[index] - shortest
-        too_long = padding > 1 and padding > max_padding * patches[index]
-        size = used + sizes[index]
-        too_large = size > batch_size or size * patches[index] > max_tokens
-        if not batches or too_large or too_long:
-            batches.append([])
-            used, shortest = 0, patches[index]
-        batches[-1].append(index)
-        used += sizes[index]
-    return [np.sort(np.asarray(batch)) for batch in batches]
+    widths, starts = np.unique(patches[order], return_index=True)
+    tokens = widths + extra_tokens
+    most = np.clip(max_tokens // tokens, 1, batch_size)
+    cuts = _cheapest_cuts(tokens, np.add.reduceat(sizes[order], starts), most, start_tokens)
+    batches = []
+    groups = np.split(order, starts[cuts[1:-1]])
+    for group, limit in zip(groups, most[cuts[1:] - 1], strict=True):
+        total = np.cumsum(sizes[group])
+        # As even as they can be: 300 series in two batches of 150, not of 256 and 44.
+        limit = -(-total[-1] // -(-total[-1] // limit))
+        first = 0
+        while first < len(group):
+            before = total[first] - sizes[group[first]]
+            last = max(first + 1, np.searchsorted(total, before + limit, side="right"))
+            batches.append(np.sort(group[first:last]))
+            first = last
+    return batches
+
+
+def _cheapest_cuts(
+    tokens: np.ndarray, series: np.ndarray, most: np.ndarray, start_tokens: int
+) -> np.ndarray:
+    """Cut sorted lengths into runs that are padded to their longest, at the least cost.
+
+    Parameters
+    ----------
+    tokens, series, most:
+        Of each length, ascending, shape (k,): tokens of a sequence, how many series have it, and
+        how many of them a batch may hold.
+    start_tokens:
+        Cost of a batch, in tokens.
+
+    Returns
+    -------
+    Ascending indices, the first 0 and the last k: runs are ``cuts[i]`` to ``cuts[i + 1]``.
+    """
+    before = np.concatenate([[0], np.cumsum(series)])
+    least = np.zeros(len(tokens) + 1)
+    came_from = np.zeros(len(tokens) + 1, dtype=int)
+    for end in range(1, len(tokens) + 1):
+        run = before[end] - before[:end]
+        starts = -(-run // most[end - 1])
+        cost = least[:end] + run * tokens[end - 1] + start_tokens * starts
+        came_from[end] = np.argmin(cost)
+        least[end] = cost[came_from[end]]
+    cuts = [len(tokens)]
+    while cuts[-1]:
+        cuts.append(came_from[cuts[-1]])
+    return np.array(cuts[::-1])

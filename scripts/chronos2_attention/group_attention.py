@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import torch
 from chronos.chronos2.layers import MHA, GroupSelfAttention
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
+from .dense_layers import add_product, normalise
 from .time_attention import additive
 
 
@@ -80,16 +81,16 @@ class GroupAttention:
         Tensor of shape (B, T, d_model).
         """
         attention = layer.self_attention
-        normed = layer.layer_norm(hidden)
+        normed = normalise(layer.layer_norm, hidden)
         if self.all_alone:
-            return hidden + linear(normed, value_output_product(attention))
+            return add_product(hidden, normed, value_output_product(attention))
         mixed = normed.new_empty(*normed.shape[:2], attention.inner_dim)
         for rows, mask in zip(self.blocks, self.masks, strict=True):
             if rows.shape[1] == 1:
                 mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
             else:
                 mixed[rows] = self._within(attention, normed[rows], mask, first_token)
-        return hidden + attention.o(mixed)
+        return add_product(hidden, mixed, attention.o.weight)
 
     @staticmethod
     def _within(attention, normed, mask, first_token) -> torch.Tensor:

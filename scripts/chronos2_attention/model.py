@@ -4,10 +4,10 @@ Two paths compute the same function:
 
 - `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
   weights on request, training. It is the reference.
-- `Chronos2VariantModel.forward` without loss or attention weights: the same result with the work
-  that cannot matter left out. Groups are attended blockwise, masks are built once per batch and
-  not at all where nothing is padded, and the last block computes the future tokens only, because
-  nothing else is read from it.
+- `Chronos2VariantModel.forward` without loss, attention weights or gradients: the same result with
+  the work that cannot matter left out. Groups are attended blockwise, masks are built once per
+  batch and not at all where nothing is padded, and the last block computes the future tokens only,
+  because nothing else is read from it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import copy
 from dataclasses import dataclass, field
 
 import torch
-from chronos.chronos2.layers import Chronos2RotaryEmbedding
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
+from .dense_layers import add_product, feed_forward, normalise, rotate
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
 from .soft_groups import SoftGroupAttention, soft_bias, soft_mask
@@ -255,7 +255,8 @@ class Chronos2VariantModel(Chronos2Model):
         num_output_patches:
             Future patches F.
         future_target, future_target_mask, output_attentions:
-            As upstream; any of them takes upstream's path through `encode`.
+            As upstream; any of them takes upstream's path through `encode`, as do training and
+            gradients.
 
         Returns
         -------
@@ -266,7 +267,8 @@ class Chronos2VariantModel(Chronos2Model):
         ValueError
             From upstream's validation, if shapes do not fit.
         """
-        if self.training or future_target is not None or output_attentions:
+        wants_more = future_target is not None or output_attentions
+        if self.training or wants_more or torch.is_grad_enabled():
             return super().forward(
                 context=context,
                 context_mask=context_mask,
@@ -342,7 +344,7 @@ class Chronos2VariantModel(Chronos2Model):
         time: TimeAttention,
         last_block_from: int = 0,
     ) -> torch.Tensor:
-        """Run the encoder with prepared time and group attention.
+        """Run the encoder with prepared time and group attention, without gradients.
 
         Parameters
         ----------
@@ -368,7 +370,7 @@ class Chronos2VariantModel(Chronos2Model):
             first = last_block_from if index == last else 0
             hidden = _time_layer(block.layer[0], hidden, time, rope, first)
             hidden = group(block.layer[1], hidden, first)
-            hidden = block.layer[2](hidden)
+            hidden = feed_forward(block.layer[2], hidden)
         return self.encoder.final_layer_norm(hidden)
 
 
@@ -381,19 +383,17 @@ def _time_layer(
 ) -> torch.Tensor:
     """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d)."""
     attention = layer.self_attention
-    normed = layer.layer_norm(hidden)
+    normed = normalise(layer.layer_norm, hidden)
 
     def heads(x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
 
     cos, sin = (part[:, None] for part in rope)
-    k = _rotate(heads(attention.k(normed)), cos, sin)
+    k = rotate(heads(attention.k(normed)), cos, sin)
     v = heads(attention.v(normed))
-    q = _rotate(heads(attention.q(normed[:, first:])), cos[:, :, first:], sin[:, :, first:])
+    q = rotate(heads(attention.q(normed[:, first:])), cos[:, :, first:], sin[:, :, first:])
+    del normed
     attended = time(q, k, v) if first == 0 else time.future(q, k, v)
-    return hidden[:, first:] + attention.o(attended.transpose(1, 2).flatten(-2))
-
-
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate queries or keys (B, H, S, D) by their positions, with upstream's half-split RoPE."""
-    return x * cos + Chronos2RotaryEmbedding.rotate_half(x) * sin
+    del q, k, v
+    new = hidden[:, first:].clone(memory_format=torch.contiguous_format)
+    return add_product(new, attended.transpose(1, 2).flatten(-2), attention.o.weight)

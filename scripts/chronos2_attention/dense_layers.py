@@ -1,0 +1,78 @@
+"""What surrounds attention in a block, on upstream's weights: norms, products, feed forward, RoPE.
+
+The same functions as upstream's modules, with fewer passes over memory and less of it: sums go into
+the product that they belong to, and the wide inner layer exists for some rows at a time. They work
+in place, so they are for inference only.
+"""
+
+from __future__ import annotations
+
+import torch
+from chronos.chronos2.layers import Chronos2LayerNorm, FeedForward
+from torch.nn.functional import linear
+
+# Rows of the feed forward layer at a time: few enough on a CPU for its inner layer to stay in
+# cache, and for the allocator to hand out the same memory again; on a GPU enough to fill it.
+INNER_ROWS = {False: 1024, True: 32768}
+
+
+def normalise(layer: Chronos2LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
+    """Apply upstream's norm, which divides by the root mean square: (..., d) -> (..., d).
+
+    The mean of squares is taken in float32, as upstream does.
+    """
+    precise = hidden.to(torch.float32)
+    norm = torch.linalg.vector_norm(precise, dim=-1, keepdim=True)
+    mean_square = norm.square_().div_(hidden.shape[-1])
+    normed = hidden * mean_square.add_(layer.variance_epsilon).rsqrt_()
+    return normed.to(layer.weight.dtype).mul_(layer.weight)
+
+
+def add_product(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Add a product to hidden states, in place: ``hidden += x @ weight.T``.
+
+    Parameters
+    ----------
+    hidden:
+        Shape (..., d_out), contiguous.
+    x:
+        Shape (..., d_in).
+    weight:
+        Shape (d_out, d_in).
+
+    Returns
+    -------
+    `hidden`.
+    """
+    hidden.view(-1, weight.shape[0]).addmm_(x.reshape(-1, weight.shape[1]), weight.t())
+    return hidden
+
+
+def feed_forward(layer: FeedForward, hidden: torch.Tensor) -> torch.Tensor:
+    """Apply upstream's feed forward layer to contiguous hidden states (..., d), in place."""
+    mlp = layer.mlp
+    rows = hidden.view(-1, hidden.shape[-1])
+    for part in rows.split(INNER_ROWS[hidden.device.type == "cuda"]):
+        inner = linear(normalise(layer.layer_norm, part), mlp.wi.weight)
+        is_relu = isinstance(mlp.act, torch.nn.ReLU)
+        inner = inner.relu_() if is_relu else mlp.act(inner)
+        add_product(part, inner, mlp.wo.weight)
+    return hidden
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotate queries or keys by their positions, with upstream's half-split RoPE.
+
+    Parameters
+    ----------
+    x:
+        Shape (B, H, S, D).
+    cos, sin:
+        Shape (1, 1, S, D), from upstream's rotary embedding: equal halves.
+    """
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    rotated = x * cos
+    rotated[..., :half].addcmul_(second, sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(first, sin[..., half:])
+    return rotated
