@@ -30,7 +30,7 @@ def measure_group_mass(
     batch_size: int,
     windows_per_task: int,
     context_length: int | None = None,
-    similarities: Mapping[str, SimilarityFile] | None = None,
+    similarities: SimilarityFile | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Measure the cross-group attention mass of variants whose series mix.
@@ -55,7 +55,7 @@ def measure_group_mass(
     context_length:
         Most observations of context; None for the model's own limit.
     similarities:
-        Measure to file; a missing one is measured anew.
+        Of the series in each batch, for soft masks; None measures them anew.
     seed:
         Of the controls that shuffle.
 
@@ -65,7 +65,6 @@ def measure_group_mass(
     `cross_group_mass` (mean share of weight over heads, observed tokens and the series that share
     a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
-    similarities = similarities or {}
     rows = []
     for task in tqdm(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
@@ -88,9 +87,7 @@ def measure_group_mass(
                 for batch in batches.batches(variant):
                     if len(batch) < 2:
                         continue
-                    told = batches.mixing(
-                        batch, variant, similarities.get(getattr(variant, "measure", "")), seed
-                    )
+                    told = batches.mixing(batch, variant, similarities, seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
                         [batches.series[index] for index in batch],

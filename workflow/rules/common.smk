@@ -45,8 +45,10 @@ MIRROR = Path(config["mirror"]) if config["mirror"] else None
 
 FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
 
-# How a soft mask and its controls are spelt after the measure.
-SOFT_CONTROLS = ["", "-permuted", "-uniform"]
+# A soft mask and its two controls are made by one process: starting it costs more than a variant.
+SOFT_FAMILY = [
+    f"soft_{{measure}}{control}_t{{temperature}}" for control in ("", "-permuted", "-uniform")
+]
 
 VARIANT = "|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns())
 

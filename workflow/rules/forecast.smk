@@ -5,8 +5,15 @@ scattergather:
     forecast=1,
 
 
-# A soft mask and its two controls are made by one process: starting it costs more than a variant.
-SOFT_FAMILY = [f"soft_{{measure}}{control}_t{{temperature}}" for control in SOFT_CONTROLS]
+FORECAST_PARAMS = {
+    **{key: config["forecast"][key] for key in FORECAST_KEYS},
+    **config["sparse"],
+    "similarity_settings": config["similarity"],
+    "config_dir": str(CONFIG_DIR),
+    "only": config["only"],
+    "tasks": tasks_of,
+    "datasets": datasets_of,
+}
 
 
 rule forecast:
@@ -27,13 +34,7 @@ rule forecast:
     resources:
         gpu=1,
     params:
-        **{key: config["forecast"][key] for key in FORECAST_KEYS},
-        **config["sparse"],
-        similarity_settings=config["similarity"],
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
+        **FORECAST_PARAMS,
         variants=lambda wildcards: [wildcards.variant],
     script:
         "../../scripts/forecast.py"
@@ -50,13 +51,7 @@ use rule forecast as forecast_soft with:
     benchmark:
         "results/benchmarks/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.tsv"
     params:
-        **{key: config["forecast"][key] for key in FORECAST_KEYS},
-        **config["sparse"],
-        similarity_settings=config["similarity"],
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
+        **FORECAST_PARAMS,
         variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],
 
 
