@@ -117,3 +117,17 @@ rule report_configuration:
         repo_root=str(REPO_ROOT),
     script:
         "../../scripts/report_configuration.py"
+
+
+rule plot_rulegraph:
+    output:
+        "results/figures/rulegraph.svg",
+    log:
+        "results/logs/plot_rulegraph.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        snakefile=str(REPO_ROOT / "workflow" / "Snakefile"),
+        targets=["all"],
+    script:
+        "../../scripts/plot_rulegraph.py"
