@@ -304,7 +304,7 @@ def _(folder, repo):
     fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
 
 
-@case("columns: a row an observation", "where a list a series is expected", "long table as CSV")
+@case("columns: a row an observation", "where a list a series is expected", "'recipe'")
 def _(folder, repo):
     frame = pd.DataFrame({"id": "a", "timestamp": days(0, 1, 2), "target": [1.0, 2.0, 3.0]})
     frame.to_parquet(folder / "d.parquet")

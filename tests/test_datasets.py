@@ -447,21 +447,27 @@ def test_package_errors(registry, change, message):
 def test_local_parquet_and_csv_give_the_same_series(tmp_path):
     pq.write_table(table_of(), tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("when,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n")
+    frame = pd.read_csv(tmp_path / "a.csv", parse_dates=["when"])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    recipe = {"time": {"column": "when"}, "values": ["y"], "name": "a"}
     path = registry_file(
         tmp_path / "datasets.yaml",
         {
             "p": {"source": "local", "path": str(tmp_path / "a.parquet")},
+            "r": {"source": "local", "path": str(tmp_path / "rows.parquet"), "recipe": recipe},
             "c": {
                 "source": "local",
                 "path": str(tmp_path / "a.csv"),
-                "recipe": {"time": {"column": "when"}, "values": ["y"], "name": "a"},
+                "recipe": recipe,
             },
         },
     )
     registry = load_registry(path)
     parquet, provenance = fetch(registry["p"])
     csv, _ = fetch(registry["c"])
+    long, _ = fetch(registry["r"])
     assert parquet.equals(csv)
+    assert parquet.equals(long)
     assert provenance["freq"] == "D"
     (tmp_path / "a.parquet").write_bytes(b"PAR1 broken")
     with pytest.raises(InputError, match=r"'p' cannot be read.*a\.parquet"):

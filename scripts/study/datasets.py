@@ -88,8 +88,8 @@ def fetch(
     spec:
         An entry of the registry.
     mirror:
-        Directory looked into before the network: ``<repo>/<config>.parquet`` for
-        the hub, ``<folder>/<file>`` for URLs.
+        Directory looked into before the network: ``<repo>/<config>.parquet`` or, as
+        on the hub, ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs.
     offline:
         Do not use the network; what the Hugging Face cache holds still counts.
 

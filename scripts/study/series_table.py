@@ -245,7 +245,7 @@ def _cast_list(column: pa.ChunkedArray, kind: pa.DataType, dataset: str, name: s
         raise InputError(
             f"column {name!r} holds {column.type} where a list a series is expected",
             f"data set {dataset!r}",
-            "give one row a series, or a long table as CSV",
+            "give one row a series, or a 'recipe' for rows that are observations",
         )
     if column.null_count:
         raise InputError(

@@ -126,7 +126,7 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
 
 
 def fetch_local(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
-    """Read a Parquet file in the layout, or a CSV file by its recipe."""
+    """Read a Parquet file in the layout, or a Parquet or CSV file of other rows by its recipe."""
     import pyarrow.parquet as pq
 
     from study.recipes import cook
@@ -144,8 +144,8 @@ def fetch_local(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
             table = pq.read_table(path)
         except (OSError, ValueError) as error:
             raise _unreadable(spec, path, "Parquet", error) from None
-    else:
-        frame = _read_csv(spec, path)
+    if spec.recipe is not None:
+        frame = _read_csv(spec, path) if path.suffix == ".csv" else table.to_pandas()
         table = series_table(cook(frame, spec.recipe, spec.freq, f"data set {spec.name!r}"))
     return conform(table, spec.name, spec.targets or None), {
         "source": "local",

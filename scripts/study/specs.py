@@ -106,8 +106,8 @@ class DatasetSpec:
         URL: pandas alias of a coarser grid, and ``mean`` or ``sum`` of the values of a
         step; None leaves the series as they are.
     path, recipe:
-        Local: a Parquet file in the layout of `study.series_table`, or a CSV file
-        and the recipe for its rows.
+        Local: a Parquet file in the layout of `study.series_table`, or a Parquet or
+        CSV file of other rows and the recipe for them.
     package, version, tables:
         Package: the installed package, its pinned version, and the tables.
     """

@@ -315,7 +315,7 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
         raise InputError(
             f"fev cannot load task {task.name!r}: {text}",
             str(data_path),
-            "remove the file so that it is fetched again",
+            "name columns that it has in the suite, or remove it so that it is fetched again",
         ) from error
     return loaded
 
