@@ -50,14 +50,17 @@ SOFT_FAMILY = [
     f"soft_{{measure}}{control}_t{{temperature}}" for control in ("", "-permuted", "-uniform")
 ]
 
-VARIANT = "|".join(re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns())
+PATTERNS = [re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()]
+VARIANT = "|".join(PATTERNS)
+# What follows sparse_r in the name of a variant: a radius, and options.
+SPARSE = [p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r")]
 
 
 wildcard_constraints:
     study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
     variant=VARIANT,
     method=f"seasonal_naive|{VARIANT}",
-    r=r"\d+(?:_regglobal)?",
+    r="|".join(SPARSE),
     dataset=r"[A-Za-z0-9_.-]+",
     model=r"[A-Za-z0-9._-]+",
     measure="|".join(MEASURES),
