@@ -9,8 +9,10 @@ set -euo pipefail
 MARK="# written by .ci/slurm.sh"
 NODE=$(hostname -s)
 
+ours() { grep -qsF "$MARK" /etc/slurm/slurm.conf; }
+
 write_configuration() {
-    if [[ -e /etc/slurm/slurm.conf ]] && ! grep -qF "$MARK" /etc/slurm/slurm.conf; then
+    if [[ -e /etc/slurm/slurm.conf ]] && ! ours; then
         echo "error: /etc/slurm/slurm.conf belongs to another Slurm; leave it alone" >&2
         exit 1
     fi
@@ -35,6 +37,7 @@ GresTypes=gpu
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 ReturnToService=2
+MinJobAge=3600
 SchedulerParameters=sched_interval=2
 NodeName=$NODE NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(($(free -m | awk '/^Mem:/ {print $2}') * 9 / 10)) Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=$NODE Default=YES MaxTime=INFINITE State=UP
@@ -77,6 +80,7 @@ start)
     exit 1
     ;;
 stop)
+    if ! ours; then exit 0; fi
     for name in slurmd slurmctld; do
         if [[ -s /run/$name.pid ]]; then kill "$(cat /run/$name.pid)" || true; fi
     done
