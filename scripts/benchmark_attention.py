@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.benchmark import dense_regimes, ragged_regimes, run_benchmark
+from study.benchmark import RAGGED, dense_regime, ragged_regime, run_benchmark
 from study.devices import pick_device
 from study.files import atomic_path
 from study.forecasting import prepare_torch
@@ -19,19 +19,31 @@ with rule_script(snakemake) as log:
         device_map=pick_device(snakemake.wildcards.device),
         dtype=getattr(torch, params.dtype),
     )
-    regimes = dense_regimes(params.seed, params.dense) + ragged_regimes(
-        inputs.short, inputs.long, params.seed, num_short=240, num_long=12
-    )
+    name = snakemake.wildcards.regime
+    if name in RAGGED:
+        regime = ragged_regime(
+            name, inputs.short, inputs.long, params.seed, num_short=240, num_long=12
+        )
+    else:
+        regime = dense_regime(name, params.seed)
     table = run_benchmark(
         pipeline,
-        regimes,
+        regime,
         radii=params.radii,
         backends=params.backends,
         backend_radii=params.backend_radii,
         repeats=params.repeats,
+        seconds=params.seconds,
+        seed=params.seed,
     )
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)
     columns = ["regime", "method", "radius", "backend_ran", "seconds_median"]
-    shown = [*columns, "ratio_to_upstream", "ratio_to_full", "max_rel_difference"]
+    shown = [
+        *columns,
+        "ratio_to_upstream",
+        "paired_ratio_to_full",
+        "memory_ratio_to_full",
+        "max_rel_difference",
+    ]
     log.info("\n%s", table[shown].to_string(index=False))

@@ -19,12 +19,10 @@ with rule_script(snakemake) as log:
         Path(snakemake.input.weights).parent, device_map=pick_device(snakemake.wildcards.device)
     )
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            measure_scale(
-                pipeline, count, Path(folder), batch_size=params.batch_size, seed=params.seed
-            )
-            for count in params.series
-        ]
+        options = {"batch_size": params.batch_size, "seed": params.seed}
+        # What is imported or made on first use would else count for the first row.
+        measure_scale(pipeline, 100, Path(folder), **options)
+        rows = [measure_scale(pipeline, count, Path(folder), **options) for count in params.series]
     table = pd.DataFrame(rows).assign(
         device=pipeline.describe()["device"], threads=snakemake.threads
     )

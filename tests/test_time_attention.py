@@ -9,6 +9,7 @@ from chronos2_attention import InputError
 from chronos2_attention.backends import choose_backend, time_attention
 from chronos2_attention.time_attention import TokenLayout, allowed_pairs
 from chronos2_attention.variants import Full, Sparse
+from study.tensor_memory import peak_tensor_mb
 
 HEADS, WIDTH = 2, 8
 
@@ -99,6 +100,38 @@ def test_full_is_dense_and_auto_picks_a_backend_that_exists():
     assert choose_backend("auto", Full(), layout) == "dense"
     assert choose_backend("auto", Sparse(4), layout) == "banded"
     assert choose_backend("auto", Sparse(90), layout) == "reference"
+
+
+def test_bands_longer_than_a_call_of_queries_equal_the_reference():
+    """Several blocks of chunks, series that end within a chunk, and padding."""
+    size, batch = 131, 20
+    valid = torch.arange(size) >= torch.arange(batch)[:, None] * 5
+    for layout in (TokenLayout(129, size, None), TokenLayout(129, size, valid)):
+        q, k, v = (torch.randn(batch, size, HEADS, WIDTH).transpose(1, 2) for _ in range(3))
+        options = {"dtype": q.dtype, "device": q.device}
+        wanted = time_attention(Sparse(8), layout, backend="reference", **options)(q, k, v)
+        for chunk in (7, 32, 5000):
+            attend = time_attention(
+                Sparse(8), layout, backend="banded", chunk_size=chunk, **options
+            )
+            for _ in range(2):  # pieces are cut at the first call and used again
+                found = attend(q, k, v)
+            rows = valid if layout.valid is not None else torch.ones_like(valid)
+            torch.testing.assert_close(
+                found.transpose(1, 2)[rows], wanted.transpose(1, 2)[rows], rtol=1e-5, atol=1e-5
+            )
+
+
+def test_bands_are_cut_without_copies_of_keys():
+    layout = TokenLayout(129, 131, None)
+    q, k, v = (torch.randn(8, 131, HEADS, 64).transpose(1, 2) for _ in range(3))
+    attend = time_attention(
+        Sparse(8), layout, dtype=q.dtype, device=q.device, backend="banded", chunk_size=32
+    )
+    attend(q, k, v)
+    _, peak = peak_tensor_mb(lambda: attend(q, k, v), q.device)
+    # The result, and that of one call: two of what the queries take, and little beside it.
+    assert peak * 2**20 < 2.2 * q.numel() * q.element_size()
 
 
 def test_an_unknown_backend_is_refused():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from .banded import BandedTime
 from .errors import InputError
 from .kernels import FlashTime, FlexTime, flash_is_installed, is_right_aligned
-from .time_attention import BandedTime, DenseTime, ReferenceTime, TimeAttention, TokenLayout
+from .time_attention import DenseTime, ReferenceTime, TimeAttention, TokenLayout
 from .variants import AttentionVariant, Sparse
 
 BACKENDS = ("auto", "reference", "banded", "flex", "flash")
@@ -19,9 +20,9 @@ def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout)
     Parameters
     ----------
     backend:
-        One of `BACKENDS`. ``"auto"`` takes ``"banded"`` where a chunk's keys are at most half of
-        the context, and ``"reference"`` for shorter sequences and wider windows, where one dense
-        call is as fast (docs/performance.md has the measurements).
+        One of `BACKENDS`. ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most
+        two thirds of the context, and ``"reference"`` for shorter sequences and wider windows,
+        where one dense call is as fast (docs/performance.md has the measurements).
     variant, layout:
         What is to be computed.
 
@@ -46,7 +47,7 @@ def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout)
         if not is_windowed:
             return "reference"
         band = AUTO_CHUNK_SIZE + 2 * variant.radius
-        return "banded" if 2 * band <= layout.num_context else "reference"
+        return "banded" if 3 * band <= 2 * layout.num_context else "reference"
     if backend in ("banded", "flash") and not is_windowed:
         raise InputError(
             f"backend '{backend}' cannot compute variant '{variant}'",

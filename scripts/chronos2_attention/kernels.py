@@ -81,10 +81,11 @@ class FlashTime(WindowedTime):
         from flash_attn import flash_attn_func, flash_attn_varlen_func
 
         # flash-attn wants (B, C, H, D), or (tokens, H, D) where lengths differ.
-        parts = [part.transpose(1, 2) for part in (q, k, v)]
+        parts = [part.transpose(1, 2)[:, : self.layout.num_context] for part in (q, k, v)]
+        future = (0, 0, 0, 0, 0, self.layout.num_future)
         options = {"softmax_scale": 1.0, "window_size": (self.radius, self.radius)}
         if self.valid is None:
-            return flash_attn_func(*parts, **options).transpose(1, 2)
+            return pad(flash_attn_func(*parts, **options), future).transpose(1, 2)
         out = torch.zeros_like(parts[0])
         out[self.valid] = flash_attn_varlen_func(
             *(part[self.valid] for part in parts),
@@ -94,4 +95,4 @@ class FlashTime(WindowedTime):
             max_seqlen_k=self.longest,
             **options,
         )
-        return out.transpose(1, 2)
+        return pad(out, future).transpose(1, 2)

@@ -1,7 +1,7 @@
 """Attention over time tokens, dense or sparse, for one batch.
 
-`ReferenceTime` writes down what a sparse variant means: dense scores and a mask. `BandedTime` and
-the backends of `kernels` compute the same function with less work, and are tested against it.
+`ReferenceTime` writes down what a sparse variant means: dense scores and a mask. The backends of
+`banded` and `kernels` compute the same function with less work, and are tested against it.
 
 Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 (upstream: `chronos.chronos2.layers.MHA`).
@@ -9,13 +9,12 @@ Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from .variants import AttentionVariant, Sparse
 
@@ -135,72 +134,22 @@ class WindowedTime(TimeAttention, ABC):
 
     @abstractmethod
     def windowed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attend among context tokens at most `radius` apart: (B, H, C, D) -> (B, H, C, D)."""
+        """Attend among context tokens at most `radius` apart.
+
+        Takes and returns shape (B, H, S, D); what it returns for future queries is not used.
+        """
 
     def __call__(self, q, k, v):
         context = self.layout.num_context
-        out = torch.empty_like(q)
+        out = self.windowed(q, k, v)
         out[:, :, context:] = self.future(q[:, :, context:], k, v)
-        q, k, v = (part[:, :, :context] for part in (q, k, v))
-        out[:, :, :context] = self.windowed(q, k, v)
         if self.reg_is_global:
             mask = None if self.key_mask is None else self.key_mask[..., :context]
             out[:, :, context - 1 : context] = scaled_dot_product_attention(
-                q[:, :, -1:], k, v, attn_mask=mask, scale=1.0
+                q[:, :, context - 1 : context],
+                k[:, :, :context],
+                v[:, :, :context],
+                attn_mask=mask,
+                scale=1.0,
             )
         return out
-
-
-class BandedTime(WindowedTime):
-    """Context queries in chunks against the band of keys that they can see, in one batched call.
-
-    A chunk of c queries needs c + 2r keys. Cost per layer falls from S^2 to about S (c + 2r) for
-    the context; future queries stay dense.
-
-    Parameters
-    ----------
-    chunk_size:
-        Queries per chunk, c.
-    """
-
-    backend = "banded"
-
-    def __init__(self, variant: Sparse, layout, *, dtype, device, chunk_size: int) -> None:
-        super().__init__(variant, layout, dtype=dtype, device=device)
-        context = layout.num_context
-        self.radius = radius = min(self.radius, context - 1)
-        self.chunk = chunk = min(chunk_size, context)
-        self.num_chunks = num_chunks = math.ceil(context / chunk)
-        self.right = num_chunks * chunk - context
-        self.width = width = chunk + 2 * radius
-
-        query = torch.arange(chunk, device=device)[:, None] + radius
-        key = torch.arange(width, device=device)[None, :]
-        band = (query - key).abs() <= radius
-        # Position of each chunk's keys in the sequence, to leave out what lies beyond its ends.
-        position = torch.arange(num_chunks, device=device)[:, None] * chunk + key - radius
-        inside = (position >= 0) & (position < context)
-        allowed = (band & inside[:, None, :])[None]
-        if layout.valid is not None:
-            valid = pad(layout.valid[:, :context], (radius, self.right + radius))
-            allowed = allowed & valid.unfold(1, width, chunk)[:, :, None, :]
-        # (B or 1, chunks, 1 head, queries, keys)
-        self.mask = additive(allowed, dtype)[:, :, None]
-
-    def _bands(self, x: torch.Tensor) -> torch.Tensor:
-        """Cut keys or values (B, H, C, D) into overlapping bands (B * chunks, H, c + 2r, D)."""
-        x = pad(x, (0, 0, self.radius, self.right + self.radius))
-        return x.unfold(2, self.width, self.chunk).permute(0, 2, 1, 4, 3).flatten(0, 1)
-
-    def windowed(self, q, k, v):
-        batch, _, context, _ = q.shape
-        chunks = pad(q, (0, 0, 0, self.right)).unflatten(2, (self.num_chunks, self.chunk))
-        out = scaled_dot_product_attention(
-            chunks.transpose(1, 2).flatten(0, 1),
-            self._bands(k),
-            self._bands(v),
-            attn_mask=self.mask.expand(batch, -1, -1, -1, -1).flatten(0, 1),
-            scale=1.0,
-        )
-        out = out.unflatten(0, (batch, self.num_chunks)).transpose(1, 2)
-        return out.flatten(2, 3)[:, :, :context]

@@ -8,12 +8,13 @@ faster than itself.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,27 @@ from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.efficiency import MB, peak_rss_mb, reset_peak_rss
+from study.tensor_memory import peak_tensor_mb
 
-HORIZON = 24
 PATCH = 16
+# 8192 observations and 4 future patches are 517 tokens, the longest sequence that Chronos-2 takes
+# in one pass for this horizon.
+DENSE_HORIZON = 64
+RAGGED_HORIZON = 24
+RAGGED = ("ragged", "ragged_long")
+RESAMPLES = 2000
+
+
+class Method(NamedTuple):
+    """What is timed: upstream, our `full`, or `sparse` at a radius on a backend."""
+
+    name: str
+    radius: float
+    backend: str
+
+
+UPSTREAM = Method("upstream", nan, "sdpa")
+FULL = Method("full", nan, "dense")
 
 
 @dataclass(frozen=True)
@@ -39,41 +57,45 @@ class Regime:
         For example ``8x8192``.
     series:
         One-dimensional float32 tensors.
-    batch_size:
+    batch_size, horizon:
         Given to every method.
     """
 
     name: str
     series: Sequence[torch.Tensor]
     batch_size: int
+    horizon: int
 
     @property
-    def tokens(self) -> int:
-        """Unpadded tokens of the series: context patches, REG and future patches."""
-        future = -(-HORIZON // PATCH)
-        return sum(-(-len(one) // PATCH) + 1 + future for one in self.series)
+    def lengths(self) -> np.ndarray:
+        """Tokens of each series, unpadded: context patches, REG and future patches."""
+        future = -(-self.horizon // PATCH)
+        return np.array([-(-len(one) // PATCH) + 1 + future for one in self.series])
 
 
-def dense_regimes(seed: int, shapes: Sequence[tuple[int, int]]) -> list[Regime]:
-    """Return regimes of random walks of equal length: (series, observations) each."""
+def dense_regime(name: str, seed: int) -> Regime:
+    """Return random walks of equal length; the name is ``{series}x{observations}``."""
+    count, length = map(int, name.split("x"))
     generator = torch.Generator().manual_seed(seed)
-    return [
-        Regime(
-            f"{count}x{length}",
-            list(torch.randn(count, length, generator=generator).cumsum(-1)),
-            batch_size=count,
-        )
-        for count, length in shapes
-    ]
+    walks = torch.randn(count, length, generator=generator).cumsum(-1)
+    return Regime(name, list(walks), batch_size=count, horizon=DENSE_HORIZON)
 
 
-def ragged_regimes(
-    short: Sequence[Path], long: Sequence[Path], seed: int, *, num_short: int, num_long: int
-) -> list[Regime]:
-    """Return two regimes of real series: short ones, and the same with a few long ones among them.
+def ragged_regime(
+    name: str,
+    short: Sequence[Path],
+    long: Sequence[Path],
+    seed: int,
+    *,
+    num_short: int,
+    num_long: int,
+) -> Regime:
+    """Return real series: short ones, or the same with a few long ones among them.
 
     Parameters
     ----------
+    name:
+        ``ragged`` or ``ragged_long``.
     short, long:
         Data sets in the workflow's layout; series of 20 to 130 observations are short, of 500 and
         more long.
@@ -97,13 +119,11 @@ def ragged_regimes(
         chosen = rng.choice(len(found), min(count, len(found)), replace=False)
         return [found[index][-8192:] for index in chosen]
 
-    few = sample(short, 20, 130, num_short)
-    many = few + sample(long, 500, 10**9, num_long)
-    mixed = [many[index] for index in rng.permutation(len(many))]
-    return [
-        Regime("ragged", few, batch_size=256),
-        Regime(f"ragged with {len(many) - len(few)} long", mixed, batch_size=256),
-    ]
+    series = sample(short, 20, 130, num_short)
+    if name == "ragged_long":
+        mixed = series + sample(long, 500, 10**9, num_long)
+        series = [mixed[index] for index in rng.permutation(len(mixed))]
+    return Regime(name, series, batch_size=256, horizon=RAGGED_HORIZON)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
@@ -130,8 +150,7 @@ def dense_flops(model: Chronos2Model, regime: Regime) -> float:
     config = model.config
     inner = config.num_heads * config.d_kv
     per_token = 2 * (8 * config.d_model * inner + 2 * config.d_model * config.d_ff)
-    future = -(-HORIZON // PATCH)
-    lengths = np.array([-(-len(one) // PATCH) + 1 + future for one in regime.series], dtype=float)
+    lengths = regime.lengths.astype(float)
     scores = 4 * inner * (lengths**2).sum()
     return config.num_layers * (per_token * lengths.sum() + scores)
 
@@ -146,127 +165,147 @@ def upstream_pipeline(ours: Chronos2VariantPipeline) -> Chronos2Pipeline:
 
 def run_benchmark(
     ours: Chronos2VariantPipeline,
-    regimes: Sequence[Regime],
+    regime: Regime,
     *,
     radii: Sequence[int],
     backends: Sequence[str],
     backend_radii: Sequence[int],
     repeats: int,
+    seconds: float,
+    seed: int,
 ) -> pd.DataFrame:
-    """Time upstream and every variant, turn about.
+    """Time upstream and every variant in rounds, in each of which every method runs once.
 
     Parameters
     ----------
     ours:
         The model.
-    regimes:
+    regime:
         What is forecast.
     radii:
         Radii of ``sparse_r{r}`` on the backend ``auto``.
     backends, backend_radii:
         Further backends, and the radii that they are timed with.
     repeats:
-        Measured repeats, after one that is not.
+        Least measured repeats of each method, after one that is not measured.
+    seconds:
+        Least measured time of upstream, of `full` and of each radius on ``auto``, which goes on in
+        further rounds.
+    seed:
+        Of the resampling.
 
     Returns
     -------
-    A row a regime, method, radius and backend: seconds (median, least, most), ratios to upstream
-    and to our `full`, tokens a second, share of the matmul peak, peak memory in MiB, and the
-    largest difference relative to the largest forecast of what it must equal: upstream for `full`,
-    the reference backend for sparse.
+    A row a method, radius and backend: seconds (median, least, most); ratios of medians to
+    upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
+    a 95 % interval (percentiles over resampled rounds); tokens a second, share of the matmul peak;
+    peak memory of tensors in MiB above what was held before, and its ratio to that of `full`; and
+    the largest difference relative to the largest forecast of what it must equal: upstream for
+    `full`, the reference backend for sparse.
     """
     device, dtype = ours.model.device, ours.model.dtype
     peak = matmul_peak(device, dtype)
-    methods: dict[tuple[str, object, str], Chronos2Pipeline] = {
-        ("upstream", nan, "sdpa"): upstream_pipeline(ours),
-        ("full", nan, "dense"): ours.with_variant("full"),
+    methods: dict[Method, Chronos2Pipeline] = {
+        UPSTREAM: upstream_pipeline(ours),
+        FULL: ours.with_variant("full"),
     }
     for radius in radii:
-        names = ["auto", *(backends if radius in backend_radii else [])]
-        for name in names:
-            methods["sparse", radius, name] = ours.with_variant(f"sparse_r{radius}", backend=name)
+        for name in ["auto", *(backends if radius in backend_radii else [])]:
+            pipeline = ours.with_variant(f"sparse_r{radius}", backend=name)
+            methods[Method("sparse", radius, name)] = pipeline
+    forecasts, memory = {}, {}
+    for method, pipeline in methods.items():
+        call = partial(_forecast, pipeline, regime)
+        forecasts[method], memory[method] = peak_tensor_mb(call, device)
+    rounds = _timed_rounds(methods, regime, repeats=repeats, seconds=seconds)
+    flops = dense_flops(ours.model, regime)
+    rng = np.random.default_rng(seed)
+    medians = {method: float(np.nanmedian(rounds[method])) for method in methods}
     rows = []
-    for regime in tqdm(regimes, desc="benchmark", unit="regime"):
-        measured, forecasts, ran = _measure(methods, regime, repeats, device)
-        references = {
-            radius: _forecast(
-                ours.with_variant(f"sparse_r{radius}", backend="reference"), regime, device
-            )
-            for radius in radii
-        }
-        flops = dense_flops(ours.model, regime)
-        medians = {key: statistics.median(s for s, _ in found) for key, found in measured.items()}
-        for key, found in measured.items():
-            method, radius, backend = key
-            seconds = [s for s, _ in found]
-            wanted = references.get(radius, forecasts["upstream", nan, "sdpa"])
-            rows.append(
-                {
-                    "regime": regime.name,
-                    "method": method,
-                    "radius": radius,
-                    "backend": backend,
-                    "backend_ran": ran[key],
-                    "seconds_median": medians[key],
-                    "seconds_min": min(seconds),
-                    "seconds_max": max(seconds),
-                    "repeats": repeats,
-                    "ratio_to_upstream": medians["upstream", nan, "sdpa"] / medians[key],
-                    "ratio_to_full": medians["full", nan, "dense"] / medians[key],
-                    "tokens": regime.tokens,
-                    "tokens_per_s": regime.tokens / medians[key],
-                    "matmul_peak_share": flops / medians[key] / peak,
-                    "matmul_peak_gflops": peak / 1e9,
-                    "peak_memory_mb": max(memory for _, memory in found),
-                    "max_rel_difference": _difference(forecasts[key], wanted),
-                    "device": _name(device),
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "threads": torch.get_num_threads(),
-                }
-            )
+    for method, pipeline in methods.items():
+        wanted = forecasts[UPSTREAM]
+        if method.name == "sparse":
+            other = ours.with_variant(f"sparse_r{method.radius}", backend="reference")
+            wanted = _forecast(other, regime)
+        taken = rounds[method][np.isfinite(rounds[method])]
+        paired = (rounds[FULL] / rounds[method])[np.isfinite(rounds[method])]
+        low, high = median_interval(paired, rng)
+        rows.append(
+            {
+                "regime": regime.name,
+                "tokens_longest": int(regime.lengths.max()),
+                "method": method.name,
+                "radius": method.radius,
+                "backend": method.backend,
+                "backend_ran": "+".join(sorted(getattr(pipeline.model, "backends_used", {"sdpa"}))),
+                "seconds_median": medians[method],
+                "seconds_min": taken.min(),
+                "seconds_max": taken.max(),
+                "repeats": len(taken),
+                "ratio_to_upstream": medians[UPSTREAM] / medians[method],
+                "ratio_to_full": medians[FULL] / medians[method],
+                "paired_ratio_to_full": float(np.median(paired)),
+                "paired_ratio_low": low,
+                "paired_ratio_high": high,
+                "tokens": int(regime.lengths.sum()),
+                "tokens_per_s": regime.lengths.sum() / medians[method],
+                "matmul_peak_share": flops / medians[method] / peak,
+                "matmul_peak_gflops": peak / 1e9,
+                "peak_tensor_mb": memory[method],
+                "memory_ratio_to_full": memory[method] / memory[FULL],
+                "max_rel_difference": _difference(forecasts[method], wanted),
+                "device": device_name(device),
+                "dtype": str(dtype).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _measure(
-    methods: Mapping[tuple, Chronos2Pipeline], regime: Regime, repeats: int, device: torch.device
-) -> tuple[dict, dict, dict]:
-    """Return seconds and peak memory, forecasts, and the backends that ran, by method."""
-    measured: dict[tuple, list[tuple[float, float]]] = {key: [] for key in methods}
-    for pipeline in methods.values():
-        getattr(pipeline.model, "backends_used", set()).clear()
-    forecasts = {key: _forecast(pipeline, regime, device) for key, pipeline in methods.items()}
-    for _ in range(repeats):
-        for key, pipeline in methods.items():
-            seconds, memory = _timed(lambda p=pipeline: _forecast(p, regime, device), device)
-            measured[key].append((seconds, memory))
-    ran = {
-        key: "+".join(sorted(getattr(pipeline.model, "backends_used", {"sdpa"})))
-        for key, pipeline in methods.items()
-    }
-    return measured, forecasts, ran
+def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Return a 95 % interval of a median: percentiles over samples drawn with replacement."""
+    drawn = rng.choice(values, (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
-def _forecast(pipeline: Chronos2Pipeline, regime: Regime, device: torch.device) -> torch.Tensor:
+def _timed_rounds(
+    methods: Mapping[Method, Chronos2Pipeline], regime: Regime, *, repeats: int, seconds: float
+) -> dict[Method, np.ndarray]:
+    """Return seconds by method, an entry a round, NaN where the method had finished before.
+
+    Methods begin at another place in each round. `full` runs in every round, because all are
+    compared with it.
+    """
+    rounds: list[dict[Method, float]] = []
+    spent = dict.fromkeys(methods, 0.0)
+    least = {m: seconds if m.backend in ("auto", "sdpa", "dense") else 0.0 for m in methods}
+    with tqdm(desc=f"benchmark {regime.name}", unit="round") as bar:
+        while going := [m for m in methods if len(rounds) < repeats or spent[m] < least[m]]:
+            going = going if FULL in going else [FULL, *going]
+            shift = len(rounds) % len(going)
+            found = {}
+            for method in going[shift:] + going[:shift]:
+                found[method] = _seconds(partial(_forecast, methods[method], regime))
+                spent[method] += found[method]
+            rounds.append(found)
+            bar.update()
+    return {m: np.array([found.get(m, nan) for found in rounds]) for m in methods}
+
+
+def _forecast(pipeline: Chronos2Pipeline, regime: Regime) -> torch.Tensor:
     found = pipeline.predict(
-        list(regime.series), prediction_length=HORIZON, batch_size=regime.batch_size
+        list(regime.series), prediction_length=regime.horizon, batch_size=regime.batch_size
     )
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if pipeline.model.device.type == "cuda":
+        torch.cuda.synchronize(pipeline.model.device)
     return torch.cat(found)
 
 
-def _timed(call: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return seconds, and the peak of memory in MiB: allocated on a GPU, resident on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_peak_rss()
+def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
-    seconds = time.perf_counter() - start
-    if device.type == "cuda":
-        return seconds, torch.cuda.max_memory_allocated(device) / MB
-    return seconds, peak_rss_mb()
+    return time.perf_counter() - start
 
 
 def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -275,7 +314,8 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the model of a GPU, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []

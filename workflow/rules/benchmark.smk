@@ -1,11 +1,49 @@
 # Speed of the attention engine; needs no download. Not part of rule `all`.
 
 
-rule benchmark_attention:
+# One job a regime, so that what is done stays when a later one is stopped.
+BENCHMARK_REGIMES = [
+    *(f"{count}x{length}" for count, length in config["benchmark"]["dense"]),
+    "ragged",
+    "ragged_long",
+]
+
+
+rule benchmark_attention_regime:
     input:
         weights="results/models/chronos-2-random/model.safetensors",
-        short=benchmark_data("short"),
-        long=benchmark_data("long"),
+        short=lambda wildcards: benchmark_data("short", wildcards.regime),
+        long=lambda wildcards: benchmark_data("long", wildcards.regime),
+    output:
+        "results/benchmarks/attention/{regime}_{device}.csv",
+    log:
+        "results/logs/benchmark_attention/{regime}_{device}.log",
+    wildcard_constraints:
+        regime=r"\d+x\d+|ragged|ragged_long",
+        device=r"cpu|cuda(?::\d+)?",
+    conda:
+        "../../envs/environment.yaml"
+    threads: config["forecast"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        **{
+            key: value
+            for key, value in config["benchmark"].items()
+            if key not in ("dense", "scale")
+        },
+        dtype=config["forecast"]["dtype"],
+        seed=config["forecast"]["seed"],
+    script:
+        "../../scripts/benchmark_attention.py"
+
+
+rule benchmark_attention:
+    input:
+        expand(
+            "results/benchmarks/attention/{regime}_{{device}}.csv",
+            regime=BENCHMARK_REGIMES,
+        ),
     output:
         "results/benchmarks/attention_{device}.csv",
     log:
@@ -14,15 +52,8 @@ rule benchmark_attention:
         device=r"cpu|cuda(?::\d+)?",
     conda:
         "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
-    params:
-        **{key: value for key, value in config["benchmark"].items() if key != "scale"},
-        dtype=config["forecast"]["dtype"],
-        seed=config["forecast"]["seed"],
     script:
-        "../../scripts/benchmark_attention.py"
+        "../../scripts/gather_benchmark.py"
 
 
 rule benchmark_scale:

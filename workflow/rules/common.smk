@@ -122,8 +122,10 @@ def perf_inputs(wildcards):
     return inputs
 
 
-def benchmark_data(kind):
-    """Real series: of the mirror where there is one, else of the demonstration."""
+def benchmark_data(kind, regime):
+    """Real series of a ragged regime: of the mirror where there is one, else of `demo`."""
+    if not regime.startswith("ragged"):
+        return []
     mirrored = {
         "short": [
             "monash_m3_quarterly",

@@ -1,0 +1,112 @@
+"""Windowed time attention in chunks, on strided views of the keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from .time_attention import TokenLayout, WindowedTime, additive
+from .variants import Sparse
+
+# Queries in one call: what a call makes beside its result stays small.
+QUERIES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive chunks of queries, each against its band of keys.
+
+    Attributes
+    ----------
+    first, chunks, chunk:
+        The first query, the number of chunks, and queries in each.
+    key, width:
+        The first chunk's first key, and keys in each band; the next band begins a chunk later.
+    mask:
+        To add to scores, shape (chunks, 1, chunk, width).
+    """
+
+    first: int
+    chunks: int
+    chunk: int
+    key: int
+    width: int
+    mask: torch.Tensor
+
+    def attend(self, out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Fill this piece's rows of `out`; all are contiguous, of shape (tokens, H, D)."""
+        rows = slice(self.first, self.first + self.chunks * self.chunk)
+        keys = slice(self.key, self.key + (self.chunks - 1) * self.chunk + self.width)
+        # Bands overlap, and are views all the same: (chunks, H, width, D).
+        bands = (x[keys].unfold(0, self.width, self.chunk).transpose(2, 3) for x in (k, v))
+        queries = q[rows].unflatten(0, (self.chunks, self.chunk)).transpose(1, 2)
+        found = scaled_dot_product_attention(queries, *bands, attn_mask=self.mask, scale=1.0)
+        out[rows] = found.transpose(1, 2).flatten(0, 1)
+
+
+class BandedTime(WindowedTime):
+    """Context queries in chunks against the band of keys that they can see.
+
+    The sequences of a batch are cut end to end, as they lie in memory, so that no key is copied; a
+    mask keeps queries from keys of other series. A chunk of c queries meets c + 2r keys: cost per
+    layer falls from S^2 to S (c + 2r) a series. Future queries stay dense.
+
+    Parameters
+    ----------
+    chunk_size:
+        Queries per chunk, c.
+    """
+
+    backend = "banded"
+
+    def __init__(self, variant: Sparse, layout: TokenLayout, *, dtype, device, chunk_size) -> None:
+        super().__init__(variant, layout, dtype=dtype, device=device)
+        self.dtype, self.device = dtype, device
+        self.radius = min(self.radius, layout.num_context - 1)
+        self.chunk = chunk_size
+        self.pieces: list[Piece] = []
+
+    def windowed(self, q, k, v):
+        batch, heads, tokens, width = q.shape
+        if not self.pieces:  # the first layer; only now is the number of series known
+            self.pieces = self._cut(batch)
+        q, k, v = (x.transpose(1, 2).reshape(-1, heads, width) for x in (q, k, v))
+        out = torch.empty_like(q)
+        for piece in self.pieces:
+            piece.attend(out, q, k, v)
+        return out.unflatten(0, (batch, tokens)).transpose(1, 2)
+
+    def _cut(self, batch: int) -> list[Piece]:
+        """Cut the batch's tokens into pieces whose bands lie within them."""
+        total = batch * self.layout.num_tokens
+        chunk, radius = min(self.chunk, total), self.radius
+        # Before `low` bands would begin too early, from `high` on they would end too late.
+        low, high = -(-radius // chunk) * chunk, (total - radius) // chunk * chunk
+        if low >= high:
+            return [self._piece(0, 1, total, 0, total)]
+        pieces = []
+        if low:
+            pieces.append(self._piece(0, 1, low, 0, low + radius))
+        most = max(1, QUERIES_AT_ONCE // chunk) * chunk
+        for first in range(low, high, most):
+            chunks = min(most, high - first) // chunk
+            pieces.append(self._piece(first, chunks, chunk, first - radius, chunk + 2 * radius))
+        if high < total:
+            key = high - radius
+            pieces.append(self._piece(high, 1, total - high, key, total - key))
+        return pieces
+
+    def _piece(self, first: int, chunks: int, chunk: int, key: int, width: int) -> Piece:
+        layout, device = self.layout, self.device
+        step = torch.arange(chunks, device=device)[:, None] * chunk
+        query = first + step + torch.arange(chunk, device=device)
+        keys = key + step + torch.arange(width, device=device)
+        usable = keys % layout.num_tokens < layout.num_context
+        if layout.valid is not None:
+            usable &= layout.valid.flatten()[keys]
+        size = layout.num_tokens
+        allowed = (query[:, :, None] // size == keys[:, None, :] // size) & usable[:, None, :]
+        allowed &= (query[:, :, None] - keys[:, None, :]).abs() <= self.radius
+        return Piece(first, chunks, chunk, key, width, additive(allowed, self.dtype)[:, None])

@@ -1,0 +1,12 @@
+"""Put the regimes of the attention benchmark into one table."""
+
+import pandas as pd
+
+from study.files import atomic_path
+from study.runtime import rule_script
+
+with rule_script(snakemake) as log:
+    table = pd.concat(map(pd.read_csv, snakemake.input), ignore_index=True)
+    with atomic_path(snakemake.output[0]) as path:
+        table.to_csv(path, index=False)
+    log.info("%d rows of %d regimes", len(table), len(snakemake.input))
