@@ -3,6 +3,7 @@
 import os
 import socket
 from collections import Counter
+from dataclasses import replace
 
 import fev
 import numpy as np
@@ -14,7 +15,10 @@ import yaml
 
 from chronos2_attention.errors import InputError
 from study.datasets import fetch, load_registry, write_dataset
-from study.suites import Suite, TaskSpec, fev_task, known_suites, load_suite
+from study.settings import settle
+from study.slices import task_slices
+from study.suites import Suite, TaskSpec, feature_of, fev_task, known_suites, load_suite
+from study.windows import context_of
 
 GOOD = {
     "title": "T",
@@ -99,6 +103,103 @@ def test_only_keeps_the_suites_order_and_refuses_unknown_names(repo_root):
         suite.only("ETTh,exchange_rates")
 
 
+def test_only_gives_tasks_their_windows(repo_root):
+    suite = load_suite("ett", repo_root / "config")
+    own = {task.name: task.num_windows for task in suite.tasks}
+
+    def windows(names):
+        return {task.name: task.num_windows for task in suite.only(names).tasks}
+
+    assert windows("ETTh1:50") == {"ETTh1": 50}
+    assert windows(["ETTh1:50", "ETTh2"]) == {"ETTh1": 50, "ETTh2": own["ETTh2"]}
+    assert windows("*:3") == dict.fromkeys(own, 3)
+    assert windows("ETTh1:50,ETTh2,*:3") == {"ETTh1": 50, "ETTh2": 3}
+    for word in ("ETTh1:", "ETTh1:0", "*:-1", "ETTh1:x", "*:1.5", "*"):
+        if word == "*":
+            assert suite.only(word) == suite
+            continue
+        with pytest.raises(InputError, match=r"is no number of windows.*'ett'"):
+            suite.only(word)
+    with pytest.raises(InputError, match=r"'ETTh': initial_cutoff -24 leaves no room for 2"):
+        load_suite("cbii", repo_root / "config").only("*:2")
+
+
+def test_the_setting_num_windows_becomes_part_of_only(repo_root):
+    config = yaml.safe_load((repo_root / "config" / "config.yaml").read_text(encoding="utf-8"))
+    for only, expected in (
+        (None, ["*:7"]),
+        ("a,b", ["a", "b", "*:7"]),
+        (["a"], ["a", "*:7"]),
+    ):
+        given = {**config, "only": only, "num_windows": 7}
+        settle(given)
+        assert given["only"] == expected
+    settle(config)
+    assert config["only"] is None
+    with pytest.raises(InputError, match="num_windows"):
+        settle({**config, "num_windows": 0})
+
+
+@pytest.mark.parametrize("fields", [{}, {"window_step_size": 3}, {"initial_cutoff": 30}])
+@pytest.mark.parametrize("min_context_length", [1, 5])
+def test_windows_fit_exactly_up_to_the_longest_series(tmp_path, fields, min_context_length):
+    """What `check_length` lets pass is what fev can cut windows of."""
+    path = tmp_path / "t.parquet"
+    longest = 67
+    rows = [
+        {
+            "id": str(length),
+            "timestamp": list(pd.date_range("2020-01-01", periods=length, freq="D")),
+            "target": np.arange(length, dtype=float),
+        }
+        for length in (20, longest)
+    ]
+    pd.DataFrame(rows).to_parquet(path)
+    task = TaskSpec("t", "t", 4, 1, min_context_length=min_context_length, **fields)
+
+    def contexts(number):
+        spec = replace(task, num_windows=number)
+        (part,) = task_slices(spec, SUITE, path)
+        return [context_of(window) for window in part.iter_windows(num_proc=0)]
+
+    most = 1
+    while replace(task, num_windows=most + 1).steps_needed <= longest:
+        most += 1
+    assert most > 5
+    assert all(past is not None for past in contexts(most))
+    with pytest.raises(InputError, match=rf"longest series has {longest}.*num_windows={most} or"):
+        contexts(most + 1)
+    with pytest.raises(InputError, match=rf"num_windows={most} or less"):
+        contexts(most + 9)
+
+
+def test_series_too_short_for_a_fixed_cutoff(tmp_path):
+    task = TaskSpec("t", "t", 4, 1, num_windows=2, initial_cutoff=-30)
+    task.check_length(31, "here")
+    with pytest.raises(InputError, match=r"need 31 steps .* has 30.*give it longer series"):
+        task.check_length(30, "here")
+
+
+@pytest.mark.parametrize(
+    ("columns", "item_id", "feature"),
+    [
+        (("HUFL", "OT"), "ETTh1_OT", "OT"),
+        (("b", "a_b"), "x_a_b", "a_b"),
+        ("__ALL__", "ETTh1_OT", "OT"),
+        (None, "T1_OT", "t"),
+    ],
+)
+def test_the_feature_of_a_series(columns, item_id, feature):
+    task = TaskSpec("t", "t", 2, 1, generate_univariate_targets_from=columns)
+    assert feature_of(task, item_id) == feature
+
+
+def test_a_series_of_another_feature_is_refused():
+    task = TaskSpec("t", "t", 2, 1, generate_univariate_targets_from=("HUFL",))
+    with pytest.raises(InputError, match=r"'a_OT' is of none of the columns HUFL"):
+        feature_of(task, "a_OT")
+
+
 # --- the suites that ship -----------------------------------------------------------------------
 
 
@@ -138,6 +239,49 @@ def test_cbii_is_the_published_benchmark(repo_root, shared_dir):
             assert spec.source == "url"
         else:
             assert (spec.repo, spec.config) == (row.dataset_path, row.dataset_config)
+
+
+def test_pairs_are_tasks_unless_a_suite_says_series(repo_root, tmp_path):
+    found = {name: load_suite(name, repo_root / "config").pairs for name in ("cbii", "demo")}
+    assert set(found.values()) == {"task"}
+    for name in ("ett", "m4_hourly"):
+        assert load_suite(name, repo_root / "config").pairs == "series"
+        assert load_suite(name, repo_root / "config").model == "chronos-2"
+    with pytest.raises(InputError, match="pairs"):
+        load_suite("mine", config_with(tmp_path, {**GOOD, "pairs": "window"}))
+
+
+def test_the_series_of_a_transformer_share_every_cutoff(repo_root, mirror, tmp_path):
+    """Seven sensors a task, of whole days and weeks, with context enough to be scored."""
+    suite = load_suite("ett", repo_root / "config")
+    registry = load_registry(repo_root / "config" / "datasets.yaml")
+    raw = pd.read_csv(mirror / "ETT-small" / "ETTh2.csv", index_col="date", parse_dates=True)
+    steps = {
+        "ETTh2": raw,
+        "ETTh2_daily": raw[:"2018-06-25"].groupby(lambda t: t.normalize()).mean(),
+        "ETTh2_weekly": raw["2016-07-04":"2018-06-24"]
+        .groupby(lambda t: t.normalize() - pd.Timedelta(days=t.weekday()))
+        .mean(),
+    }
+    for name, values in steps.items():
+        task = suite.task(name)
+        path = tmp_path / f"{task.dataset}.parquet"
+        write_dataset(*fetch(registry[task.dataset], mirror=mirror), path)
+        (part,) = task_slices(task, suite, path)
+        windows = list(part.iter_windows(num_proc=0))
+        assert len(windows) == task.num_windows >= 10
+        for index in (0, len(windows) - 1):
+            past, future = as_lists(windows[index])
+            assert [feature_of(task, name) for name in past["id"]] == sorted(raw.columns)
+            assert len({stamps[-1] for stamps in past["timestamp"]}) == 1
+            cut = len(values) - task.horizon * (task.num_windows - index)
+            for name, context, target in zip(
+                past["id"], past["target"], future["target"], strict=True
+            ):
+                column = values[feature_of(task, name)].to_numpy()
+                np.testing.assert_allclose(context, column[:cut])
+                np.testing.assert_allclose(target, column[cut : cut + task.horizon])
+                assert cut > 2 * task.seasonality
 
 
 @pytest.fixture(scope="module")

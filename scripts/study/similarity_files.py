@@ -24,6 +24,7 @@ from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.errors import InputError
 from chronos2_attention.similarity import SimilaritySettings, similarity
 from study.forecast_files import list_column, matrix, read_metadata
+from study.models import context_limit
 from study.slices import task_slices
 from study.suites import Suite
 from study.windows import context_of, flat_series, last_timestamps
@@ -172,11 +173,16 @@ def seen_by_model(config: str | os.PathLike, context_length: int | None) -> int:
     config:
         The model's ``config.json``.
     context_length:
-        The setting; None for the model's own limit, which it never exceeds.
+        The setting; None for the model's own limit.
+
+    Raises
+    ------
+    InputError
+        If the setting exceeds the limit.
     """
     with open(config, encoding="utf-8") as handle:
         limit = int(json.load(handle)["chronos_config"]["context_length"])
-    return min(context_length or limit, limit)
+    return context_limit(context_length, limit)
 
 
 def write_similarities(
