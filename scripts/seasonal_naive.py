@@ -3,16 +3,15 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from study.files import atomic_path
 from study.forecast_files import ForecastWriter
+from study.progress import progress
 from study.runtime import rule_script
 from study.seasonal_naive import forecast_task
 from study.slices import task_slices
 from study.suites import load_suite
 
-with rule_script(snakemake):
+with rule_script(snakemake) as log:
     params = snakemake.params
     suite = load_suite(params.suite, params.config_dir).only(params.only)
     metadata = {
@@ -32,6 +31,8 @@ with rule_script(snakemake):
         atomic_path(snakemake.output.forecasts) as path,
         ForecastWriter(path, suite.quantile_levels, metadata) as writer,
     ):
-        for task in tqdm(suite.tasks, desc="Seasonal Naive", unit="task"):
+        for task in progress(suite.tasks, desc="Seasonal Naive", unit="task"):
             for part in task_slices(task, suite, Path(params.data_paths[task.dataset])):
                 forecast_task(part, writer)
+        told = {name: metadata[name] for name in ("variant", "device", "dtype", "backend")}
+        log.info("ran %s: %d tasks", told, len(suite.tasks))

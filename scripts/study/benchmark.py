@@ -21,9 +21,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
-from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
+from study.progress import progress
 from study.tensor_memory import peak_tensor_mb
 
 PATCH = 16
@@ -280,7 +280,7 @@ def _timed_rounds(
     rounds: list[dict[Method, float]] = []
     spent = dict.fromkeys(methods, 0.0)
     least = {m: seconds if m.backend in ("auto", "sdpa", "dense") else 0.0 for m in methods}
-    with tqdm(desc=f"benchmark {regime.name}", unit="round") as bar:
+    with progress(desc=f"benchmark {regime.name}", unit="round") as bar:
         while going := [m for m in methods if len(rounds) < repeats or spent[m] < least[m]]:
             going = going if FULL in going else [FULL, *going]
             shift = len(rounds) % len(going)

@@ -6,6 +6,7 @@ load meets all of them. Each task is first forecast once by every variant withou
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
 import time
@@ -17,13 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
+from study.models import context_limit
+from study.progress import Work, progress
 from study.samples import SampledWindow, sample_windows
 from study.studies import Study
 from study.timings import RUN_COLUMNS, TIMING_COLUMNS
+
+log = logging.getLogger("study.efficiency")
 
 MB = 2**20
 
@@ -152,7 +156,9 @@ def measure_suite(
     """
     options = {"batch_size": batch_size, "context_length": context_length}
     rows = []
-    for task in tqdm(study.suite.tasks, desc=f"{study.name} efficiency", unit="task"):
+    work = Work(pipeline.model_output_patch_size)
+    limit = context_limit(context_length, pipeline.model_context_length)
+    for task in progress(study.suite.tasks, desc=f"{study.name} efficiency", unit="task"):
         (window,) = sample_windows(
             task,
             study.suite,
@@ -170,6 +176,7 @@ def measure_suite(
             for turn in range(len(contenders)):
                 which = (repeat + turn) % len(contenders)
                 found[which].append(measure(contenders[which], window, **options))
+        work.add([len(series) for series in window.series], window.horizon, limit)
         for contender, measured in zip(contenders, found, strict=True):
             about = contender.describe()
             rows.append(
@@ -186,6 +193,12 @@ def measure_suite(
                     "weights_fingerprint": about["weights_fingerprint"],
                 }
             )
+    backends = sorted({name for row in rows for name in row["backend"].split("+")})
+    log.info(
+        "timed %s on device %s, dtype %s, backend %s, %d times each: %s",
+        *(", ".join(variants), about["device"], about["dtype"], "+".join(backends)),
+        *(perf_repeats + 1, work),
+    )
     columns = ["task_name", "variant", *TIMING_COLUMNS, *RUN_COLUMNS]
     return pd.DataFrame(rows)[[*columns, "threads", "study", "model", "weights_fingerprint"]]
 

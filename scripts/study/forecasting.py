@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from study.datasets import ROWS_AT_ONCE
 from study.forecast_files import ForecastWriter
 from study.models import context_limit
+from study.progress import Work, progress
 from study.similarity_files import SimilarityFile
 from study.slices import WHOLE, Piece, task_slices
 from study.studies import Study
@@ -99,7 +99,8 @@ def forecast_variants(
     mixes = any(run.variant.mixes_series for run, _ in runs)
     multiple = ROWS_AT_ONCE if mixes else 1
     names = " ".join(run.variant.name for run, _ in runs)
-    for task in tqdm(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
+    work = Work(pipeline.model_output_patch_size)
+    for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
         path = data_paths[task.dataset]
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
@@ -131,6 +132,7 @@ def forecast_variants(
                         forecasts[:, columns].transpose(0, 2, 1),
                     )
                 written += len(lengths)
+                work.add(lengths, window.horizon, limit)
         if not written and piece.count == 1:
             raise InputError(
                 f"all series of task '{task.name}' are too short for its windows",
@@ -138,7 +140,7 @@ def forecast_variants(
                 "give the task a shorter horizon, fewer windows or longer series",
             )
     for run, _ in runs:
-        log.info("ran %s", run.describe())
+        log.info("ran %s: %s", run.describe(), work)
 
 
 def _forecast(

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.group_mass import cross_group_mass
+from study.models import context_limit
+from study.progress import Work, progress
 from study.similarity_files import SimilarityFile
 from study.slices import task_slices
 from study.studies import Study
@@ -66,7 +67,9 @@ def measure_group_mass(
     a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
     rows = []
-    for task in tqdm(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
+    work = Work(pipeline.model_output_patch_size)
+    limit = context_limit(context_length, pipeline.model_context_length)
+    for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
         windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
         for window_index, window in windows:
@@ -82,6 +85,7 @@ def measure_group_mass(
                 window_index=window_index,
                 batch_size=batch_size,
             )
+            work.add(lengths, window.horizon, limit)
             for variant in variants:
                 masses, mixed = [], 0
                 for batch in batches.batches(variant):
@@ -112,4 +116,5 @@ def measure_group_mass(
                     }
                     for layer in range(layers)
                 ]
+    log.info("probed groups of %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
     return pd.DataFrame(rows)

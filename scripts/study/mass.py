@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import AttentionMass, attention_mass
 from study.models import context_limit
+from study.progress import Work, progress
 from study.samples import SampledWindow, sample_windows
 from study.studies import Study
+
+log = logging.getLogger("study.mass")
 
 KEPT, DROPPED, EDGES = "kept_mass_frac_ctxQ", "dropped_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
 LONG = 128
@@ -80,7 +83,8 @@ def probe_suite(
         "weights_fingerprint": pipeline.weights_fingerprint,
     }
     tables = []
-    for task in tqdm(study.suite.tasks, desc=f"{study.name} attention mass", unit="task"):
+    work = Work(pipeline.model_output_patch_size)
+    for task in progress(study.suite.tasks, desc=f"{study.name} attention mass", unit="task"):
         for window in sample_windows(
             task,
             study.suite,
@@ -101,6 +105,8 @@ def probe_suite(
             table.insert(0, "task_name", task.name)
             constants = _window_columns(window, mass, limit, exclude_reg_query) | run
             tables.append(table.assign(**constants))
+            work.add([len(series) for series in window.series], window.horizon, limit)
+    log.info("probed %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
     columns = [*WINDOW, "layer", "head", KEPT, DROPPED, EDGES, "lift", *SIZES, *RUN]
     return pd.concat(tables, ignore_index=True)[columns]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from chronos.chronos2 import Chronos2Model
-from tqdm import tqdm
 
 from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
 from study.efficiency import MB, peak_rss_mb, reset_peak_rss
+from study.progress import progress
 
 RADII = [2, 4, 8, 16, 32, 64, 128]
 
@@ -76,7 +76,7 @@ def benchmark_probe(
         "probe": lambda: probe_batch(model, context, num_output_patches=num_future).lift(RADII),
     }
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
-    for repeat in tqdm(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
+    for repeat in progress(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
         for name, method in methods.items():
             found = _measure(method, model.device)
             if repeat:

@@ -29,7 +29,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm.auto import tqdm
 
 from chronos2_attention.errors import InputError
 from study.forecast_files import (
@@ -39,6 +38,7 @@ from study.forecast_files import (
     read_metadata,
     read_window,
 )
+from study.progress import progress
 from study.windows import flat_series, lagged_differences
 
 METRICS = ("MASE", "WQL")
@@ -268,7 +268,7 @@ def score_suite(
     with WindowedWriter(
         scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
     ) as writer:
-        bar = tqdm(desc=f"score {name}", unit="task", total=total)
+        bar = progress(desc=f"score {name}", unit="task", total=total)
         for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
             bar.set_postfix_str(task_name)
             summaries = [score_task(part, forecasts, writer, name) for part in slices]

@@ -18,13 +18,13 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.errors import InputError
 from chronos2_attention.similarity import SimilaritySettings, similarity
 from study.forecast_files import list_column, matrix, read_metadata
 from study.models import context_limit
+from study.progress import progress
 from study.slices import task_slices
 from study.suites import Suite
 from study.windows import context_of, flat_series, last_timestamps
@@ -212,7 +212,7 @@ def write_similarities(
     context_length:
         Most observations of context, as the model sees them.
     """
-    for task in tqdm(suite.tasks, desc=f"similarity {measure}", unit="task"):
+    for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
         counts: Counter[int] = Counter()
         for evaluation in task_slices(task, suite, data_paths[task.dataset]):
             for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):

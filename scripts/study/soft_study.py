@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from study.forecast_files import read_metadata
+from study.progress import progress
 from study.soft_breakdown import by_feature, by_horizon, by_sample_size
 from study.soft_forecasts import Baseline, read_variant
 from study.soft_pairs import Pairs
@@ -55,7 +55,7 @@ def evaluate_files(
         If a file does not hold the baseline's forecasts.
     """
     found = {}
-    for name, paths in tqdm(files.items(), desc="soft masks", unit="variant"):
+    for name, paths in progress(files.items(), desc="soft masks", unit="variant"):
         found[name] = evaluate(
             name,
             baseline,
