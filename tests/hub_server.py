@@ -158,6 +158,8 @@ class HubServer:
         for repo in self.repositories:
             if path.startswith(f"/api/{repo.kind}s/{repo.name}/revision/"):
                 return self.information(repo, path.rpartition("/revision/")[2])
+            if path.startswith(f"/api/{repo.kind}s/{repo.name}/tree/"):
+                return self.tree(repo)
             place = f"/{PREFIX[repo.kind]}{repo.name}/resolve/"
             if path.startswith(place):
                 revision, _, name = path.removeprefix(place).partition("/")
@@ -176,6 +178,17 @@ class HubServer:
         record = {"id": repo.name, "sha": repo.commit, "siblings": siblings}
         return Answer(
             headers={"Content-Type": "application/json"}, body=json.dumps(record).encode()
+        )
+
+    def tree(self, repo: Repository) -> Answer:
+        entries = []
+        for name, body in repo.files.items():
+            entry = {"type": "file", "path": name, "size": len(body), "oid": blob_sha1(body)}
+            if is_large(name):
+                entry["lfs"] = {"oid": sha256(body), "size": len(body), "pointerSize": 134}
+            entries.append(entry)
+        return Answer(
+            headers={"Content-Type": "application/json"}, body=json.dumps(entries).encode()
         )
 
     def file(self, repo: Repository, revision: str, name: str) -> Answer:

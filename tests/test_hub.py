@@ -213,6 +213,31 @@ def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
     assert hub.asked == []
 
 
+def test_what_the_client_downloads_elsewhere_is_a_mirror_here(hub, tmp_path, monkeypatch):
+    """`hf download REPO --local-dir MIRROR/REPO`, on another machine, then no network."""
+    mirror = tmp_path / "mirror"
+    for kind, repo, pattern in (
+        ("dataset", "group/sets", "m/*.parquet"),
+        ("model", "group/tiny", "*"),
+    ):
+        huggingface_hub.snapshot_download(
+            repo,
+            repo_type=kind,
+            allow_patterns=[pattern],
+            local_dir=mirror / repo,
+            endpoint=hub.base,
+        )
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    table, provenance = fetch(DATA, mirror=mirror)
+    assert table["id"].to_pylist() == ["a", "b", "c"]
+    assert provenance["from_mirror"]
+    weights = get_model(tmp_path, mirror=mirror)
+    assert (weights["from_mirror"], weights["revision"]) == (True, None)
+    assert weights["revision_requested"] == COMMIT
+    stored = hub.repositories[1].files["model.safetensors"]
+    assert weights["sha256"]["model.safetensors"] == sha256(stored)
+
+
 # --- faults of the hub --------------------------------------------------------------------------
 
 

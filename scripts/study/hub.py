@@ -159,12 +159,14 @@ def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> H
     api = HfApi(endpoint=_endpoint())
 
     def ask():
+        # Checksums make the hub look up every file of the repository: that may take longer. Other
+        # calls of the client that list files have no time-out at all.
         return api.repo_info(
             repo,
             repo_type=kind,
             revision=revision,
             files_metadata=True,
-            timeout=network.TIMEOUT_S,
+            timeout=3 * network.TIMEOUT_S,
         )
 
     info = with_retry(ask, f"{repo} on the hub")
