@@ -38,7 +38,7 @@ def test_the_report_is_whole_and_quiet_in_a_browser(report):
         visitor.open(report)
         visitor.page.wait_for_selector("#rulegraph svg, #rulegraph canvas")
         shown = visitor.page.inner_text("#app")
-        assert f"{STUDY}: INVALID" in shown
+        assert f"{STUDY}, sparse time attention: INVALID" in shown
         assert "gate baseline failed" in shown
         assert "Void: Sparse time attention at r = 8:" in shown
         banner = visitor.page.locator(".banner").bounding_box()
@@ -203,3 +203,26 @@ def test_a_verdict_in_words(verdict, words):
     (sentence,) = report_tables.sparse_sentences(summary)
     assert words in sentence
     assert "by +1.01 % (95 % interval -1.98 to +3.05 %, 27 pairs), at 1.25 times" in sentence
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_the_sentences_on_soft_masks_follow_their_banner(valid):
+    verdicts = pd.DataFrame(
+        {
+            "subject": ["validity", "correlation"],
+            "variant": [None, "soft_correlation_t5"],
+            "verdict": ["valid", "better"],
+            "gain": [float("nan"), 0.06],
+            "more_than_random": [None, "yes"],
+            "more_than_smoothing": [None, "undecided"],
+            "sentence": ["Valid.", "Correlation: 6 % better."],
+        }
+    )
+    validity = validity_table(rows("pass" if valid else "fail"))
+    text = report_tables.soft_verdict_page("demo", validity, verdicts, "results/x.csv")
+    word = "VALID" if valid else "INVALID"
+    assert f'<strong style="color: inherit">demo, soft group masks: {word}</strong>' in text
+    start = "" if valid else "Void: "
+    assert f"<li>{start}Correlation: 6 % better.</li>" in text
+    assert "<li>Valid.</li>" not in text
+    assert ('class="void"' in text) is not valid

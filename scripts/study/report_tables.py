@@ -36,6 +36,13 @@ LABELS = {
     "low_percent": "95 % from",
     "high_percent": "to",
     "weights_fingerprint": "weights",
+    "cross_group_mass": "mass across groups",
+    "more_than_random": "more than random",
+    "vs_smoothed_log_ratio_mean": "log ratio to smoothed",
+    "vs_smoothed_log_ratio_p": "p",
+    "vs_smoothed_verdict": "against smoothed",
+    "ci_low": "95 % from",
+    "ci_high": "to",
     "num_series": "series",
     "num_forecasts": "forecasts",
     "ctx_used": "context",
@@ -68,6 +75,14 @@ MEANINGS = {
     "baseline_rel_mase": "MASE of full over Seasonal Naive's, geometric mean over tasks: must be"
     " below 1",
     "ctx_used": "most observations of context",
+    "gain": "share of MASE that is saved: above 0 the variant is better",
+    "more_than_random": "whether a gain is larger than that of the same mask with its similarities"
+    " shuffled among pairs, and made all equal",
+    "more_than_smoothing": "whether a gain is larger than that of full attention's forecasts"
+    " smoothed until they are as smooth as the variant's",
+    "share_improved": "share of forecasts with a smaller MASE than under full attention",
+    "roughness_ratio": "mean absolute second difference of the median, variant over full",
+    "interval_width_ratio": "width of the interval from 0.1 to 0.9, variant over full",
     "cross_group_mass": "share of group attention that goes to series of other groups, measured",
     "temperature": "T multiplies a non-positive logarithm: a larger T is stricter",
     "control": "what a gain is held against: shuffled or uniform similarities",
@@ -98,6 +113,23 @@ MASS_COLUMNS = [
     *("task_name", "window_index", "radius", "kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"),
     *("lift", "S_tokens", "ctx_used", "num_series"),
 ]
+SOFT_VERDICT_COLUMNS = [
+    *("subject", "variant", "verdict", "gain", "more_than_random", "more_than_smoothing"),
+]
+SOFT_SUMMARY_COLUMNS = [
+    *("variant", "verdict_holm", "change_percent", "low_percent", "high_percent"),
+    *("log_ratio_p_holm", "cross_group_mass", "more_than_random", "more_than_smoothing"),
+]
+SOFT_SMOOTHING_COLUMNS = [
+    *("variant", "roughness_ratio", "interval_width_ratio", "smoothed_tasks"),
+    *("vs_smoothed_log_ratio_mean", "vs_smoothed_log_ratio_p", "vs_smoothed_verdict"),
+    *("more_than_smoothing",),
+]
+SOFT_GAIN_COLUMNS = [
+    *("variant", "feature", "step", "n_series", "n_forecasts", "n", "gain", "ci_low", "ci_high"),
+    *("share_improved", "resamples"),
+]
+
 FIRST_KEYS = ["device", "dtype", "backend", "weights_fingerprint", "weights_source", "model"]
 
 
@@ -198,10 +230,41 @@ def verdict_page(study: str, validity: pd.DataFrame, summary: pd.DataFrame, sour
             ),
             Section(gate_overview(validity), title="Validity", labels=LABELS),
         ],
-        study=study,
+        study=f"{study}, sparse time attention",
         valid=valid,
         reason=reason,
         sentences=sparse_sentences(summary),
+    )
+
+
+def soft_verdict_page(
+    study: str, validity: pd.DataFrame, verdicts: pd.DataFrame, source: str
+) -> str:
+    """Return the page of a study's verdicts on soft group masks.
+
+    Parameters
+    ----------
+    study:
+        Its name.
+    validity:
+        Rows of ``validity.csv``.
+    verdicts:
+        Rows of ``soft_verdicts.csv``.
+    source:
+        Name of the latter file.
+    """
+    valid, reason = read_summary(validity)
+    found = verdicts[verdicts["subject"] != "validity"]
+    return page(
+        f"{study}: soft group masks against full attention",
+        [
+            _section(found, SOFT_VERDICT_COLUMNS, source, title="Verdicts", void=not valid),
+            Section(gate_overview(validity), title="Validity", labels=LABELS),
+        ],
+        study=f"{study}, soft group masks",
+        valid=valid,
+        reason=reason,
+        sentences=found["sentence"].tolist(),
     )
 
 

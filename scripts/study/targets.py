@@ -34,6 +34,7 @@ TARGETS = [
         rf"efficiency/{STUDY}_radii\.csv",
         rf"report/{STUDY}_(?:sparse_verdicts|validity|radius_summary|perf|perf_compare|configuration)\.html",
         rf"report/{STUDY}_(?:mass_summary|mass_per_window)\.html",
+        rf"report/{STUDY}_soft_(?:verdicts|summary|by_[a-z_]+|smoothing)\.html",
     )
 ]
 

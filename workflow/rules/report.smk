@@ -16,6 +16,7 @@ SPARSE_PAGES = [
     "mass_summary",
     "mass_per_window",
 ]
+SOFT_PAGES = ["verdicts", "summary", "by_feature", "by_horizon", "by_sample_size", "smoothing"]
 
 
 report: "../report/workflow.rst"
@@ -23,6 +24,7 @@ report: "../report/workflow.rst"
 
 localrules:
     report_sparse,
+    report_soft,
     report_configuration,
 
 
@@ -91,6 +93,65 @@ rule report_sparse:
         "../../envs/environment.yaml"
     script:
         "../../scripts/report_sparse.py"
+
+
+rule report_soft:
+    input:
+        validity="results/{study}_validity.csv",
+        verdicts="results/{study}_soft_verdicts.csv",
+        summary="results/{study}_soft_summary.csv",
+        by_feature="results/{study}_soft_by_feature.csv",
+        by_horizon="results/{study}_soft_by_horizon.csv",
+        by_sample_size="results/{study}_soft_by_sample_size.csv",
+        smoothing="results/{study}_soft_smoothing.csv",
+    output:
+        verdicts=report(
+            "results/report/{study}_soft_verdicts.html",
+            caption="../report/soft_verdicts_table.rst",
+            category=OVERVIEW,
+            labels={"shows": "verdicts: soft group masks", "study": "{study}"},
+        ),
+        summary=report(
+            "results/report/{study}_soft_summary.html",
+            caption="../report/soft_summary_table.rst",
+            category=SOFT,
+            subcategory="Accuracy",
+            labels={"shows": "table: every variant", "study": "{study}"},
+        ),
+        by_feature=report(
+            "results/report/{study}_soft_by_feature.html",
+            caption="../report/soft_by_feature_table.rst",
+            category=SOFT,
+            subcategory="Where it helps",
+            labels={"shows": "table: gain by feature", "study": "{study}"},
+        ),
+        by_horizon=report(
+            "results/report/{study}_soft_by_horizon.html",
+            caption="../report/soft_by_horizon_table.rst",
+            category=SOFT,
+            subcategory="Where it helps",
+            labels={"shows": "table: gain by step", "study": "{study}"},
+        ),
+        by_sample_size=report(
+            "results/report/{study}_soft_by_sample_size.html",
+            caption="../report/soft_by_sample_size_table.rst",
+            category=SOFT,
+            subcategory="Where it helps",
+            labels={"shows": "table: gain by sample size", "study": "{study}"},
+        ),
+        smoothing=report(
+            "results/report/{study}_soft_smoothing.html",
+            caption="../report/soft_smoothing_table.rst",
+            category=SOFT,
+            subcategory="Accuracy",
+            labels={"shows": "table: smoothing", "study": "{study}"},
+        ),
+    log:
+        "results/logs/report_soft/{study}.log",
+    conda:
+        "../../envs/environment.yaml"
+    script:
+        "../../scripts/report_soft.py"
 
 
 rule report_configuration:

@@ -1,0 +1,38 @@
+"""Make the report's pages on soft group masks: verdicts first, then each table."""
+
+import pandas as pd
+
+from study import report_tables as tables
+from study.files import atomic_path
+from study.runtime import rule_script
+
+with rule_script(snakemake) as log:
+    inputs, study = snakemake.input, snakemake.wildcards.study
+    validity = pd.read_csv(inputs.validity)
+    shown = {
+        "summary": ("every soft mask", tables.SOFT_SUMMARY_COLUMNS),
+        "by_feature": ("gain by feature", tables.SOFT_GAIN_COLUMNS),
+        "by_horizon": ("gain by step of the horizon", tables.SOFT_GAIN_COLUMNS),
+        "by_sample_size": ("gain by sample size", tables.SOFT_GAIN_COLUMNS),
+        "smoothing": ("soft masks against smoothing", tables.SOFT_SMOOTHING_COLUMNS),
+    }
+    pages = {
+        "verdicts": tables.soft_verdict_page(
+            study, validity, pd.read_csv(inputs.verdicts), inputs.verdicts
+        ),
+        **{
+            name: tables.table_page(
+                title,
+                pd.read_csv(inputs[name]),
+                inputs[name],
+                study=study,
+                validity=validity,
+                columns=columns,
+            )
+            for name, (title, columns) in shown.items()
+        },
+    }
+    for name, text in pages.items():
+        with atomic_path(snakemake.output[name]) as path:
+            path.write_text(text, encoding="utf-8")
+    log.info("%d pages", len(pages))
