@@ -47,7 +47,7 @@ from study.soft_summary import (
     step_errors,
     summarise,
 )
-from study.soft_sweep import control_of, setting_of, sweep_variants
+from study.soft_sweep import control_of, setting_of, sweep_variants, with_controls
 from study.soft_verdicts import as_markdown, verdicts
 
 CONTROLS = ["permuted", "uniform"]
@@ -71,7 +71,7 @@ def summary_of(baseline, methods, *, unit="task", sizes=None, validity=VALID, ru
     return summarise(list(rows.values()), CONTROLS).set_index("variant")
 
 
-def with_controls(variant, permuted, uniform):
+def beside_controls(variant, permuted, uniform):
     return {
         SOFT: variant,
         "soft_correlation-permuted_t5": permuted,
@@ -86,7 +86,7 @@ def test_a_better_variant_is_more_than_smoothing_and_than_random():
     baseline = make_baseline()
     control = towards_truth(baseline, 0.0, noise=0.05, seed=2)
     better = towards_truth(baseline, 0.2, noise=0.05)
-    row = summary_of(baseline, with_controls(better, control, control)).loc[SOFT]
+    row = summary_of(baseline, beside_controls(better, control, control)).loc[SOFT]
     assert row["verdict_holm"] == "better"
     assert row["log_ratio_mean"] == pytest.approx(math.log(0.8), abs=0.02)
     assert (row["more_than_smoothing"], row["more_than_random"]) == ("yes", "yes")
@@ -98,7 +98,7 @@ def test_what_random_partners_give_too_is_no_more_than_random():
     permuted = towards_truth(baseline, 0.2, noise=0.005, seed=2)
     nothing = towards_truth(baseline, 0.0, noise=0.05, seed=3)
     better = towards_truth(baseline, 0.2, noise=0.005)
-    row = summary_of(baseline, with_controls(better, permuted, nothing)).loc[SOFT]
+    row = summary_of(baseline, beside_controls(better, permuted, nothing)).loc[SOFT]
     assert row["verdict_holm"] == "better"
     assert row["vs_permuted_verdict_holm"] == "equivalent"
     assert row["vs_uniform_verdict_holm"] == "better"
@@ -112,7 +112,7 @@ def test_a_smoothed_baseline_is_no_more_than_smoothing():
         task: forecasts(smooth(base.point, 3.0), baseline.truth[task], baseline.scale[task])
         for task, base in baseline.forecasts.items()
     }
-    row = summary_of(baseline, with_controls(smoother, control, control)).loc[SOFT]
+    row = summary_of(baseline, beside_controls(smoother, control, control)).loc[SOFT]
     assert row["verdict_holm"] == "better"
     assert row["roughness_ratio"] < 0.5
     assert row["smoothed_tasks"] == len(TASKS)
@@ -124,7 +124,7 @@ def test_noise_has_no_gain():
     baseline = make_baseline()
     control = towards_truth(baseline, 0.0, noise=0.01, seed=2)
     row = summary_of(
-        baseline, with_controls(towards_truth(baseline, 0.0, noise=0.01), control, control)
+        baseline, beside_controls(towards_truth(baseline, 0.0, noise=0.01), control, control)
     ).loc[SOFT]
     assert row["verdict_holm"] == "equivalent"
     assert (row["more_than_smoothing"], row["more_than_random"]) == ("no gain", "no gain")
@@ -148,7 +148,7 @@ def test_pairs_in_which_nothing_can_mix_are_left_out_and_counted():
     for task in alone:
         better[task] = baseline.forecasts[task]
     control = {**towards_truth(baseline, 0.0, noise=0.02), **{t: better[t] for t in couple}}
-    row = summary_of(baseline, with_controls(better, control, control), sizes=sizes).loc[SOFT]
+    row = summary_of(baseline, beside_controls(better, control, control), sizes=sizes).loc[SOFT]
     assert (row["n"], row["n_unmixed"]) == (len(TASKS) - 3, 3)
     assert row["n_forecasts"] == (len(TASKS) - 3) * ITEMS * WINDOWS
     assert (row["vs_permuted_n"], row["vs_permuted_left_out"]) == (len(TASKS) - 5, 2)
@@ -245,7 +245,7 @@ def test_nothing_mixes_anywhere():
     baseline = make_baseline()
     sizes = dict.fromkeys(TASKS, 1)
     same = dict(baseline.forecasts)
-    row = summary_of(baseline, with_controls(same, same, same), sizes=sizes).loc[SOFT]
+    row = summary_of(baseline, beside_controls(same, same, same), sizes=sizes).loc[SOFT]
     assert (row["n"], row["n_unmixed"], row["verdict_holm"]) == (0, len(TASKS), "inconclusive")
     assert math.isnan(row["log_ratio_mean"])
     assert row["more_than_random"] == "no gain"
@@ -281,6 +281,8 @@ def test_a_sweep_and_its_names():
     assert setting_of("joint")["temperature"] == 0
     assert control_of("soft_cosine_t5", "permuted") == "soft_cosine-permuted_t5"
     assert control_of("joint", "permuted") is None
+    assert with_controls("soft_cosine_t5", CONTROLS) == names[4:]
+    assert with_controls("soft_cosine-permuted_t5", CONTROLS) == ["soft_cosine-permuted_t5"]
     assert control_of("soft_cosine-uniform_t5", "permuted") is None
     with pytest.raises(InputError, match="no soft mask"):
         setting_of("sparse_r8")
@@ -499,7 +501,7 @@ def tables_of(baseline, methods, validity=VALID):
 def test_verdicts_in_plain_words(share, control_share, verdict, words):
     baseline = make_baseline()
     control = towards_truth(baseline, control_share, noise=0.005, seed=9)
-    methods = with_controls(towards_truth(baseline, share, noise=0.005), control, control)
+    methods = beside_controls(towards_truth(baseline, share, noise=0.005), control, control)
     tables = tables_of(baseline, methods)
     found = tables["verdicts"].set_index("subject")
     assert list(found.index) == ["validity", "soft masks", "correlation", "sample size"]

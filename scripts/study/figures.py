@@ -73,7 +73,7 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
             figure.savefig(path, metadata=metadata, facecolor="white")
 
 
-def _figure(title: str, caption: Caption, n: str, width: float, height: float) -> Figure:
+def titled_figure(title: str, caption: Caption, n: str, width: float, height: float) -> Figure:
     """Return an empty figure with title, caption line and, if need be, the red mark."""
     figure = Figure(figsize=(width, height), layout="constrained")
     mark = textwrap.wrap(
@@ -104,7 +104,9 @@ def mass_by_radius(per_window: pd.DataFrame, caption: Caption) -> Figure:
     """
     with mpl.rc_context(STYLE):
         tasks = per_window["task_name"].nunique()
-        figure = _figure("Attention mass within a radius", caption, f"n = {tasks} tasks", 8.2, 4.4)
+        figure = titled_figure(
+            "Attention mass within a radius", caption, f"n = {tasks} tasks", 8.2, 4.4
+        )
         axes = figure.subplots(1, 2, sharey=True)
         is_long = per_window["S_tokens"] >= LONG
         parts = [
@@ -160,7 +162,9 @@ def mass_by_layer_and_head(
         n = f"n = {count} tasks of {min_tokens} tokens and more"
         width = max(6.2, 1.8 + 0.7 * lift.shape[1])
         height = 1.8 + 0.45 * lift.shape[0]
-        figure = _figure(f"Lift of attention mass at radius {radius}", caption, n, width, height)
+        figure = titled_figure(
+            f"Lift of attention mass at radius {radius}", caption, n, width, height
+        )
         axis = figure.subplots()
         # Symmetric on a log scale, so that white is uniform attention.
         span = max(0.1, float(np.abs(np.log2(lift.to_numpy())).max()))
@@ -198,7 +202,7 @@ def delta_mase(
         row = _row_height(len(tasks) + 2, 2.0)
         height = 2.0 + row * (len(tasks) + 2)
         n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
-        figure = _figure("Change in MASE against full attention", caption, n, 8.2, height)
+        figure = titled_figure("Change in MASE against full attention", caption, n, 8.2, height)
         axis = figure.subplots()
         places = {task: len(tasks) + 1 - place for place, task in enumerate(tasks)}
         offsets = np.linspace(0.2, -0.2, len(by_radius)) if len(by_radius) > 1 else [0.0]
@@ -248,7 +252,7 @@ def speedup(compared: pd.DataFrame, tokens: pd.Series, caption: Caption) -> Figu
         rows = compared.dropna(subset=["speedup"])
         tasks = rows["task_name"].nunique()
         n = f"n = {tasks} tasks, medians side by side"
-        figure = _figure("Speed of sparse attention", caption, n, 6.6, 4.2)
+        figure = titled_figure("Speed of sparse attention", caption, n, 6.6, 4.2)
         axis = figure.subplots()
         for index, (radius, part) in enumerate(rows.groupby("radius")):
             part = part.assign(S=part["task_name"].map(tokens)).sort_values("S")
@@ -281,7 +285,7 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
         row = _row_height(len(table), 1.7)
         height = 1.7 + row * len(table)
         n = f"n = {len(table)} tasks"
-        figure = _figure(f"Peak memory: {what}", caption, n, 7.2, height)
+        figure = titled_figure(f"Peak memory: {what}", caption, n, 7.2, height)
         axis = figure.subplots()
         for index, variant in enumerate(table.columns):
             axis.plot(table[variant], np.arange(len(table)), ls="", label=variant, ms=5,
@@ -310,7 +314,9 @@ def skill(relative: pd.Series, caption: Caption, limit: float) -> Figure:
         height = 1.8 + row * len(values)
         mean = 1 - float(np.exp(np.log(relative).mean()))
         n = f"n = {len(values)} tasks, geometric mean {mean:.3f}"
-        figure = _figure("Skill of full attention over Seasonal Naive", caption, n, 7.2, height)
+        figure = titled_figure(
+            "Skill of full attention over Seasonal Naive", caption, n, 7.2, height
+        )
         axis = figure.subplots()
         colours = np.where(values >= 0, BLUE, VERMILION)
         axis.barh(range(len(values)), values, color=colours, height=0.7)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from study import gates
 from study.forecast_files import read_metadata
 from study.progress import progress
 from study.soft_breakdown import by_feature, by_horizon, by_sample_size
@@ -160,3 +161,12 @@ def sweep_tables(
         reason=validity.reason or "gate weights failed (not all variants have the same weights)",
     )
     return tables
+
+
+def validity_of(
+    validity: pd.DataFrame, accuracy_full: pd.DataFrame, accuracy_seasonal_naive: pd.DataFrame
+) -> Validity:
+    """Return a study's validity from its table, and its baseline's relative MASE."""
+    valid, reason = gates.read_summary(validity)
+    relative = gates.baseline_gate(accuracy_full, accuracy_seasonal_naive)[0].value
+    return Validity(valid, reason, relative)

@@ -66,3 +66,8 @@ def control_of(variant: str, control: str) -> str | None:
     if setting["measure"] == ANY_MEASURE or setting["control"] != NO_CONTROL:
         return None
     return Soft(setting["measure"], setting["temperature"], control).name
+
+
+def with_controls(variant: str, controls: Sequence[str]) -> list[str]:
+    """Return a variant's name and, where it is a soft mask itself, those of its controls."""
+    return [variant, *filter(None, (control_of(variant, control) for control in controls))]

@@ -1,0 +1,19 @@
+"""Put the published table of the prior soft-mask study through this study's tests and gates."""
+
+import pandas as pd
+
+from study.files import atomic_path
+from study.runtime import rule_script
+from study.soft_prior import prior_soft
+
+with rule_script(snakemake) as log:
+    inputs, params = snakemake.input, snakemake.params
+    row = prior_soft(
+        pd.read_csv(inputs.prior),
+        pd.read_csv(inputs.published),
+        margin=params.tost_margin,
+        alpha=params.alpha,
+    )
+    with atomic_path(snakemake.output[0]) as path:
+        row.to_csv(path, index=False)
+    log.info("\n".join(f"{column}: {value}" for column, value in row.iloc[0].items()))
