@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo report test lint format clean
 
 demo: $(VENV)/.installed
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) --quiet rules
 
 report: $(VENV)/.installed
 	$(BIN)/snakemake --report report.html
