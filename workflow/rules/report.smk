@@ -189,6 +189,6 @@ rule plot_rulegraph:
         "../../envs/environment.yaml"
     params:
         snakefile=str(REPO_ROOT / "workflow" / "Snakefile"),
-        targets=["all"],
+        targets=["all", "soft"],
     script:
         "../../scripts/plot_rulegraph.py"
