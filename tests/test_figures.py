@@ -148,3 +148,18 @@ def test_one_forecast_has_no_interval_and_missing_ones_are_left_out():
     assert row["n"] == 1
     assert row["log_ratio"] == pytest.approx(np.log(variant["error"][2] / base["error"][2]))
     assert np.isnan(row["ci_low"])
+
+
+@pytest.mark.parametrize("tasks", [3, 29, 60])
+def test_figures_of_many_tasks_stay_as_tall_as_a_screen(tasks):
+    names = [f"task{index}" for index in range(tasks)]
+    values = pd.Series(np.linspace(0.5, 1.5, tasks), names)
+    many = pd.concat([perf().assign(task_name=perf()["task_name"] + str(i)) for i in range(tasks)])
+    part = ratios(0).iloc[[0] * tasks].assign(task_name=names)
+    drawn = [
+        figures.skill(values, VALID, limit=1.0),
+        figures.memory(many[many["task_name"].str.startswith("alpha")], VALID),
+        figures.delta_mase({8: part, 32: part}, summary(), INVALID),
+    ]
+    # The report shows 768 pixels less its margins of 24, at 96 to the inch.
+    assert max(figure.get_figheight() for figure in drawn) <= (768 - 24) / 96
