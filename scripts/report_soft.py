@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from study import report_columns as columns
 from study import report_tables as tables
 from study.files import atomic_path
 from study.runtime import rule_script
@@ -10,11 +11,11 @@ with rule_script(snakemake) as log:
     inputs, study = snakemake.input, snakemake.wildcards.study
     validity = pd.read_csv(inputs.validity)
     shown = {
-        "summary": ("every soft mask", tables.SOFT_SUMMARY_COLUMNS),
-        "by_feature": ("gain by feature", tables.SOFT_GAIN_COLUMNS),
-        "by_horizon": ("gain by step of the horizon", tables.SOFT_GAIN_COLUMNS),
-        "by_sample_size": ("gain by sample size", tables.SOFT_GAIN_COLUMNS),
-        "smoothing": ("soft masks against smoothing", tables.SOFT_SMOOTHING_COLUMNS),
+        "summary": ("every soft mask", columns.SOFT_SUMMARY_COLUMNS),
+        "by_feature": ("gain by feature", columns.SOFT_GAIN_COLUMNS),
+        "by_horizon": ("gain by step of the horizon", columns.SOFT_GAIN_COLUMNS),
+        "by_sample_size": ("gain by sample size", columns.SOFT_GAIN_COLUMNS),
+        "smoothing": ("soft masks against smoothing", columns.SOFT_SMOOTHING_COLUMNS),
     }
     pages = {
         "verdicts": tables.soft_verdict_page(
@@ -27,9 +28,9 @@ with rule_script(snakemake) as log:
                 inputs[name],
                 study=study,
                 validity=validity,
-                columns=columns,
+                columns=chosen,
             )
-            for name, (title, columns) in shown.items()
+            for name, (title, chosen) in shown.items()
         },
     }
     for name, text in pages.items():

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from study import report_columns as columns
 from study import report_tables as tables
 from study.files import atomic_path
 from study.runtime import rule_script
@@ -11,12 +12,12 @@ with rule_script(snakemake) as log:
     validity, summary = pd.read_csv(inputs.validity), pd.read_csv(inputs.radius_summary)
     shown = {
         "validity": ("every gate", inputs.validity, None),
-        "radius_summary": ("tests by radius", inputs.radius_summary, tables.RADIUS_COLUMNS),
-        "perf_compare": ("each task and radius", inputs.perf_compare, tables.COMPARE_COLUMNS),
-        "perf": ("each task and method", inputs.perf, tables.PERF_COLUMNS),
-        "mass_summary": ("attention mass", inputs.mass_summary, tables.MASS_SUMMARY_COLUMNS),
+        "radius_summary": ("tests by radius", inputs.radius_summary, columns.RADIUS_COLUMNS),
+        "perf_compare": ("each task and radius", inputs.perf_compare, columns.COMPARE_COLUMNS),
+        "perf": ("each task and method", inputs.perf, columns.PERF_COLUMNS),
+        "mass_summary": ("attention mass", inputs.mass_summary, columns.MASS_SUMMARY_COLUMNS),
         "mass_per_window": (
-            "attention mass of each window", inputs.mass_per_window, tables.MASS_COLUMNS
+            "attention mass of each window", inputs.mass_per_window, columns.MASS_COLUMNS
         ),
     }  # fmt: skip
     pages = {
@@ -28,9 +29,9 @@ with rule_script(snakemake) as log:
                 tables.name_files(paths),
                 study=study,
                 validity=validity,
-                columns=columns,
+                columns=chosen,
             )
-            for name, (title, paths, columns) in shown.items()
+            for name, (title, paths, chosen) in shown.items()
         },
     }
     for name, text in pages.items():
