@@ -1,7 +1,7 @@
 """The data layer: a registry of data sets, and their tables with provenance.
 
 The registry (``config/datasets.yaml``) says where each data set comes from; see
-`study.sources` for the four sources and `study.series_table` for the one layout
+`study.sources` for the sources and `study.series_table` for the one layout
 that all of them are brought to.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chronos2_attention.errors import InputError
 from study.config_files import load_checked_yaml
 from study.files import atomic_path, sha256_of_file
-from study.specs import DatasetSpec, PackageTable, Recipe, SourceFile, TimeAxis
+from study.specs import DatasetSpec, FactorGroups, PackageTable, Recipe, SourceFile, TimeAxis
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +62,8 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
             )
         elif entry["source"] == "local" and "recipe" in entry:
             fields["recipe"] = _recipe(entry["recipe"])
+        elif entry["source"] == "synthetic":
+            fields["factors"] = FactorGroups(**entry["factors"])
         if "targets" in fields:
             fields["targets"] = tuple(fields["targets"])
         registry[name] = DatasetSpec(name=name, **fields)
@@ -118,6 +120,8 @@ def fetch(
         table, provenance = sources.fetch_url(spec, mirror, offline)
     elif spec.source == "local":
         table, provenance = sources.fetch_local(spec)
+    elif spec.source == "synthetic":
+        table, provenance = sources.draw_synthetic(spec)
     else:
         table, provenance = sources.fetch_package(spec)
     if spec.resample is not None:

@@ -1,4 +1,4 @@
-"""Where series come from: an installed package, a local file, a URL, the Hugging Face hub.
+"""Where series come from: a package, a local file, a URL, the Hugging Face hub, or a seed.
 
 Each fetcher returns a conformed table and its provenance: what is needed to fetch
 the same bytes again, and nothing that differs from one machine or day to another.
@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,20 @@ def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
         "package": spec.package,
         "version": version,
         "files": files,
+    }
+
+
+def draw_synthetic(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+    """Draw series from the seed in the registry."""
+    import numpy as np
+
+    from study.factor_series import factor_series
+    from study.series_table import conform, series_table
+
+    return conform(series_table(factor_series(spec.factors)), spec.name), {
+        "source": "synthetic",
+        "factors": asdict(spec.factors),
+        "numpy": np.__version__,
     }
 
 

@@ -87,14 +87,39 @@ class PackageTable:
 
 
 @dataclass(frozen=True)
+class FactorGroups:
+    """Independent groups of series, each driven by a factor, see `study.factor_series`.
+
+    Parameters
+    ----------
+    seed:
+        Of the random numbers.
+    groups, leaders, followers:
+        Groups, and series in each that see the factor early and in time.
+    length, lead:
+        Steps of each series, and steps by which leaders are early.
+    noise:
+        Standard deviation of the noise; the factor's is 1.
+    """
+
+    seed: int
+    groups: int
+    leaders: int
+    followers: int
+    length: int
+    lead: int
+    noise: float
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """A data set of the registry: a name, a source and that source's fields.
 
     Parameters
     ----------
     name, source, description, origin:
-        `source` is ``package``, ``local``, ``url`` or ``hub``; `origin` says who
-        made the data and under which terms.
+        `source` is ``package``, ``local``, ``url``, ``hub`` or ``synthetic``; `origin`
+        says who made the data and under which terms.
     freq:
         Pandas alias of the series' grid (package, and CSV of local).
     repo, config, revision:
@@ -110,6 +135,8 @@ class DatasetSpec:
         CSV file of other rows and the recipe for them.
     package, version, tables:
         Package: the installed package, its pinned version, and the tables.
+    factors:
+        Synthetic: the groups of series to draw.
     """
 
     name: str
@@ -131,6 +158,7 @@ class DatasetSpec:
     package: str | None = None
     version: str | None = None
     tables: tuple[PackageTable, ...] = ()
+    factors: FactorGroups | None = None
 
     @property
     def mirrored(self) -> tuple[str, ...]:

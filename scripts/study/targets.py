@@ -13,15 +13,18 @@ from study.models import load_model_spec
 from study.studies import load_study
 
 STUDY = r"(?P<study>[^/]+?)"
+# A study's name may hold underscores too: a variant begins with the first word of its family.
+FAMILIES = "|".join(sorted({re.match("[a-z]+", p)[0] for p in AttentionVariant.patterns()}))
+VARIANT = rf"(?P<variant>(?:{FAMILIES})(?:_[^/]+?)?)"
 TARGETS = [
     re.compile(pattern)
     for pattern in (
         r"data/(?P<dataset>[^/]+)\.(?:parquet|json)",
         r"models/(?P<model>[^/]+)(?:\.json|/config\.json|/model\.safetensors)",
         rf"forecasts/{STUDY}_seasonal_naive\.parquet",
-        rf"forecasts/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
+        rf"forecasts/{STUDY}_{VARIANT}\.parquet",
         rf"scores/{STUDY}_seasonal_naive\.parquet",
-        rf"scores/{STUDY}_(?P<variant>[a-z]+(?:_[^/]+?)?)\.parquet",
+        rf"scores/{STUDY}_{VARIANT}\.parquet",
         rf"similarity/{STUDY}_(?P<measure>[^/_]+)\.parquet",
         rf"{STUDY}_perf_compare_r(?P<radius>[^/]*)\.csv",
         rf"{STUDY}_perf_seasonal_naive\.csv",
@@ -30,7 +33,7 @@ TARGETS = [
         rf"{STUDY}_(?:radius_summary|validity|mass_per_window|mass_summary)\.csv",
         rf"mass/{STUDY}_(?:heads|layers)\.parquet",
         rf"accuracy/{STUDY}_seasonal_naive\.csv",
-        rf"(?:accuracy|efficiency)/{STUDY}_(?P<variant>(?!radii\.)[a-z]+(?:_[^/]+?)?)\.csv",
+        rf"(?:accuracy|efficiency|group_mass)/{STUDY}_{VARIANT}\.csv",
         rf"efficiency/{STUDY}_radii\.csv",
         rf"report/{STUDY}_(?:sparse_verdicts|validity|radius_summary|perf|perf_compare|configuration)\.html",
         rf"report/{STUDY}_(?:mass_summary|mass_per_window)\.html",
