@@ -47,6 +47,15 @@ CONF
     echo "CgroupAutomount=no" >/etc/slurm/cgroup.conf
 }
 
+# Daemons outlive the caller: they must not keep what it has open, such as locks and pipes.
+launch() (
+    for descriptor in /proc/self/fd/*; do
+        number=${descriptor##*/}
+        if ((number > 2)); then eval "exec $number>&-"; fi
+    done
+    exec "$@"
+)
+
 start_munge() {
     if munge -n >/dev/null 2>&1; then return; fi
     install -d -o munge -g munge -m 700 /etc/munge /var/lib/munge /var/log/munge
@@ -56,7 +65,7 @@ start_munge() {
     fi
     chown munge:munge /etc/munge/munge.key
     chmod 400 /etc/munge/munge.key
-    runuser --user munge -- munged
+    launch runuser --user munge -- munged
 }
 
 ready() { [[ "$(sinfo --noheader --format %T 2>/dev/null)" =~ ^(idle|mixed|allocated) ]]; }
@@ -66,8 +75,8 @@ start)
     if ready; then exit 0; fi
     write_configuration
     start_munge
-    slurmctld
-    slurmd
+    launch slurmctld
+    launch slurmd
     for _ in $(seq 30); do
         if ready; then
             sinfo

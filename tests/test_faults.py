@@ -352,6 +352,7 @@ def test_a_defect_is_not_explained_away(tmp_path):
     good.write_text("a,b\n1,2\n")
     missing = tmp_path / "missing.csv"
     assert explain(ValueError("shapes differ"), [str(good), str(missing)], {}) is None
+    assert explain(PermissionError(1, "a socket's"), [], {}) is None
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".safetensors", ".csv"])

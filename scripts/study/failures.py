@@ -93,7 +93,7 @@ def _of_disk(error: BaseException) -> InputError | None:
             where,
             f"use another --directory, or remount, {AGAIN}",
         )
-    if error.errno in NOT_PERMITTED:
+    if error.errno in NOT_PERMITTED and error.filename:  # without a name it may be a socket's
         return InputError("no permission", where, f"change its owner or mode, {AGAIN}")
     return None
 
