@@ -15,20 +15,39 @@ _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _StrictLoader(_Base):
-    """A safe loader that refuses a key given twice, where YAML would drop the first silently."""
+    """A safe loader that refuses a key given twice, where YAML would drop the first silently.
+
+    A key beside a merge (``<<: *anchor``) overrides the merged one, as YAML has it.
+    """
 
 
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    loader.flatten_mapping(node)
-    mapping: dict = {}
-    for key_node, value_node in node.value:
+    seen = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
+        if key in seen:
             raise yaml.constructor.ConstructorError(
                 problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
             )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
+        seen.add(key)
+    # Keys as written: what `<<` brings in may be given again, which is what it is for.
+    written = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if key in written:
+            raise yaml.constructor.ConstructorError(
+                problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+            )
+        written.add(key)
+    loader.flatten_mapping(node)  # merged keys first, so that written ones win
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
 
 
 _StrictLoader.add_constructor(
