@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DatasetSpec", "fetch", "find_spec", "load_registry", "write_dataset"]
 
 # Series in a row group, and what later steps load, forecast and write together.
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 1024
 
 
 def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
