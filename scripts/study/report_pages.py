@@ -134,7 +134,7 @@ def page(
         Whether the study's gates passed, see `study.gates.read_summary`: green or red banner;
         None for no banner.
     sentences:
-        What follows the banner; the report's first page shows both.
+        What follows the banner; the report's first page shows it and the first two.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
