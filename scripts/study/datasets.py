@@ -63,7 +63,7 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
         elif entry["source"] == "local" and "recipe" in entry:
             fields["recipe"] = _recipe(entry["recipe"])
         elif entry["source"] == "synthetic":
-            fields["factors"] = FactorGroups(**entry["factors"])
+            fields["factors"] = FactorGroups(seed=fields.pop("seed"), **entry["factors"])
         if "targets" in fields:
             fields["targets"] = tuple(fields["targets"])
         registry[name] = DatasetSpec(name=name, **fields)
