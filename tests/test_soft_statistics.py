@@ -38,6 +38,7 @@ from study.soft_breakdown import (
 )
 from study.soft_forecasts import read_baseline, read_variant
 from study.soft_pairs import pairs_of, read_batch_sizes
+from study.soft_prior import prior_soft
 from study.soft_smoothing import matching_strength, roughness, smooth, smoothed_baseline
 from study.soft_study import rows_of, sweep_tables
 from study.soft_summary import (
@@ -49,6 +50,7 @@ from study.soft_summary import (
 )
 from study.soft_sweep import control_of, setting_of, sweep_variants, with_controls
 from study.soft_verdicts import as_markdown, verdicts
+from study.targets import check_targets
 
 CONTROLS = ["permuted", "uniform"]
 SOFT = "soft_correlation_t5"
@@ -288,6 +290,26 @@ def test_a_sweep_and_its_names():
         setting_of("sparse_r8")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("demo_soft_ttest_correlation_t5.csv", None),
+        ("demo_soft_ttest_cosine-permuted_t0.5.csv", None),
+        ("demo_soft_verdicts.md", None),
+        ("demo_soft_ttest_correlation_t05.csv", "unknown attention variant"),
+        ("demo_soft_ttest_kendall_t5.csv", "unknown attention variant"),
+        ("demmo_soft_summary.csv", "unknown suite"),
+    ],
+)
+def test_names_of_results_are_checked(repo_root, name, message):
+    arguments = ([f"results/{name}"], "results", repo_root / "config", None)
+    if message is None:
+        check_targets(*arguments)
+    else:
+        with pytest.raises(InputError, match=message):
+            check_targets(*arguments)
+
+
 # --- smoothing ------------------------------------------------------------------------------------
 
 
@@ -436,6 +458,20 @@ def test_the_best_of_many_shrinks_with_the_sample():
 def test_sample_sizes():
     assert sample_sizes(1320) == [100, 200, 500, 1000, 1320]
     assert sample_sizes(60) == [60]
+
+
+def test_the_prior_soft_study(repo_root):
+    reference = repo_root / "config" / "reference"
+    row = prior_soft(
+        pd.read_csv(reference / "prior_cbii_soft_vs_hard.csv"),
+        pd.read_csv(reference / "published_cbii_seasonal_naive.csv"),
+    ).iloc[0]
+    assert (row["n"], row["gate_tasks"], row["verdict"]) == (28, 25, "better")
+    assert row["log_ratio_mean"] == pytest.approx(-0.01219, abs=5e-6)
+    assert row["log_ratio_p"] == pytest.approx(0.0205, abs=5e-5)
+    assert row["baseline_rel_mase"] < 1
+    assert "could not run" in row["reason"]
+    assert row["more_than_smoothing"] == row["more_than_random"] == "undecided"
 
 
 # --- files ----------------------------------------------------------------------------------------

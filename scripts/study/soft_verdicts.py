@@ -209,6 +209,6 @@ SMOOTHING_COLUMNS = [
     *("interval_width_ratio", "smoothed_tasks"),
     *(f"smoothed_alone_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p")),
     *(f"vs_{SMOOTHED}_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p", "p_holm")),
-    *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict_holm")),
+    *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict", "verdict_holm")),
     *("verdict_holm", "more_than_smoothing", "more_than_random", "valid"),
 ]

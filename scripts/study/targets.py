@@ -31,6 +31,10 @@ TARGETS = [
         rf"{STUDY}_perf_(?P<variant>[^/]+)\.csv",
         rf"{STUDY}_ttest_r(?P<radius>[^/]*)\.csv",
         rf"{STUDY}_(?:radius_summary|validity|mass_per_window|mass_summary)\.csv",
+        rf"{STUDY}_soft_ttest_(?P<soft>[^/]*)\.csv",
+        rf"{STUDY}_soft_(?:summary|by_[a-z_]+|smoothing)\.csv",
+        rf"{STUDY}_soft_verdicts\.(?:csv|md)",
+        rf"figures/{STUDY}_soft_[a-z_]+\.(?:svg|png)",
         rf"mass/{STUDY}_(?:heads|layers)\.parquet",
         rf"accuracy/{STUDY}_seasonal_naive\.csv",
         rf"(?:accuracy|efficiency|group_mass)/{STUDY}_{VARIANT}\.csv",
@@ -93,5 +97,7 @@ def check_targets(
         if found.get("measure") is not None and found["measure"] not in MEASURES:
             known = ", ".join(MEASURES)
             raise InputError(f"unknown similarity {found['measure']!r}", target, f"use {known}")
+        if found.get("soft") is not None:
+            AttentionVariant.parse(f"soft_{found['soft']}")
         if found.get("variant") is not None:
             AttentionVariant.parse(found["variant"])

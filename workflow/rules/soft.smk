@@ -25,16 +25,6 @@ SOFT_INPUTS = {
 }
 
 
-rule soft:
-    input:
-        [f"results/{study}_soft_{table}.csv" for study in config["run"] for table in SOFT_TABLES],
-        lambda wildcards: [
-            f"results/report/{study}_soft_{page}.html"
-            for study in config["run"]
-            for page in SOFT_PAGES
-        ],
-
-
 rule soft_statistics:
     input:
         **SOFT_INPUTS,

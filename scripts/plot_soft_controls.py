@@ -1,0 +1,15 @@
+"""Plot the gain of soft masks beside that of their controls and of a smoothed baseline."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study import soft_figures
+from study.figures import caption_of, save
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    figure = soft_figures.controls(pd.read_csv(inputs.summary), caption)
+    save(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,45 @@
+"""Plot the window on which the best soft mask has its median gain."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from chronos2_attention import InputError
+from study import soft_figures
+from study.figures import caption_of, save
+from study.runtime import rule_script
+from study.soft_examples import context_of_item, median_gain
+from study.soft_forecasts import read_baseline, read_variant
+from study.soft_pairs import pairs_of, read_batch_sizes
+from study.soft_verdicts import best_of
+from study.studies import load_study
+
+with rule_script(snakemake) as log:
+    inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study
+    suite = load_study(name, Path(params.config_dir), params.only).suite
+    best = best_of(pd.read_csv(inputs.summary))
+    if best is None:
+        raise InputError("no soft mask could be tested", inputs.summary, "give tasks more series")
+    place = params.variants.index(best["variant"])
+    baseline = read_baseline(inputs.scores_full, inputs.forecasts_full)
+    variant = read_variant(baseline, inputs.scores[place], inputs.forecasts[place])
+    pairs = pairs_of(baseline, suite.pairs, read_batch_sizes(inputs.similarity))
+    task, row = median_gain(baseline, variant, pairs)
+    key = baseline.keys[task].iloc[row]
+    data_path = dict(zip(params.datasets, map(Path, inputs.data), strict=True))[
+        suite.task(task).dataset
+    ]
+    index, item = int(key["window_index"]), key["item_id"]
+    shown = {
+        "context": context_of_item(suite, task, data_path, index, item),
+        "truth": baseline.truth[task][row],
+    }
+    for label, method in (("full", baseline.forecasts[task]), ("soft", variant[task])):
+        for part in ("point", "low", "high"):
+            shown[f"{label}_{part}"] = getattr(method, part)[row]
+    gain = 1 - variant[task].error[row] / baseline.forecasts[task].error[row]
+    about = f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}"
+    log.info("%s", about)
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    figure = soft_figures.example(shown, about, best["variant"], caption)
+    save(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,15 @@
+"""Map the gain of soft masks over measure and temperature, with its significance."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study import soft_figures
+from study.figures import caption_of, save
+from study.runtime import rule_script
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    figure = soft_figures.heatmap(pd.read_csv(inputs.summary), caption)
+    save(figure, [Path(path) for path in snakemake.output])

@@ -1,0 +1,19 @@
+"""Plot the similarities of a study's largest batch under each measure."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from study import soft_figures
+from study.figures import caption_of, save
+from study.runtime import rule_script
+from study.soft_examples import clustered
+
+with rule_script(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    files = dict(zip(params.measures, inputs.similarity, strict=True))
+    matrices, names, task, window = clustered(files)
+    about = f"n = {len(names)} series of {task}, window {window}, clustered by {params.measures[0]}"
+    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    figure = soft_figures.similarities(matrices, names, about, caption)
+    save(figure, [Path(path) for path in snakemake.output])
