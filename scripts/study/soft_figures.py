@@ -63,7 +63,7 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
         temperatures = sorted(set(rows["temperature"]))
         joint = summary[summary["variant"] == JOINT]
         columns = [JOINT] * bool(len(joint)) + [f"{value:g}" for value in temperatures]
-        height = 1.9 + 2 * (0.5 + 0.42 * len(measures))
+        height = 2.4 + 2 * (0.5 + 0.42 * len(measures))
         figure = titled_figure(
             "Gain of soft masks", caption, pairs_line(summary), 1.9 + 0.95 * len(columns), height
         )
@@ -91,18 +91,14 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
         _map(lower, mass, np.full(shape, "", dtype=object), "cividis", (0, None), "{:.0f}")
         upper.set_title("reduction of MASE (%)")
         lower.set_title("group attention that goes to other series (%)")
-        lower.set_xlabel("temperature (a larger one is stricter)")
+        lower.set_xlabel(
+            "temperature (a larger one is stricter)\n\n"
+            "* better or worse, ≈ equivalent, corrected by Holm's method;\n"
+            "framed: more than smoothing and more than random partners give"
+        )
         for axis in (upper, lower):
             axis.set_yticks(range(len(measures)), measures)
             axis.set_xticks(range(len(columns)), columns)
-        figure.text(
-            *(0.01, 0.01, "* better or worse, ≈ equivalent, corrected by Holm's method;"),
-            fontsize=8, color="#333333",
-        )  # fmt: skip
-        figure.text(
-            *(0.01, -0.015, "framed: more than smoothing and more than random partners give"),
-            fontsize=8, color="#333333",
-        )  # fmt: skip
         return figure
 
 
