@@ -35,7 +35,7 @@ def factor_series(groups: FactorGroups) -> list[Series]:
     Returns
     -------
     Daily series from 2020-01-01, all of one length, named ``g<group>_leader<i>`` or
-    ``g<group>_follower<i>``.
+    ``g<group>_follower<i>``, with i counted through the group.
     """
     rng = np.random.default_rng(groups.seed)
     stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")

@@ -109,7 +109,7 @@ SOFT_SUMMARY_COLUMNS = [
 ]
 SOFT_SMOOTHING_COLUMNS = [
     *("variant", "roughness_ratio", "interval_width_ratio", "smoothed_tasks"),
-    *("vs_smoothed_log_ratio_mean", "vs_smoothed_log_ratio_p", "vs_smoothed_verdict"),
+    *("vs_smoothed_log_ratio_mean", "vs_smoothed_log_ratio_p_holm", "vs_smoothed_verdict_holm"),
     *("more_than_smoothing",),
 ]
 SOFT_GAIN_COLUMNS = [
