@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 
 # Not `workflow.basedir`, which is another workflow's where this one is a module of it.
 REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -67,8 +68,14 @@ wildcard_constraints:
     temperature=r"\d+(?:\.\d+)?",
 
 
+@cache
+def study_by_name(name):
+    """Read once: every job's inputs and parameters ask for its study."""
+    return load_study(name, CONFIG_DIR, config["only"])
+
+
 def study_of(wildcards):
-    return load_study(wildcards.study, CONFIG_DIR, config["only"])
+    return study_by_name(wildcards.study)
 
 
 def datasets_of(wildcards):
