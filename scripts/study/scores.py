@@ -210,7 +210,10 @@ def score_task(
                 writer.write(task.task_name, index, target, item_ids, scores, numbers=numbers)
                 context_used = max(context_used, pc.max(table.column("context_length")).as_py())
                 columns = ["predictions", *map(str, task.quantile_levels)]
-                predictions[target] = datasets.Dataset(table.select(columns).combine_chunks())
+                # A name of our own spares the library from pickling the table to find one.
+                predictions[target] = datasets.Dataset(
+                    table.select(columns).combine_chunks(), fingerprint=f"{index}-{target}"
+                )
             yield datasets.DatasetDict(predictions)
 
     try:

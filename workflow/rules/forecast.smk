@@ -50,6 +50,8 @@ use rule forecast as forecast_soft with:
         "results/logs/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
     benchmark:
         "results/benchmarks/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.tsv"
+    # Many of these run beside each other: one thread each keeps more cores busy.
+    threads: 1
     params:
         **FORECAST_PARAMS,
         variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],

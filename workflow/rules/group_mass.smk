@@ -34,6 +34,8 @@ use rule probe_groups as probe_groups_soft with:
         "results/logs/probe_groups/{study}_soft_{measure}_t{temperature}.log",
     benchmark:
         "results/benchmarks/probe_groups/{study}_soft_{measure}_t{temperature}.tsv"
+    # Many of these run beside each other: one thread each keeps more cores busy.
+    threads: 1
     params:
         **GROUP_PARAMS,
         variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],
