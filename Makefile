@@ -3,6 +3,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 CORES ?= all
+OF ?= all
 BIN := $(VENV)/bin
 
 .PHONY: demo report test lint format clean
@@ -11,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores $(CORES) --quiet rules
 
 report: $(VENV)/.installed
-	$(BIN)/snakemake --report report.html
+	$(BIN)/snakemake --report report.html -- $(OF)
 
 test: $(VENV)/.installed
 	$(BIN)/pytest
