@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import groupby
 
 import datasets
@@ -147,25 +149,19 @@ def aligned_window(
     return table.take(order)
 
 
-def score_task(
-    task: fev.Task, path: str | os.PathLike, writer: WindowedWriter, model_name: str
-) -> dict[str, object]:
-    """Score the forecasts of one task and write the scores.
+def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
+    """Score the forecasts of one task in several files and write the scores.
 
     Parameters
     ----------
     task:
-        The task; its data set is loaded if it is not yet.
-    path:
-        File of forecasts.
-    writer:
-        Receives the scores, window by window.
-    model_name:
-        Name in the summary.
+        The task; its data set is loaded if it is not yet, and its windows are cut once.
+    files:
+        Of forecasts, each with the writer that receives its scores.
 
     Returns
     -------
-    fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
+    For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
     given (time steps).
 
     Raises
@@ -179,50 +175,113 @@ def score_task(
     ]
     if missing := sorted(set(METRICS) - set(names)):
         raise InputError(f"no metric {missing}", f"task {task.task_name!r}", "add it to the suite")
-    context_used = 0
-
-    def predictions_per_window() -> Iterator[datasets.DatasetDict]:
-        nonlocal context_used
-        for index, window in enumerate(task.iter_windows()):
-            past, _ = window.get_input_data()
-            truth = window.get_ground_truth()
-            item_ids = truth.data.table.column(task.id_column).to_pylist()
-            predictions = {}
+    predictions: list[list[datasets.DatasetDict]] = [[] for _ in files]
+    context_used = [0] * len(files)
+    for index, window in enumerate(task.iter_windows()):
+        past, _ = window.get_input_data()
+        future = window.get_ground_truth()
+        item_ids = future.data.table.column(task.id_column).to_pylist()
+        for number, file in enumerate(files):
+            predicted = {}
             for target in task.target_columns:
-                table = aligned_window(path, task, index, target, item_ids)
-                where = f"task {task.task_name!r} in {path}"
-                point = matrix(table.column("predictions"), where)
-                if point.shape[1] != task.horizon:
-                    raise InputError(
-                        f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
-                        where,
-                        "make the forecasts again",
-                    )
-                values, _ = flat_series(truth, target)
+                values, _ = flat_series(future, target)
+                truth = values.reshape(len(item_ids), task.horizon)
                 scale = seasonal_error(*flat_series(past, target), task.seasonality)
-                scores = score_window(
-                    values.reshape(len(item_ids), task.horizon),
-                    point,
-                    {q: matrix(table.column(str(q)), where) for q in task.quantile_levels},
-                    scale,
+                table = _score_target(task, index, target, item_ids, truth, scale, file)
+                context_used[number] = max(
+                    context_used[number], pc.max(table.column("context_length")).as_py()
                 )
-                numbers = {"seasonal_error": scale}
-                writer.write(task.task_name, index, target, item_ids, scores, numbers=numbers)
-                context_used = max(context_used, pc.max(table.column("context_length")).as_py())
                 columns = ["predictions", *map(str, task.quantile_levels)]
                 # A name of our own spares the library from pickling the table to find one.
-                predictions[target] = datasets.Dataset(
+                predicted[target] = datasets.Dataset(
                     table.select(columns).combine_chunks(), fingerprint=f"{index}-{target}"
                 )
-            yield datasets.DatasetDict(predictions)
+            predictions[number].append(datasets.DatasetDict(predicted))
+    summaries = []
+    for file, found, used in zip(files, predictions, context_used, strict=True):
+        try:
+            summary = task.evaluation_summary(found, model_name=file.name)
+        except ValueError as error:  # what fev raises on forecasts that are not finite
+            where = f"task {task.task_name!r} in {file.forecasts}"
+            raise InputError(str(error), where) from error
+        summaries.append({**summary, "ctx_used": used})
+    return summaries
 
-    try:
-        summary = task.evaluation_summary(predictions_per_window(), model_name=model_name)
-    except InputError:
-        raise
-    except ValueError as error:  # what fev raises on forecasts that are not finite
-        raise InputError(str(error), f"task {task.task_name!r} in {path}") from error
-    return {**summary, "ctx_used": context_used}
+
+def _score_target(
+    task: fev.Task,
+    window_index: int,
+    target: str,
+    item_ids: list[str],
+    truth: np.ndarray,
+    scale: np.ndarray,
+    file: ScoredFile,
+) -> pa.Table:
+    """Write the scores of one window and target column; return its forecasts."""
+    table = aligned_window(file.forecasts, task, window_index, target, item_ids)
+    where = f"task {task.task_name!r} in {file.forecasts}"
+    point = matrix(table.column("predictions"), where)
+    if point.shape[1] != task.horizon:
+        raise InputError(
+            f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
+            where,
+            "make the forecasts again",
+        )
+    quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
+    file.writer.write(
+        task.task_name,
+        window_index,
+        target,
+        item_ids,
+        score_window(truth, point, quantiles, scale),
+        numbers={"seasonal_error": scale},
+    )
+    return table
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """A file of forecasts and the writer of its scores.
+
+    Attributes
+    ----------
+    forecasts:
+        File of forecasts, see `study.forecast_files`.
+    writer:
+        Receives the scores, window by window.
+    name:
+        ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
+    run:
+        What the file says of its run: the values of `RUN_COLUMNS`.
+    """
+
+    forecasts: str | os.PathLike
+    writer: WindowedWriter
+    name: str
+    run: Mapping[str, str]
+
+    @classmethod
+    def open(cls, forecasts: str | os.PathLike, scores: str | os.PathLike) -> ScoredFile:
+        """Read what a file of forecasts says of itself and open the file of its scores.
+
+        Raises
+        ------
+        InputError
+            If it says not which study, model and variant it holds.
+        """
+        metadata = read_metadata(forecasts)
+        missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
+        if missing:
+            raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
+        variant = metadata["variant"]
+        name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
+        levels = quantile_columns(pq.read_schema(forecasts).names)
+        columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
+        writer = WindowedWriter(
+            scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
+        )
+        run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
+        return cls(forecasts, writer, name, run)
 
 
 def score_suite(
@@ -232,53 +291,61 @@ def score_suite(
     *,
     total: int | None = None,
 ) -> pd.DataFrame:
-    """Score a file of forecasts task by task.
+    """Score one file of forecasts; see `score_files`."""
+    return score_files(tasks, [(forecasts, scores)], total=total)[0]
+
+
+def score_files(
+    tasks: Iterable[fev.Task],
+    paths: Sequence[tuple[str | os.PathLike, str | os.PathLike]],
+    *,
+    total: int | None = None,
+) -> list[pd.DataFrame]:
+    """Score files of forecasts of one suite, task by task.
 
     Parameters
     ----------
     tasks:
         The suite's tasks, in order; a generator keeps one data set in memory. Consecutive tasks
         of one name are slices of its data, see `study.slices.task_slices`.
-    forecasts:
-        File of forecasts, see `study.forecast_files`.
-    scores:
-        File of scores to write.
+    paths:
+        Files of forecasts, see `study.forecast_files`, each with the file of scores to write.
     total:
         Number of tasks, for the progress bar.
 
     Returns
     -------
-    One row a task: fev's summary, unchanged, then `ctx_used`, `study`,
-    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`,
-    `chunk_size`.
+    A table a file, with one row a task: fev's summary, unchanged, then `ctx_used`, `study`,
+    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`, `chunk_size`.
     `model_name` is ``<model>/<variant>``, or ``seasonal_naive``.
 
     Raises
     ------
     InputError
-        See `score_task`; also if the file says not which variant it holds.
+        See `score_task`; also if a file says not which variant it holds.
     """
-    metadata = read_metadata(forecasts)
-    missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
-    if missing:
-        raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
-    variant = metadata["variant"]
-    name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
-    run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
-    levels = quantile_columns(pq.read_schema(forecasts).names)
-    columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
-    rows = []
-    with WindowedWriter(
-        scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
-    ) as writer:
-        bar = progress(desc=f"score {name}", unit="task", total=total)
+    rows: list[list[dict[str, object]]] = [[] for _ in paths]
+    with ExitStack() as stack:
+        files = [ScoredFile.open(*pair) for pair in paths]
+        for file in files:
+            stack.enter_context(file.writer)
+        names = " ".join(file.name for file in files)
+        bar = progress(desc=f"score {names}", unit="task", total=total)
         for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
             bar.set_postfix_str(task_name)
-            summaries = [score_task(part, forecasts, writer, name) for part in slices]
-            rows.append({**_joined(summaries), **run})
+            summaries = [score_task(part, files) for part in slices]
+            for number, file in enumerate(files):
+                joined = _joined([summary[number] for summary in summaries])
+                rows[number].append({**joined, **file.run})
             bar.update()
         bar.close()
-    table = pd.DataFrame(rows)
+    return [_table(pd.DataFrame(found), *pair) for found, pair in zip(rows, paths, strict=True)]
+
+
+def _table(
+    table: pd.DataFrame, forecasts: str | os.PathLike, scores: str | os.PathLike
+) -> pd.DataFrame:
+    """Check that all forecasts were scored, and take the means of sliced tasks from the scores."""
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
     if asked != done:
