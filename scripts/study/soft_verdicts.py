@@ -89,7 +89,7 @@ def verdicts(
             rows.append({"subject": measure, "sentence": text})
         else:
             text = (
-                f"{measure.capitalize()}: the largest mean gain is at temperature"
+                f"{measure.capitalize()}: the best mean is at temperature"
                 f" {best['temperature']:g}, with {_result(best, tests)}"
             )
             rows.append(_about(best, measure, text))

@@ -1,5 +1,7 @@
 # How much group attention a soft mask, or `joint`, sends to series of other groups.
 
+from study.soft_sweep import JOINT, sweep_variants
+
 GROUP_PARAMS = {**FORECAST_PARAMS, "windows_per_task": config["soft"]["mass_windows_per_task"]}
 
 
@@ -27,18 +29,27 @@ rule probe_groups:
         "../../scripts/probe_groups.py"
 
 
+# One process for all soft masks of a measure in the sweep: starting costs more than measuring.
+SWEPT = [
+    variant.replace(MEASURES[0], "{measure}")
+    for variant in sweep_variants(
+        MEASURES[:1], config["soft"]["temperatures"], config["soft"]["controls"]
+    )
+    if variant != JOINT
+]
+
+
 use rule probe_groups as probe_groups_soft with:
     output:
-        [f"results/group_mass/{{study}}_{variant}.csv" for variant in SOFT_FAMILY],
+        [f"results/group_mass/{{study}}_{variant}.csv" for variant in SWEPT],
     log:
-        "results/logs/probe_groups/{study}_soft_{measure}_t{temperature}.log",
+        "results/logs/probe_groups/{study}_soft_{measure}.log",
     benchmark:
-        "results/benchmarks/probe_groups/{study}_soft_{measure}_t{temperature}.tsv"
-    # Many of these run beside each other: one thread each keeps more cores busy.
+        "results/benchmarks/probe_groups/{study}_soft_{measure}.tsv"
     threads: 1
     params:
         **GROUP_PARAMS,
-        variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],
+        variants=lambda wildcards: [variant.format(**wildcards) for variant in SWEPT],
 
 
 ruleorder: probe_groups_soft > probe_groups
