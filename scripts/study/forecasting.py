@@ -19,7 +19,6 @@ from study.similarity_files import SimilarityFile
 from study.slices import WHOLE, Piece, task_slices
 from study.studies import Study
 from study.window_batches import WindowBatches
-from study.windows import context_of, flat_series, last_timestamps
 
 log = logging.getLogger("study.forecasting")
 
@@ -105,19 +104,10 @@ def forecast_variants(
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
             for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                past = context_of(window)
-                if past is None:
+                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                if batches is None:
                     continue
-                target = window.target_columns[0]
-                values, lengths = flat_series(past, target)
-                batches = WindowBatches(
-                    series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
-                    item_ids=past.data.table.column(window.id_column).to_pylist(),
-                    cutoffs=last_timestamps(past, window.timestamp_column),
-                    task_name=task.name,
-                    window_index=window_index,
-                    batch_size=batch_size,
-                )
+                lengths = batches.lengths
                 for run, writer in runs:
                     forecasts = _forecast(
                         run, batches, window.horizon, context_length, similarities, seed
@@ -125,7 +115,7 @@ def forecast_variants(
                     writer.write_window(
                         task.name,
                         window_index,
-                        target,
+                        window.target_columns[0],
                         batches.item_ids,
                         np.minimum(lengths, limit),
                         forecasts[:, median],

@@ -17,7 +17,6 @@ from study.similarity_files import SimilarityFile
 from study.slices import task_slices
 from study.studies import Study
 from study.window_batches import WindowBatches
-from study.windows import context_of, flat_series, last_timestamps
 
 log = logging.getLogger("study.group_mass")
 
@@ -73,19 +72,10 @@ def measure_group_mass(
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
         windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
         for window_index, window in windows:
-            past = context_of(window)
-            if past is None:
+            batches = WindowBatches.of(window, task.name, window_index, batch_size)
+            if batches is None:
                 continue
-            values, lengths = flat_series(past, window.target_columns[0])
-            batches = WindowBatches(
-                series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
-                item_ids=past.data.table.column(window.id_column).to_pylist(),
-                cutoffs=last_timestamps(past, window.timestamp_column),
-                task_name=task.name,
-                window_index=window_index,
-                batch_size=batch_size,
-            )
-            work.add(lengths, window.horizon, limit)
+            work.add(batches.lengths, window.horizon, limit)
             for variant in variants:
                 masses, mixed = [], 0
                 for batch in batches.batches(variant):
@@ -111,7 +101,7 @@ def measure_group_mass(
                         "window_index": window_index,
                         "layer": layer,
                         "cross_group_mass": mass[layer],
-                        "num_series": len(lengths),
+                        "num_series": len(batches.series),
                         "num_mixed_series": mixed,
                     }
                     for layer in range(layers)

@@ -27,7 +27,7 @@ from study.models import context_limit
 from study.progress import progress
 from study.slices import task_slices
 from study.suites import Suite
-from study.windows import context_of, flat_series, last_timestamps
+from study.window_batches import WindowBatches
 
 log = logging.getLogger("study.similarity")
 
@@ -216,23 +216,17 @@ def write_similarities(
         counts: Counter[int] = Counter()
         for evaluation in task_slices(task, suite, data_paths[task.dataset]):
             for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                past = context_of(window)
-                if past is None:
+                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                if batches is None:
                     continue
-                values, lengths = flat_series(past, window.target_columns[0])
-                # The model reads single precision: similarities are those of what it sees.
-                series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
-                cutoffs = last_timestamps(past, window.timestamp_column)
-                item_ids = past.data.table.column(window.id_column).to_pylist()
-                for batch in batches_by_cutoff(cutoffs, batch_size):
+                for batch in batches_by_cutoff(batches.cutoffs, batch_size):
+                    series = [batches.series[index][-context_length:] for index in batch]
                     writer.write(
                         task.name,
                         window_index,
                         counts[window_index],
-                        [item_ids[index] for index in batch],
-                        similarity(
-                            [series[index][-context_length:] for index in batch], measure, settings
-                        ),
+                        [batches.item_ids[index] for index in batch],
+                        similarity(series, measure, settings),
                     )
                     counts[window_index] += 1
         log.info("%s: %d batches", task.name, counts.total())

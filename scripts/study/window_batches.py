@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 
 from chronos2_attention import AttentionVariant
 from chronos2_attention.batching import batches_by_cutoff
-from study.similarity_files import SimilarityFile
+from study.windows import context_of, flat_series, last_timestamps
+
+if TYPE_CHECKING:
+    import fev
+
+    from study.similarity_files import SimilarityFile
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,32 @@ class WindowBatches:
     task_name: str
     window_index: int
     batch_size: int
+
+    @classmethod
+    def of(
+        cls, window: fev.EvaluationWindow, task_name: str, window_index: int, batch_size: int
+    ) -> WindowBatches | None:
+        """Read the contexts of a window; None where all its series are too short for it.
+
+        Values are single precision, as the model reads them.
+        """
+        past = context_of(window)
+        if past is None:
+            return None
+        values, lengths = flat_series(past, window.target_columns[0])
+        return cls(
+            series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
+            item_ids=past.data.table.column(window.id_column).to_pylist(),
+            cutoffs=last_timestamps(past, window.timestamp_column),
+            task_name=task_name,
+            window_index=window_index,
+            batch_size=batch_size,
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Observations of each series, missing ones included: int64, shape (n,)."""
+        return np.fromiter(map(len, self.series), np.int64, len(self.series))
 
     def batches(self, variant: AttentionVariant) -> list[np.ndarray]:
         """Return index arrays: the batches of a variant that mixes series, else all in one."""
