@@ -197,12 +197,15 @@ def test_a_verdict_in_words(verdict, words):
             "log_ratio_ci_low": [-0.02],
             "log_ratio_ci_high": [0.03],
             "n": [27],
-            "mean_speedup": [1.25],
+            "median_speedup": [1.25],
         }
     )
     (sentence,) = report_tables.sparse_sentences(summary)
     assert words in sentence
-    assert "by +1.01 % (95 % interval -1.98 to +3.05 %, 27 pairs), at 1.25 times" in sentence
+    assert (
+        "by +1.01 % (95 % interval -1.98 to +3.05 %, 27 pairs), at a median of 1.25 times"
+        in sentence
+    )
 
 
 @pytest.mark.parametrize("valid", [True, False])

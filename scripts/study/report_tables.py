@@ -62,7 +62,7 @@ def sparse_sentences(summary: pd.DataFrame) -> list[str]:
             f" {verdict.format(margin=100 * row['tost_margin'])}."
             f" MASE changes by {row['change_percent']:+.2f} %"
             f" (95 % interval {row['low_percent']:+.2f} to {row['high_percent']:+.2f} %,"
-            f" {row['n']} pairs), at {row['mean_speedup']:.2f} times the speed."
+            f" {row['n']} pairs), at a median of {row['median_speedup']:.2f} times the speed."
         )
     return found
 
