@@ -23,7 +23,7 @@ from study.datasets import DatasetSpec, fetch, find_spec, load_registry, write_d
 from study.recipes import cook
 from study.series_table import Series, conform, series_table, validate
 from study.specs import PackageTable, Recipe, SourceFile, TimeAxis
-from study.suites import load_suite
+from study.suites import known_suites, load_suite
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def rows(table):
 
 
 def test_registry_holds_every_data_set_of_every_suite(registry, repo_root):
-    for suite in ("demo", "cbii"):
+    for suite in known_suites(repo_root / "config"):
         assert set(load_suite(suite, repo_root / "config").datasets) <= set(registry)
     assert all(spec.description for spec in registry.values())
     assert all(spec.origin for spec in registry.values() if spec.source == "package")
