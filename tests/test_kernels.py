@@ -10,6 +10,8 @@ import types
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, reject, settings
+from test_time_attention import assert_close_to_definition, cases, layout_of, random_heads
 
 from chronos2_attention import InputError
 from chronos2_attention.backends import choose_backend, time_attention
@@ -41,9 +43,15 @@ def assert_equal_where_valid(found, wanted, valid):
     torch.testing.assert_close(found[rows], wanted[rows], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="SKIPPED, NOT PASSED: FlexAttention needs a C++ compiler"
 )
+PRECISION = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
+)
+
+
+@needs_compiler
 @pytest.mark.parametrize(("variant", "num_context", "num_future", "padding"), CASES)
 def test_flex_equals_the_reference(variant, num_context, num_future, padding):
     layout, (q, k, v) = batch_of(num_context, num_future, padding)
@@ -57,13 +65,36 @@ def test_flex_equals_the_reference(variant, num_context, num_future, padding):
     )
 
 
+@needs_compiler
+@PRECISION
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(case=cases())
+def test_flex_computes_the_definition(dtype, tolerance, case):
+    batch, num_context, num_future, variant, padding, seed = case
+    layout = layout_of(batch, num_context, num_future, padding)
+    q, k, v = random_heads(batch, layout, seed, dtype)
+    attend = time_attention(variant, layout, dtype=dtype, device=q.device, backend="flex")
+    try:
+        with torch.no_grad():
+            out = attend(q, k, v)
+    except InputError as error:
+        if "cannot compile FlexAttention" not in str(error):
+            raise
+        reject()  # torch's own compiler fails, and we say so
+    assert_close_to_definition(out, q, k, v, variant, layout, tolerance)
+
+
 def windowed_softmax(q, k, v, scale, window):
     """flash-attn's meaning: (T, H, D) each, keys within `window` tokens left and right."""
     distance = torch.arange(len(k))[None, :] - torch.arange(len(q))[:, None]
     allowed = (distance >= -window[0]) & (distance <= window[1])
-    scores = torch.einsum("qhd,khd->hqk", q, k) * scale
+    scores = torch.einsum("qhd,khd->hqk", q.float(), k.float()) * scale
     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-    return torch.einsum("hqk,khd->qhd", weights, v)
+    return torch.einsum("hqk,khd->qhd", weights, v.float()).to(q.dtype)
 
 
 @pytest.fixture
@@ -103,6 +134,19 @@ def test_flash_gets_unpadded_tokens_only(flash_attn, variant, num_context, num_f
         found, ReferenceTime(variant, layout, **options)(q, k, v), layout.valid
     )
     assert flash_attn.tokens == BATCH * num_context - sum(padding or [])
+
+
+@PRECISION
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(case=cases())
+def test_flash_is_handed_what_computes_the_definition(flash_attn, dtype, tolerance, case):
+    batch, num_context, num_future, variant, padding, seed = case
+    layout = layout_of(batch, num_context, num_future, padding)
+    q, k, v = random_heads(batch, layout, seed, dtype)
+    out = FlashTime(variant, layout, dtype=dtype, device=q.device)(q, k, v)
+    assert_close_to_definition(out, q, k, v, variant, layout, tolerance)
 
 
 def test_flash_is_left_to_batches_without_holes(flash_attn, monkeypatch):

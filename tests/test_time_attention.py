@@ -50,6 +50,26 @@ def by_definition(q, k, v, variant, layout):
     return out
 
 
+def random_heads(batch, layout, seed, dtype):
+    """Queries, keys and values of shape (B, H, S, D)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, batch, HEADS, layout.num_tokens, WIDTH)
+    return torch.randn(shape, generator=generator).to(dtype).unbind()
+
+
+def assert_close_to_definition(out, q, k, v, variant, layout, tolerance):
+    """Compare at unpadded queries; at padded ones any finite value will do."""
+    assert torch.isfinite(out).all(), "padded queries must stay finite"
+    wanted = by_definition(q, k, v, variant, layout)
+    valid = torch.ones(q.shape[0], layout.num_tokens, dtype=torch.bool)
+    if layout.valid is not None:
+        valid = layout.valid
+    rows = valid[:, None, :, None].expand_as(out)
+    torch.testing.assert_close(
+        out[rows].double(), wanted[rows], rtol=tolerance, atol=tolerance, check_dtype=False
+    )
+
+
 @pytest.mark.parametrize("backend", ["reference", "banded"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
@@ -59,25 +79,12 @@ def by_definition(q, k, v, variant, layout):
 def test_backends_compute_the_definition(backend, dtype, tolerance, case, chunk_size):
     batch, num_context, num_future, variant, padding, seed = case
     layout = layout_of(batch, num_context, num_future, padding)
-    generator = torch.Generator().manual_seed(seed)
-    q, k, v = (
-        torch.randn(batch, HEADS, layout.num_tokens, WIDTH, generator=generator).to(dtype)
-        for _ in range(3)
-    )
+    q, k, v = random_heads(batch, layout, seed, dtype)
     attend = time_attention(
         variant, layout, dtype=dtype, device=q.device, backend=backend, chunk_size=chunk_size
     )
     assert attend.backend == backend
-    out = attend(q, k, v)
-    assert torch.isfinite(out).all(), "padded queries must stay finite"
-    wanted = by_definition(q, k, v, variant, layout)
-    valid = torch.ones(batch, layout.num_tokens, dtype=torch.bool)
-    if layout.valid is not None:
-        valid = layout.valid
-    rows = valid[:, None, :, None].expand_as(out)
-    torch.testing.assert_close(
-        out[rows].double(), wanted[rows], rtol=tolerance, atol=tolerance, check_dtype=False
-    )
+    assert_close_to_definition(attend(q, k, v), q, k, v, variant, layout, tolerance)
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,10 +92,7 @@ def test_backends_compute_the_definition(backend, dtype, tolerance, case, chunk_
 def test_future_queries_see_all_unpadded_tokens(case):
     batch, num_context, num_future, variant, padding, seed = case
     layout = layout_of(batch, num_context, num_future, padding)
-    generator = torch.Generator().manual_seed(seed)
-    q, k, v = (
-        torch.randn(batch, HEADS, layout.num_tokens, WIDTH, generator=generator) for _ in range(3)
-    )
+    q, k, v = random_heads(batch, layout, seed, torch.float32)
     attend = time_attention(variant, layout, dtype=q.dtype, device=q.device)
     wanted = by_definition(q, k, v, Full(), layout)[:, :, num_context:]
     found = attend.future(q[:, :, num_context:], k, v).double()

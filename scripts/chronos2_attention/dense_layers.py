@@ -61,7 +61,7 @@ def feed_forward(layer: FeedForward, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate queries or keys by their positions, with upstream's half-split RoPE.
+    """Rotate queries or keys by their positions, with upstream's half-split RoPE, in place.
 
     Parameters
     ----------
@@ -69,10 +69,15 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
         Shape (B, H, S, D).
     cos, sin:
         Shape (1, 1, S, D), from upstream's rotary embedding: equal halves.
+
+    Returns
+    -------
+    `x`.
     """
     half = x.shape[-1] // 2
+    cos, sin = cos[..., :half], sin[..., :half]
     first, second = x[..., :half], x[..., half:]
-    rotated = x * cos
-    rotated[..., :half].addcmul_(second, sin[..., :half], value=-1)
-    rotated[..., half:].addcmul_(first, sin[..., half:])
-    return rotated
+    unrotated = first.clone()
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).addcmul_(unrotated, sin)
+    return x

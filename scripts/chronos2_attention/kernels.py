@@ -6,15 +6,25 @@ from functools import cache
 from importlib.util import find_spec
 
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.nn.functional import pad
 
+from .errors import InputError
 from .time_attention import TimeAttention, WindowedTime
 from .variants import Sparse
+
+# Compiled for ranges of sizes. Equal sizes share a symbol, because torch 2.13 writes wrong C++
+# where there are many; what would run uncompiled, and slowly, is an error.
+COMPILING = {
+    "automatic_dynamic_shapes": False,
+    "recompile_limit": 64,
+    "fail_on_recompile_limit_hit": True,
+}
 
 
 @cache
 def _compiled_flex():
-    """Compile FlexAttention once a process; it recompiles itself for new shapes."""
+    """Compile FlexAttention once a process; it recompiles itself where it must."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention, dynamic=True)
@@ -45,7 +55,15 @@ class FlexTime(TimeAttention):
 
     def __call__(self, q, k, v):
         contiguous = (part.contiguous() for part in (q, k, v))
-        return _compiled_flex()(*contiguous, block_mask=self.block_mask, scale=1.0)
+        try:
+            with torch._dynamo.config.patch(COMPILING):
+                return _compiled_flex()(*contiguous, block_mask=self.block_mask, scale=1.0)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+            raise InputError(
+                f"torch {torch.__version__} cannot compile FlexAttention for {tuple(q.shape)}"
+                f" on {q.device}: {str(error).strip().splitlines()[0]}",
+                mend="use backend 'banded' or 'reference'",
+            ) from error
 
 
 def flash_is_installed() -> bool:

@@ -349,7 +349,7 @@ class Chronos2VariantModel(Chronos2Model):
         Parameters
         ----------
         tokens:
-            The batch.
+            The batch; its embeddings are overwritten.
         group:
             Called once a layer, in order, with the layer and hidden states.
         time:
@@ -381,19 +381,23 @@ def _time_layer(
     rope: tuple[torch.Tensor, torch.Tensor],
     first: int,
 ) -> torch.Tensor:
-    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d)."""
+    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
+
+    Where `first` is 0 the result is `hidden` itself, changed in place.
+    """
     attention = layer.self_attention
     normed = normalise(layer.layer_norm, hidden)
 
     def heads(x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
 
-    cos, sin = (part[:, None] for part in rope)
-    k = rotate(heads(attention.k(normed)), cos, sin)
-    v = heads(attention.v(normed))
-    q = rotate(heads(attention.q(normed[:, first:])), cos[:, :, first:], sin[:, :, first:])
+    k, v = heads(attention.k(normed)), heads(attention.v(normed))
+    q = heads(attention.q(normed[:, first:]))
     del normed
+    cos, sin = (part[:, None] for part in rope)
+    rotate(k, cos, sin)
+    rotate(q, cos[:, :, first:], sin[:, :, first:])
     attended = time(q, k, v) if first == 0 else time.future(q, k, v)
     del q, k, v
-    new = hidden[:, first:].clone(memory_format=torch.contiguous_format)
-    return add_product(new, attended.transpose(1, 2).flatten(-2), attention.o.weight)
+    kept = hidden[:, first:].contiguous()
+    return add_product(kept, attended.transpose(1, 2).flatten(-2), attention.o.weight)
