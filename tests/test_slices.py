@@ -19,13 +19,17 @@ TASK = TaskSpec(name="t", dataset="d", horizon=4, seasonality=2, num_windows=2)
 SUITE = Suite("s", "S", "", "none", LEVELS, (TASK,))
 
 
-@pytest.fixture
-def data(tmp_path):
-    """23 series of 14 to 36 observations, some missing, in row groups of 5."""
+@pytest.fixture(params=["long", "some too short"])
+def data(tmp_path, request):
+    """23 series of 14 to 36 observations, some missing, in row groups of 5.
+
+    Or seven of them are too short for the second of two windows, or for both, side by side.
+    """
     rng = np.random.default_rng(0)
     series = []
     for index in range(23):
-        values = rng.normal(size=14 + index).cumsum()
+        too_short = request.param != "long" and 8 <= index < 15
+        values = rng.normal(size=3 + index % 4 if too_short else 14 + index).cumsum()
         values[rng.random(len(values)) < 0.05] = np.nan
         start = pd.Timestamp("2020-01-01")
         series.append(
@@ -35,9 +39,26 @@ def data(tmp_path):
                 "target": values.tolist(),
             }
         )
-    path = tmp_path / "d.parquet"
+    path = tmp_path / f"{request.param}.parquet"
     pq.write_table(pa.Table.from_pylist(series), path, row_group_size=5)
     return path
+
+
+def tolerance(data):
+    """fev rounds the values of a table to single precision where it drops series from it."""
+    return 1e-9 if data.stem == "long" else 1e-6
+
+
+def assert_same_forecasts(found, wanted, data):
+    keys = [("window_index", "ascending"), ("item_id", "ascending")]
+    found, wanted = found.sort_by(keys), wanted.sort_by(keys)
+    lists = [name for name in wanted.column_names if name in ("predictions", *map(str, LEVELS))]
+    assert found.drop(lists).equals(wanted.drop(lists))
+    for name in lists:
+        np.testing.assert_allclose(
+            *(table[name].combine_chunks().flatten().to_numpy() for table in (found, wanted)),
+            rtol=tolerance(data),
+        )
 
 
 def forecast(data, path, **kwargs):
@@ -49,10 +70,9 @@ def forecast(data, path, **kwargs):
 
 @pytest.mark.parametrize("rows_at_once", [1, 4, 7, 22, 23])
 def test_slices_forecast_and_score_as_the_whole(data, tmp_path, rows_at_once):
-    keys = [("window_index", "ascending"), ("item_id", "ascending")]
     whole = forecast(data, tmp_path / "whole.parquet")
     sliced = forecast(data, tmp_path / "sliced.parquet", rows_at_once=rows_at_once)
-    assert sliced.sort_by(keys).equals(whole.sort_by(keys))
+    assert_same_forecasts(sliced, whole, data)
 
     tables = []
     for name, rows in (("whole", 100), ("sliced", rows_at_once)):
@@ -60,7 +80,7 @@ def test_slices_forecast_and_score_as_the_whole(data, tmp_path, rows_at_once):
         scores = tmp_path / f"{name}_scores.parquet"
         tables.append(score_suite(parts, tmp_path / f"{name}.parquet", scores).iloc[0])
     for column in ("MASE", "WQL", "test_error"):
-        assert tables[1][column] == pytest.approx(tables[0][column], rel=1e-9)
+        assert tables[1][column] == pytest.approx(tables[0][column], rel=tolerance(data))
     for column in ("num_forecasts", "ctx_used", "horizon"):
         assert tables[1][column] == tables[0][column]
     assert list(tables[1].index) == list(tables[0].index)
@@ -72,8 +92,7 @@ def test_pieces_share_the_rows_out(data, tmp_path):
         forecast(data, tmp_path / f"{i}.parquet", piece=Piece(i, 4), rows_at_once=3)
         for i in range(4)
     ]
-    keys = [("window_index", "ascending"), ("item_id", "ascending")]
-    assert pa.concat_tables(pieces).sort_by(keys).equals(whole.sort_by(keys))
+    assert_same_forecasts(pa.concat_tables(pieces), whole, data)
     assert all(piece.num_rows for piece in pieces)
 
 

@@ -41,7 +41,7 @@ from study.forecast_files import (
     read_window,
 )
 from study.progress import progress
-from study.windows import flat_series, lagged_differences
+from study.windows import context_of, flat_series, lagged_differences
 
 METRICS = ("MASE", "WQL")
 RUN_COLUMNS = (
@@ -162,7 +162,8 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
     Returns
     -------
     For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
-    given (time steps).
+    given (time steps). Of a slice with a window that all its series are too short for, which fev
+    cannot evaluate, `num_forecasts` and `ctx_used` only.
 
     Raises
     ------
@@ -177,10 +178,15 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
         raise InputError(f"no metric {missing}", f"task {task.task_name!r}", "add it to the suite")
     predictions: list[list[datasets.DatasetDict]] = [[] for _ in files]
     context_used = [0] * len(files)
+    num_forecasts, is_whole = 0, True
     for index, window in enumerate(task.iter_windows()):
-        past, _ = window.get_input_data()
+        past = context_of(window)
+        if past is None:
+            is_whole = False
+            continue
         future = window.get_ground_truth()
         item_ids = future.data.table.column(task.id_column).to_pylist()
+        num_forecasts += len(item_ids) * len(task.target_columns)
         for number, file in enumerate(files):
             predicted = {}
             for target in task.target_columns:
@@ -197,6 +203,8 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
                     table.select(columns).combine_chunks(), fingerprint=f"{index}-{target}"
                 )
             predictions[number].append(datasets.DatasetDict(predicted))
+    if not is_whole:
+        return [{"num_forecasts": num_forecasts, "ctx_used": used} for used in context_used]
     summaries = []
     for file, found, used in zip(files, predictions, context_used, strict=True):
         try:
@@ -335,7 +343,7 @@ def score_files(
             bar.set_postfix_str(task_name)
             summaries = [score_task(part, files) for part in slices]
             for number, file in enumerate(files):
-                joined = _joined([summary[number] for summary in summaries])
+                joined = _joined(task_name, [summary[number] for summary in summaries])
                 rows[number].append({**joined, **file.run})
             bar.update()
         bar.close()
@@ -364,11 +372,17 @@ def _table(
     return table
 
 
-def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
-    """Join fev's summaries of a task's slices; means are left to the caller."""
-    joined = {**summaries[0], "num_slices": len(summaries)}
+def _joined(task_name: str, summaries: list[dict[str, object]]) -> dict[str, object]:
+    """Join the summaries of a task's slices; means are left to the caller."""
+    whole = [summary for summary in summaries if "model_name" in summary]
+    if not whole:
+        raise InputError(
+            f"all series of task '{task_name}' are too short for its windows",
+            mend="give the task a shorter horizon, fewer windows or longer series",
+        )
+    joined = {**whole[0], "num_slices": len(summaries)}
     if len(summaries) > 1:
-        prints = "".join(str(summary["dataset_fingerprint"]) for summary in summaries)
+        prints = "".join(str(summary["dataset_fingerprint"]) for summary in whole)
         joined |= {
             "num_forecasts": sum(summary["num_forecasts"] for summary in summaries),
             "ctx_used": max(summary["ctx_used"] for summary in summaries),
