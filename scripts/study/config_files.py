@@ -22,16 +22,6 @@ class _StrictLoader(_Base):
 
 
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    seen = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-            )
-        seen.add(key)
     # Keys as written: what `<<` brings in may be given again, which is what it is for.
     written = set()
     for key_node, _ in node.value:
