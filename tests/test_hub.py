@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -24,12 +25,13 @@ from hub_server import Fault, HubServer, blob_sha1, sha256
 
 from chronos2_attention.errors import InputError
 from study import network
-from study.datasets import DatasetSpec, fetch
-from study.models import ModelSpec, fetch_model
+from study.datasets import DatasetSpec, fetch, load_registry
+from study.models import ModelSpec, fetch_model, load_model_spec
 from study.specs import SourceFile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
+CHECKPOINT_FILES = ("config.json", "model.safetensors")
 NOBODY = "http://127.0.0.1:9"
 DATA = DatasetSpec("m", "hub", repo="group/sets", config="m")
 MODEL = ModelSpec("tiny", "Tiny", "hub", repo="group/tiny", revision=COMMIT)
@@ -213,29 +215,42 @@ def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
     assert hub.asked == []
 
 
-def test_what_the_client_downloads_elsewhere_is_a_mirror_here(hub, tmp_path, monkeypatch):
-    """`hf download REPO --local-dir MIRROR/REPO`, on another machine, then no network."""
+def test_what_the_readme_downloads_elsewhere_is_a_mirror_here(
+    server, tmp_path, checkpoint_dir, repo_root, monkeypatch
+):
+    """The README's own `hf download` lines on a machine with a network, then none."""
+    readme = (repo_root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^hf download .*$", readme, flags=re.M)
+    assert len(commands) == 2
+    model = load_model_spec("chronos-2", repo_root / "config")
+    data = load_registry(repo_root / "config" / "datasets.yaml")["exchange_rate"]
+    files = {name: (checkpoint_dir / name).read_bytes() for name in CHECKPOINT_FILES}
+    server.add("model", model.repo, model.revision, {**files, "model.bin": b"a pickle"})
+    name = "exchange_rate/train-00000-of-00001.parquet"
+    server.add("dataset", data.repo, COMMIT, {name: shard("b", "a"), "m4/x.parquet": shard("c")})
     mirror = tmp_path / "mirror"
-    for kind, repo, pattern in (
-        ("dataset", "group/sets", "m/*.parquet"),
-        ("model", "group/tiny", "*"),
-    ):
-        huggingface_hub.snapshot_download(
-            repo,
-            repo_type=kind,
-            allow_patterns=[pattern],
-            local_dir=mirror / repo,
-            endpoint=hub.base,
+    client = {"HF_ENDPOINT": server.base, "HF_HOME": str(tmp_path / "elsewhere")}
+    for command in commands:
+        program, *words = shlex.split(command.replace("MIRROR", str(mirror)))
+        done = subprocess.run(
+            [Path(sys.executable).with_name(program), *words],
+            env={**os.environ, **client},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
         )
+        assert done.returncode == 0, done.stdout
+    assert not any(re.search("model.bin|m4/", line) for line in server.asked if "/resolve/" in line)
     monkeypatch.setenv("HF_ENDPOINT", NOBODY)
-    table, provenance = fetch(DATA, mirror=mirror)
-    assert table["id"].to_pylist() == ["a", "b", "c"]
+    table, provenance = fetch(data, mirror=mirror)
+    assert table["id"].to_pylist() == ["a", "b"]
     assert provenance["from_mirror"]
-    weights = get_model(tmp_path, mirror=mirror)
+    weights = get_model(tmp_path, model, mirror)
     assert (weights["from_mirror"], weights["revision"]) == (True, None)
-    assert weights["revision_requested"] == COMMIT
-    stored = hub.repositories[1].files["model.safetensors"]
-    assert weights["sha256"]["model.safetensors"] == sha256(stored)
+    assert weights["revision_requested"] == model.revision
+    assert weights["sha256"]["model.safetensors"] == sha256(files["model.safetensors"])
 
 
 # --- faults of the hub --------------------------------------------------------------------------
