@@ -138,6 +138,22 @@ def test_bands_are_cut_without_copies_of_keys():
     assert peak * 2**20 < 2.2 * q.numel() * q.element_size()
 
 
+def test_masks_serve_later_batches_of_their_size():
+    def prepared(backend, valid=None, radius=8):
+        layout = TokenLayout(129, 131, valid)
+        options = {"dtype": torch.float32, "device": torch.device("cpu"), "backend": backend}
+        attend = time_attention(Sparse(radius), layout, **options)
+        attend(*(torch.randn(3, HEADS, 131, WIDTH) for _ in range(3)))
+        return attend.mask if backend == "reference" else attend.pieces
+
+    valid = torch.arange(131).repeat(3, 1) >= 16
+    for backend in ("reference", "banded"):
+        assert prepared(backend) is prepared(backend)
+        assert prepared(backend) is not prepared(backend, radius=9)
+    assert prepared("reference") is prepared("reference", valid), "padding is joined to it later"
+    assert prepared("banded") is not prepared("banded", valid)
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(InputError, match="unknown attention backend 'flush'"):
         choose_backend("flush", Full(), TokenLayout(4, 5, None))

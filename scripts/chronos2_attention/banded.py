@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -12,6 +13,9 @@ from .variants import Sparse
 
 # Queries in one call: what a call makes beside its result stays small.
 QUERIES_AT_ONCE = 1024
+
+# Cuts that a process keeps: their masks grow with batch and radius, 2 MB at 8192 tokens and r = 8.
+CUTS_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -64,49 +68,59 @@ class BandedTime(WindowedTime):
     def __init__(self, variant: Sparse, layout: TokenLayout, *, dtype, device, chunk_size) -> None:
         super().__init__(variant, layout, dtype=dtype, device=device)
         self.dtype, self.device = dtype, device
-        self.radius = min(self.radius, layout.num_context - 1)
         self.chunk = chunk_size
         self.pieces: list[Piece] = []
 
     def windowed(self, q, k, v):
         batch, heads, tokens, width = q.shape
         if not self.pieces:  # the first layer; only now is the number of series known
-            self.pieces = self._cut(batch)
+            # What depends on no padding serves later batches, too.
+            cut = _cut if self.layout.valid is None else _cut.__wrapped__
+            self.pieces = cut(self.layout, batch, self.radius, self.chunk, self.dtype, self.device)
         q, k, v = (x.transpose(1, 2).reshape(-1, heads, width) for x in (q, k, v))
         out = torch.empty_like(q)
         for piece in self.pieces:
             piece.attend(out, q, k, v)
         return out.unflatten(0, (batch, tokens)).transpose(1, 2)
 
-    def _cut(self, batch: int) -> list[Piece]:
-        """Cut the batch's tokens into pieces whose bands lie within them."""
-        total = batch * self.layout.num_tokens
-        chunk, radius = min(self.chunk, total), self.radius
-        # Before `low` bands would begin too early, from `high` on they would end too late.
-        low, high = -(-radius // chunk) * chunk, (total - radius) // chunk * chunk
-        if low >= high:
-            return [self._piece(0, 1, total, 0, total)]
-        pieces = []
-        if low:
-            pieces.append(self._piece(0, 1, low, 0, low + radius))
-        most = max(1, QUERIES_AT_ONCE // chunk) * chunk
-        for first in range(low, high, most):
-            chunks = min(most, high - first) // chunk
-            pieces.append(self._piece(first, chunks, chunk, first - radius, chunk + 2 * radius))
-        if high < total:
-            key = high - radius
-            pieces.append(self._piece(high, 1, total - high, key, total - key))
-        return pieces
 
-    def _piece(self, first: int, chunks: int, chunk: int, key: int, width: int) -> Piece:
-        layout, device = self.layout, self.device
+@lru_cache(CUTS_KEPT)
+def _cut(
+    layout: TokenLayout,
+    batch: int,
+    radius: int,
+    chunk: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[Piece]:
+    """Cut a batch's tokens into pieces whose bands lie within them."""
+    total = batch * layout.num_tokens
+    chunk, radius = min(chunk, total), min(radius, layout.num_context - 1)
+
+    def piece(first: int, chunks: int, chunk: int, key: int, width: int) -> Piece:
         step = torch.arange(chunks, device=device)[:, None] * chunk
         query = first + step + torch.arange(chunk, device=device)
         keys = key + step + torch.arange(width, device=device)
-        usable = keys % layout.num_tokens < layout.num_context
+        size = layout.num_tokens
+        usable = keys % size < layout.num_context
         if layout.valid is not None:
             usable &= layout.valid.flatten()[keys]
-        size = layout.num_tokens
         allowed = (query[:, :, None] // size == keys[:, None, :] // size) & usable[:, None, :]
-        allowed &= (query[:, :, None] - keys[:, None, :]).abs() <= self.radius
-        return Piece(first, chunks, chunk, key, width, additive(allowed, self.dtype)[:, None])
+        allowed &= (query[:, :, None] - keys[:, None, :]).abs() <= radius
+        return Piece(first, chunks, chunk, key, width, additive(allowed, dtype)[:, None])
+
+    # Before `low` bands would begin too early, from `high` on they would end too late.
+    low, high = -(-radius // chunk) * chunk, (total - radius) // chunk * chunk
+    if low >= high:
+        return [piece(0, 1, total, 0, total)]
+    pieces = []
+    if low:
+        pieces.append(piece(0, 1, low, 0, low + radius))
+    most = max(1, QUERIES_AT_ONCE // chunk) * chunk
+    for first in range(low, high, most):
+        chunks = min(most, high - first) // chunk
+        pieces.append(piece(first, chunks, chunk, first - radius, chunk + 2 * radius))
+    if high < total:
+        key = high - radius
+        pieces.append(piece(high, 1, total - high, key, total - key))
+    return pieces

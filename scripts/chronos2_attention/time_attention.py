@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from .variants import AttentionVariant, Sparse
+
+# Masks that a process keeps: those of a few sizes of batches, of 1.3 MB each at most in float32.
+MASKS_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,23 @@ def allowed_pairs(
     """Return which pairs of tokens attend, padding aside: boolean, shape (S, S), query by key."""
     position = torch.arange(layout.num_tokens, device=device)
     return variant.sees(position[:, None], position[None, :], layout.num_context)
+
+
+@lru_cache(MASKS_KEPT)
+def mask_of(
+    variant: AttentionVariant,
+    num_context: int,
+    num_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> torch.Tensor:
+    """Return the mask to add to scores, padding aside: shape (1, 1, S, S).
+
+    Kept for the next batches of this size; with a small model, making it would be a part of the
+    time that a forecast takes.
+    """
+    layout = TokenLayout(num_context, num_tokens, None)
+    return additive(allowed_pairs(variant, layout, device), dtype)[None, None]
 
 
 class TimeAttention:
@@ -117,7 +138,7 @@ class ReferenceTime(TimeAttention):
 
     def __init__(self, variant, layout, *, dtype, device) -> None:
         super().__init__(variant, layout, dtype=dtype, device=device)
-        self.mask = additive(allowed_pairs(variant, layout, device), dtype)[None, None]
+        self.mask = mask_of(variant, layout.num_context, layout.num_tokens, dtype, device)
 
     def __call__(self, q, k, v):
         mask = self.mask if self.key_mask is None else torch.minimum(self.mask, self.key_mask)
