@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from study.files import atomic_path
-from study.gathering import gather_forecasts
+from study.gathering import gather_pieces
 from study.runtime import rule_script
 from study.studies import load_study
 
@@ -15,4 +15,4 @@ with rule_script(snakemake):
     for number, output in enumerate(snakemake.output):
         own = pieces[number * count : (number + 1) * count]
         with atomic_path(output) as path:
-            gather_forecasts(own, path, [task.name for task in study.suite.tasks])
+            gather_pieces(own, path, [task.name for task in study.suite.tasks])

@@ -7,14 +7,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos2_attention import InputError
-from study.forecast_files import ForecastWriter
-from study.scores import score_suite
+from study.forecast_files import KEY_COLUMNS, ForecastWriter, matrix
+from study.scores import gather_scores, score_files, score_suite
 from study.seasonal_naive import forecast_task
 from study.slices import Piece, read_rows, task_slices
 from study.suites import Suite, TaskSpec
 
 LEVELS = (0.1, 0.5, 0.9)
-METADATA = {"study": "s", "variant": "seasonal_naive", "model": "seasonal_naive"}
+METADATA = {
+    "study": "s",
+    "variant": "seasonal_naive",
+    "model": "seasonal_naive",
+    "backend": "numpy",
+}
 TASK = TaskSpec(name="t", dataset="d", horizon=4, seasonality=2, num_windows=2)
 SUITE = Suite("s", "S", "", "none", LEVELS, (TASK,))
 
@@ -94,6 +99,42 @@ def test_pieces_share_the_rows_out(data, tmp_path):
     ]
     assert_same_forecasts(pa.concat_tables(pieces), whole, data)
     assert all(piece.num_rows for piece in pieces)
+
+
+@pytest.mark.parametrize("count", [2, 5, 40])
+def test_scores_of_pieces_are_those_of_the_whole(data, tmp_path, count):
+    """Also where a piece has no series, or none that is long enough."""
+    forecasts = tmp_path / "f.parquet"
+    forecast(data, forecasts)
+    whole = score_suite(task_slices(TASK, SUITE, data), forecasts, tmp_path / "whole.parquet")
+    pieces, tables = [], []
+    for index in range(count):
+        parts = task_slices(TASK, SUITE, data, piece=Piece(index, count))
+        pieces.append(tmp_path / f"{index}.parquet")
+        tables.append(tmp_path / f"{index}.csv")
+        (table,) = score_files(parts, [(forecasts, pieces[-1])], is_piece=True)
+        table.to_csv(tables[-1], index=False)
+    joined = gather_scores(pieces, tables, forecasts, tmp_path / "joined.parquet", [TASK.name])
+    assert list(joined.columns) == list(whole.columns)
+    for column in ("MASE", "WQL", "test_error"):
+        assert joined[column].item() == pytest.approx(whole[column].item(), rel=tolerance(data))
+    told = whole.columns.drop(["MASE", "WQL", "test_error", "dataset_fingerprint", "dataset_path"])
+    known = [column for column in told if str(whole[column].item()) not in ("", "nan", "None")]
+    assert {"horizon", "num_forecasts", "ctx_used", "variant"} < set(known)
+    for column in known:
+        assert str(joined[column].item()) == str(whole[column].item()), column
+    keys = [("window_index", "ascending"), ("item_id", "ascending")]
+    found, wanted = (
+        pq.read_table(tmp_path / f"{name}.parquet").sort_by(keys) for name in ("joined", "whole")
+    )
+    assert found.select(KEY_COLUMNS).equals(wanted.select(KEY_COLUMNS))
+    errors = [matrix(table.column("scaled_abs_error"), "") for table in (found, wanted)]
+    np.testing.assert_allclose(*errors, rtol=100 * tolerance(data))
+    with pytest.raises(InputError, match="make the forecasts again"):
+        gather_scores(
+            pieces[: count // 2], tables[: count // 2], forecasts,
+            tmp_path / "fewer.parquet", [TASK.name],
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("rows", [range(0, 23), range(0, 1), range(4, 6), range(5, 10)])

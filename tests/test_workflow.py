@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import fev
@@ -143,6 +144,19 @@ def test_forecasts_do_not_depend_on_how_a_job_is_split(run, small, tmp_path):
         b = np.concatenate(whole[column].to_pylist())
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * np.abs(b).max())
     assert pq.read_metadata(tmp_path / target).metadata[b"pieces"] == b"3"
+
+    # The scores are split, too, and found where the forecasts are to the last digit but one.
+    tables = [f"results/accuracy/{STUDY}_{method}.csv" for method in ("full", "seasonal_naive")]
+    split_more = ask(run, tmp_path, *tables, options=["--set-scatter", "forecast=3"])
+    assert split_more.returncode == 0, split_more.stdout
+    assert len(re.findall(r"rule score_piece:", split_more.stdout)) == 6
+    for table in tables:
+        whole, split = pd.read_csv(small / table), pd.read_csv(tmp_path / table)
+        assert list(split.columns) == list(whole.columns)
+        np.testing.assert_allclose(split[["MASE", "WQL"]], whole[["MASE", "WQL"]], rtol=1e-5)
+        same = ["task_name", "horizon", "seasonality", "num_forecasts", "ctx_used", "variant"]
+        pd.testing.assert_frame_equal(split[same], whole[same])
+    assert not list((tmp_path / "results" / "scores" / "pieces").glob("*.parquet"))
 
 
 def test_joint_forecasts_share_one_cutoff(run, small):

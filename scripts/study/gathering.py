@@ -1,23 +1,25 @@
-"""Putting the pieces of a forecast together."""
+"""Putting pieces of forecasts, or of their scores, together."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from study.forecast_files import KEY_COLUMNS, read_metadata
 
 
-def gather_forecasts(pieces: Sequence[Path], path: Path, tasks: Sequence[str]) -> None:
-    """Join the pieces of a forecast by task and window, a row group at a time.
+def gather_pieces(
+    pieces: Sequence[str | os.PathLike], path: str | os.PathLike, tasks: Sequence[str]
+) -> None:
+    """Join files of forecasts or of scores by task and window, a row group at a time.
 
     Parameters
     ----------
     pieces:
-        Files of forecasts whose row groups hold one window and target each, in the order in
-        which their series follow each other.
+        Files whose row groups hold one window and target each, in the order in which their series
+        follow each other.
     path:
         File to write.
     tasks:

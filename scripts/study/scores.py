@@ -40,6 +40,7 @@ from study.forecast_files import (
     read_metadata,
     read_window,
 )
+from study.gathering import gather_pieces
 from study.progress import progress
 from study.windows import context_of, flat_series, lagged_differences
 
@@ -55,6 +56,8 @@ RUN_COLUMNS = (
     "chunk_size",
 )
 SEASONAL_NAIVE = "seasonal_naive"
+# What is known of a task in each of its pieces.
+PIECE = ("task_name", "num_forecasts", "ctx_used", "num_slices")
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
@@ -163,7 +166,7 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
     -------
     For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
     given (time steps). Of a slice with a window that all its series are too short for, which fev
-    cannot evaluate, `num_forecasts` and `ctx_used` only.
+    cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
 
     Raises
     ------
@@ -204,7 +207,8 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
                 )
             predictions[number].append(datasets.DatasetDict(predicted))
     if not is_whole:
-        return [{"num_forecasts": num_forecasts, "ctx_used": used} for used in context_used]
+        part = {"task_name": task.task_name, "num_forecasts": num_forecasts}
+        return [{**part, "ctx_used": used} for used in context_used]
     summaries = []
     for file, found, used in zip(files, predictions, context_used, strict=True):
         try:
@@ -308,6 +312,7 @@ def score_files(
     paths: Sequence[tuple[str | os.PathLike, str | os.PathLike]],
     *,
     total: int | None = None,
+    is_piece: bool = False,
 ) -> list[pd.DataFrame]:
     """Score files of forecasts of one suite, task by task.
 
@@ -320,6 +325,10 @@ def score_files(
         Files of forecasts, see `study.forecast_files`, each with the file of scores to write.
     total:
         Number of tasks, for the progress bar.
+    is_piece:
+        Whether the tasks hold a part of the series only. Then the tables are for
+        `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may
+        lack all but `task_name`, `num_forecasts` and `ctx_used`.
 
     Returns
     -------
@@ -343,17 +352,72 @@ def score_files(
             bar.set_postfix_str(task_name)
             summaries = [score_task(part, files) for part in slices]
             for number, file in enumerate(files):
-                joined = _joined(task_name, [summary[number] for summary in summaries])
+                joined = _joined([summary[number] for summary in summaries])
                 rows[number].append({**joined, **file.run})
             bar.update()
         bar.close()
-    return [_table(pd.DataFrame(found), *pair) for found, pair in zip(rows, paths, strict=True)]
+    if is_piece:
+        # A piece may hold no series of any task.
+        return [pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE) for found in rows]
+    return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
+
+
+def gather_scores(
+    pieces: Sequence[str | os.PathLike],
+    tables: Sequence[str | os.PathLike],
+    forecasts: str | os.PathLike,
+    path: str | os.PathLike,
+    tasks: Sequence[str],
+) -> pd.DataFrame:
+    """Join the scores of pieces of a suite's series, and what is known of its tasks.
+
+    Parameters
+    ----------
+    pieces, tables:
+        Files of scores in the order in which their series follow each other, and CSV files of the
+        tables that `score_files` returned with them.
+    forecasts:
+        The file of forecasts that was scored.
+    path:
+        File of scores to write.
+    tasks:
+        Names of the suite's tasks in its order.
+
+    Returns
+    -------
+    The table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
+
+    Raises
+    ------
+    InputError
+        If not all forecasts were scored, or a task has no series that is long enough.
+    """
+    gather_pieces(pieces, path, tasks)
+    counts = dict.fromkeys(PIECE[1:], int)
+    found: dict[str, list[dict[str, object]]] = {name: [] for name in tasks}
+    columns: list[str] = []
+    for table in tables:
+        # As text, or an empty cell would make floats of a column of integers.
+        frame = pd.read_csv(table, dtype=str).astype(counts)
+        columns = max(columns, list(frame.columns), key=len)
+        for row in frame.to_dict("records"):
+            known = {column: value for column, value in row.items() if not pd.isna(value)}
+            found[known["task_name"]].append(known)
+    rows = [_joined(summaries) for summaries in found.values() if summaries]
+    return _table(rows, forecasts, path).reindex(columns=[c for c in columns if c != "num_slices"])
 
 
 def _table(
-    table: pd.DataFrame, forecasts: str | os.PathLike, scores: str | os.PathLike
+    rows: list[dict[str, object]], forecasts: str | os.PathLike, scores: str | os.PathLike
 ) -> pd.DataFrame:
     """Check that all forecasts were scored, and take the means of sliced tasks from the scores."""
+    for row in rows:
+        if "model_name" not in row:
+            raise InputError(
+                f"all series of task '{row['task_name']}' are too short for its windows",
+                mend="give the task a shorter horizon, fewer windows or longer series",
+            )
+    table = pd.DataFrame(rows)
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
     if asked != done:
@@ -372,22 +436,17 @@ def _table(
     return table
 
 
-def _joined(task_name: str, summaries: list[dict[str, object]]) -> dict[str, object]:
-    """Join the summaries of a task's slices; means are left to the caller."""
+def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
+    """Join the summaries of a task's slices or pieces; means are left to the caller."""
     whole = [summary for summary in summaries if "model_name" in summary]
-    if not whole:
-        raise InputError(
-            f"all series of task '{task_name}' are too short for its windows",
-            mend="give the task a shorter horizon, fewer windows or longer series",
-        )
-    joined = {**whole[0], "num_slices": len(summaries)}
+    joined = {**(whole or summaries)[0]}
+    joined["num_slices"] = sum(summary.get("num_slices", 1) for summary in summaries)
     if len(summaries) > 1:
+        joined["num_forecasts"] = sum(summary["num_forecasts"] for summary in summaries)
+        joined["ctx_used"] = max(summary["ctx_used"] for summary in summaries)
+    if len(summaries) > 1 and whole:
         prints = "".join(str(summary["dataset_fingerprint"]) for summary in whole)
-        joined |= {
-            "num_forecasts": sum(summary["num_forecasts"] for summary in summaries),
-            "ctx_used": max(summary["ctx_used"] for summary in summaries),
-            "dataset_fingerprint": hashlib.sha256(prints.encode()).hexdigest()[:16],
-        }
+        joined["dataset_fingerprint"] = hashlib.sha256(prints.encode()).hexdigest()[:16]
     return joined
 
 

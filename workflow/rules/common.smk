@@ -118,6 +118,21 @@ def efficiency_of(study, r):
     return f"results/efficiency/{study}_{'radii' if shared else f'sparse_r{r}'}.csv"
 
 
+def pieces_of_scores(name, suffix):
+    """Files of the pieces that a split study is scored in; none where one job does it all."""
+    escaped = name.replace("{", "{{").replace("}", "}}")
+    found = gather.forecast(f"results/scores/pieces/{escaped}_{{scatteritem}}.{suffix}")
+    return found if len(found) > 1 else []
+
+
+def pieces_of_soft_scores(suffix):
+    return [
+        piece
+        for variant in SOFT_FAMILY
+        for piece in pieces_of_scores(f"{{study}}_{variant}", suffix)
+    ]
+
+
 def perf_inputs(wildcards):
     """Accuracy of a method and, for full and sparse attention, the timing that it belongs to."""
     study, method = wildcards.study, wildcards.method
