@@ -147,7 +147,8 @@ def test_forecasts_do_not_depend_on_how_a_job_is_split(run, small, tmp_path):
 
     # The scores are split, too, and found where the forecasts are to the last digit but one.
     tables = [f"results/accuracy/{STUDY}_{method}.csv" for method in ("full", "seasonal_naive")]
-    split_more = ask(run, tmp_path, *tables, options=["--set-scatter", "forecast=3"])
+    scatter = ["--set-scatter", "forecast=3", "score=3"]
+    split_more = ask(run, tmp_path, *tables, options=scatter)
     assert split_more.returncode == 0, split_more.stdout
     assert len(re.findall(r"rule score_piece:", split_more.stdout)) == 6
     for table in tables:

@@ -121,7 +121,7 @@ def efficiency_of(study, r):
 def pieces_of_scores(name, suffix):
     """Files of the pieces that a split study is scored in; none where one job does it all."""
     escaped = name.replace("{", "{{").replace("}", "}}")
-    found = gather.forecast(f"results/scores/pieces/{escaped}_{{scatteritem}}.{suffix}")
+    found = gather.score(f"results/scores/pieces/{escaped}_{{scatteritem}}.{suffix}")
     return found if len(found) > 1 else []
 
 

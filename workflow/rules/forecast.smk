@@ -3,6 +3,7 @@
 
 scattergather:
     forecast=1,
+    score=1,
 
 
 FORECAST_PARAMS = {
