@@ -393,12 +393,13 @@ def gather_scores(
         If not all forecasts were scored, or a task has no series that is long enough.
     """
     gather_pieces(pieces, path, tasks)
-    counts = dict.fromkeys(PIECE[1:], int)
+    numbers = dict.fromkeys(PIECE[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
     found: dict[str, list[dict[str, object]]] = {name: [] for name in tasks}
     columns: list[str] = []
     for table in tables:
         # As text, or an empty cell would make floats of a column of integers.
-        frame = pd.read_csv(table, dtype=str).astype(counts)
+        frame = pd.read_csv(table, dtype=str)
+        frame = frame.astype({c: kind for c, kind in numbers.items() if c in frame})
         columns = max(columns, list(frame.columns), key=len)
         for row in frame.to_dict("records"):
             known = {column: value for column, value in row.items() if not pd.isna(value)}
