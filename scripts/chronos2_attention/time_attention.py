@@ -130,8 +130,8 @@ class ReferenceTime(TimeAttention):
     """The definition of a sparse variant: dense scores plus a mask of shape (B or 1, 1, S, S).
 
     Two small masks are kept, one of all series and one of padded keys. Where both are needed they
-    are joined for each call, which takes a thousandth of a layer's time and, beside the hidden
-    states, spares the memory of a mask of every series.
+    are joined for each call, which takes less than a hundredth of a layer's time and, beside the
+    hidden states, spares the memory of a mask of every series.
     """
 
     backend = "reference"
