@@ -11,7 +11,13 @@ import types
 import pytest
 import torch
 from hypothesis import HealthCheck, given, reject, settings
-from test_time_attention import assert_close_to_definition, cases, layout_of, random_heads
+from test_time_attention import (
+    PRECISION,
+    assert_close_to_definition,
+    cases,
+    layout_of,
+    random_heads,
+)
 
 from chronos2_attention import InputError
 from chronos2_attention.backends import choose_backend, time_attention
@@ -45,9 +51,6 @@ def assert_equal_where_valid(found, wanted, valid):
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="SKIPPED, NOT PASSED: FlexAttention needs a C++ compiler"
-)
-PRECISION = pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
 )
 
 

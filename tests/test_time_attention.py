@@ -12,6 +12,9 @@ from chronos2_attention.variants import Full, Sparse
 from study.tensor_memory import peak_tensor_mb
 
 HEADS, WIDTH = 2, 8
+PRECISION = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
+)
 
 
 @st.composite
@@ -71,9 +74,7 @@ def assert_close_to_definition(out, q, k, v, variant, layout, tolerance):
 
 
 @pytest.mark.parametrize("backend", ["reference", "banded"])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["fp32", "bf16"]
-)
+@PRECISION
 @settings(max_examples=40, deadline=None)
 @given(case=cases(), chunk_size=st.integers(1, 48))
 def test_backends_compute_the_definition(backend, dtype, tolerance, case, chunk_size):
