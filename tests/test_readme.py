@@ -32,7 +32,6 @@ PLANNED = {
     "snakemake --resources gpu=4 --cores 16 results/cbii_radius_summary.csv": "test_gpu_locks.py",
     "snakemake --cores 2 results/benchmarks/attention_cpu.csv": "test_benchmark.py",
     "snakemake --cores 2 pretrain": "test_training.py",
-    "snakemake --cores 2 pretrain --config pretrain_steps=50": "test_training.py",
 }
 
 
