@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.benchmark import RAGGED, dense_regime, ragged_regime, run_benchmark
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecasting import prepare_torch
-from study.runtime import rule_script
+from study.forecasts.chronos2 import prepare_torch
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.speed.engine import RAGGED, dense_regime, ragged_regime, run_benchmark
 
 with rule_script(snakemake) as log:
     params, inputs = snakemake.params, snakemake.input

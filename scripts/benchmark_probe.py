@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecasting import prepare_torch
-from study.probe_benchmark import benchmark_probe
-from study.runtime import rule_script
+from study.forecasts.chronos2 import prepare_torch
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.speed.probe import benchmark_probe
 
 with rule_script(snakemake) as log:
     params = snakemake.params

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecasting import prepare_torch
-from study.runtime import rule_script
-from study.scale import measure_scale
+from study.forecasts.chronos2 import prepare_torch
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.speed.scale import measure_scale
 
 with rule_script(snakemake) as log:
     params = snakemake.params

@@ -3,10 +3,9 @@
 import pandas as pd
 
 from chronos2_attention import AttentionVariant
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.statistics import compare_tasks
-from study.timings import with_timings
+from study.evaluation.comparison import compare_tasks, with_timings
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake):
     inputs = snakemake.input

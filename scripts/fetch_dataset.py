@@ -1,7 +1,8 @@
 """Fetch a data set, bring it to the one layout, check it, and write down where it came from."""
 
-from study.datasets import fetch, find_spec, load_registry, write_dataset
-from study.runtime import rule_script
+from study.config.datasets import find_spec, load_registry
+from study.data.fetch import fetch, write_dataset
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     registry = load_registry(snakemake.params.registry)

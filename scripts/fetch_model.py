@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from study.files import atomic_path
-from study.models import fetch_model, load_model_spec
-from study.runtime import rule_script
+from study.config.models import load_model_spec
+from study.data.checkpoints import fetch_model
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake):
     params, mirror = snakemake.params, snakemake.config["mirror"]

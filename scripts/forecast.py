@@ -8,15 +8,15 @@ from pathlib import Path
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from chronos2_attention.similarity import SimilaritySettings
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecast_files import ForecastWriter
-from study.forecasting import forecast_variants, prepare_torch
-from study.models import read_provenance
-from study.runtime import rule_script
-from study.similarity_files import SimilarityFile
-from study.slices import Piece
-from study.studies import load_study
+from study.config.study import load_study
+from study.data.checkpoints import read_provenance
+from study.forecasts.chronos2 import forecast_variants, prepare_torch
+from study.forecasts.files import ForecastWriter
+from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.slices import Piece
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, wildcards = snakemake.params, snakemake.wildcards

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.runtime import rule_script
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     table = pd.concat(map(pd.read_csv, snakemake.input), ignore_index=True)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from study.files import atomic_path
-from study.gathering import gather_pieces
-from study.runtime import rule_script
-from study.studies import load_study
+from study.config.study import load_study
+from study.forecasts.files import gather_pieces
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake):
     params = snakemake.params

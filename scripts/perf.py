@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.timings import with_timings
+from study.evaluation.comparison import with_timings
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake):
     inputs = snakemake.input

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.figures import caption_of, delta_mase, save
-from study.intervals import forecast_errors, task_log_ratios
-from study.runtime import rule_script
+from study.evaluation.statistics import forecast_errors, task_log_ratios
+from study.jobs.script import rule_script
+from study.report.sparse_figures import delta_mase
+from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.figures import caption_of, memory, save
-from study.runtime import rule_script
+from study.jobs.script import rule_script
+from study.report.sparse_figures import memory
+from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params

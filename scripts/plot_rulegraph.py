@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from study.figures import save
-from study.rulegraph import draw, planned_rules
-from study.runtime import rule_script
+from study.jobs.script import rule_script
+from study.report.rulegraph import draw, planned_rules
+from study.report.style import save
 
 with rule_script(snakemake):
     graph = planned_rules(Path(snakemake.params.snakefile), snakemake.params.targets)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.figures import caption_of, save, skill
-from study.gates import relative_mase
-from study.runtime import rule_script
+from study.evaluation.gates import relative_mase
+from study.jobs.script import rule_script
+from study.report.sparse_figures import skill
+from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params

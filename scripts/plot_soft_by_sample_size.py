@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from study import soft_figures
-from study.figures import caption_of, save
-from study.runtime import rule_script
+from study.jobs.script import rule_script
+from study.report import soft_figures
+from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params

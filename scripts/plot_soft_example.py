@@ -5,14 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from chronos2_attention import InputError
-from study import soft_figures
-from study.figures import caption_of, save
-from study.runtime import rule_script
-from study.soft_examples import context_of_item, median_gain
-from study.soft_forecasts import read_baseline, read_variant
-from study.soft_pairs import pairs_of, read_batch_sizes
-from study.soft_verdicts import best_of
-from study.studies import load_study
+from study.config.study import load_study
+from study.jobs.script import rule_script
+from study.report import soft_figures
+from study.report.soft_figures import context_of_item, median_gain
+from study.report.style import caption_of, save
+from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes, read_variant
+from study.soft_masks.verdicts import best_of
 
 with rule_script(snakemake) as log:
     inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study

@@ -14,9 +14,9 @@ from pretraining.evaluation import lead_lag_gain, score_families, score_time_att
 from pretraining.model_card import Scores, save_checkpoint, write_card
 from pretraining.settings import load_notes, load_settings
 from pretraining.training import build_model, train
-from study.devices import pick_device
-from study.files import atomic_path
-from study.runtime import rule_script
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 # Held-out series: no training chunk is drawn from a seed of this form.
 HELD_OUT_SEED = 2_000_003

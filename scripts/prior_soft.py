@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.soft_prior import prior_soft
+from study.evaluation.prior import prior_soft
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params

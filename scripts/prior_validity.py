@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.gates import prior_study
-from study.runtime import rule_script
+from study.evaluation.prior import prior_study
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params = snakemake.params

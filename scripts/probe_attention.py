@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecasting import prepare_torch
-from study.mass import mean_over, probe_suite, summarise
-from study.runtime import rule_script
-from study.studies import load_study
+from study.attention.time_mass import mean_over, probe_suite, summarise
+from study.config.study import load_study
+from study.forecasts.chronos2 import prepare_torch
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, output = snakemake.params, snakemake.output

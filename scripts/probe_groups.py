@@ -4,13 +4,13 @@ from pathlib import Path
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.similarity import SimilaritySettings
-from study.devices import pick_device
-from study.files import atomic_path
-from study.forecasting import prepare_torch
-from study.group_mass import measure_group_mass
-from study.runtime import rule_script
-from study.similarity_files import SimilarityFile
-from study.studies import load_study
+from study.attention.group_mass import measure_group_mass
+from study.config.study import load_study
+from study.forecasts.chronos2 import prepare_torch
+from study.forecasts.similarity_files import SimilarityFile
+from study.jobs.devices import pick_device
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, inputs = snakemake.params, snakemake.input

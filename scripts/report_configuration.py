@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from study.files import atomic_path
-from study.forecast_files import read_metadata
-from study.report_tables import configuration_page
-from study.runtime import rule_script
-from study.versions import versions
+from study.forecasts.files import read_metadata
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.report.pages import configuration_page
+from study.report.versions import versions
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from study import report_columns as columns
-from study import report_tables as tables
-from study.files import atomic_path
-from study.runtime import rule_script
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.report import columns as columns
+from study.report import pages as tables
 
 with rule_script(snakemake) as log:
     inputs, study = snakemake.input, snakemake.wildcards.study

@@ -6,11 +6,11 @@ Of all series, or of a piece of them; or join what jobs found for the pieces.
 from contextlib import ExitStack
 from pathlib import Path
 
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.scores import gather_scores, score_files
-from study.slices import Piece, task_slices
-from study.suites import load_suite
+from study.config.suites import load_suite
+from study.evaluation.scores import gather_scores, score_files
+from study.forecasts.slices import Piece, task_slices
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output

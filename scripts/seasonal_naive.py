@@ -3,13 +3,13 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from study.files import atomic_path
-from study.forecast_files import ForecastWriter
-from study.progress import progress
-from study.runtime import rule_script
-from study.seasonal_naive import forecast_task
-from study.slices import task_slices
-from study.suites import load_suite
+from study.config.suites import load_suite
+from study.forecasts.files import ForecastWriter
+from study.forecasts.seasonal_naive import forecast_task
+from study.forecasts.slices import task_slices
+from study.jobs.files import atomic_path
+from study.jobs.progress import progress
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params = snakemake.params

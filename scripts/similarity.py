@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from chronos2_attention.similarity import SimilaritySettings
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.similarity_files import SimilarityWriter, seen_by_model, write_similarities
-from study.studies import load_study
+from study.config.models import seen_by_model
+from study.config.study import load_study
+from study.forecasts.batches import write_similarities
+from study.forecasts.similarity_files import SimilarityWriter
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards

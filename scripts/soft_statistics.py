@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.soft_forecasts import read_baseline
-from study.soft_pairs import pairs_of, read_batch_sizes
-from study.soft_study import VariantFiles, evaluate_files, sweep_tables, validity_of
-from study.soft_verdicts import as_markdown
-from study.studies import load_study
-from study.suites import feature_of
+from study.config.study import load_study
+from study.config.suites import feature_of
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
+from study.soft_masks.tables import VariantFiles, evaluate_files, sweep_tables, validity_of
+from study.soft_masks.verdicts import as_markdown
 
 with rule_script(snakemake) as log:
     inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.soft_forecasts import read_baseline
-from study.soft_pairs import pairs_of, read_batch_sizes
-from study.soft_study import VariantFiles, evaluate_files, rows_of, validity_of
-from study.studies import load_study
+from study.config.study import load_study
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
+from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
+from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, validity_of
 
 with rule_script(snakemake) as log:
     inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study

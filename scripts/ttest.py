@@ -3,11 +3,11 @@
 import pandas as pd
 
 from chronos2_attention import AttentionVariant
-from study import gates
-from study.files import atomic_path
-from study.runtime import rule_script
-from study.scores import run_of
-from study.statistics import ttest_row
+from study.evaluation import gates
+from study.evaluation.comparison import ttest_row
+from study.evaluation.scores import run_of
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from study import gates
-from study.files import atomic_path
-from study.forecast_files import read_metadata
-from study.runtime import rule_script
+from study.evaluation import gates
+from study.forecasts.files import read_metadata
+from study.jobs.files import atomic_path
+from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params

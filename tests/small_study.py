@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from study.models import ModelSpec
-from study.studies import Study
-from study.suites import Suite, TaskSpec
+from study.config.models import ModelSpec
+from study.config.study import Study
+from study.config.suites import Suite, TaskSpec
 
 LEVELS = (0.1, 0.5, 0.9)
 

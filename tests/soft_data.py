@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from study.forecast_files import ForecastWriter, WindowedWriter
-from study.similarity_files import SimilarityWriter
-from study.soft_forecasts import Baseline, TaskForecasts
+from study.forecasts.files import ForecastWriter, WindowedWriter
+from study.forecasts.similarity_files import SimilarityWriter
+from study.soft_masks.pairs import Baseline, TaskForecasts
 
 LEVELS = [0.1, 0.5, 0.9]
 TASKS = {f"task{index:02d}": 6 + 2 * index for index in range(12)}  # name and horizon

@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.attention_mass import attention_mass, diagonal_sums, probe_batch
 from chronos2_attention.model import Chronos2VariantModel
-from study import samples
-from study.gates import GateRow, attention_gate, summary
-from study.mass import mean_over, probe_suite, summarise
-from study.samples import sample_windows
+from study.attention.time_mass import mean_over, probe_suite, summarise
+from study.evaluation.gates import GateRow, attention_gate, summary
+from study.forecasts import slices as samples
+from study.forecasts.slices import sample_windows
 
 PATCH = 16
 
@@ -334,7 +334,7 @@ def test_a_large_data_set_is_sampled_before_it_is_loaded(study_and_paths, tmp_pa
         }
     )
     rows.to_parquet(tmp_path / "many.parquet", row_group_size=7)
-    monkeypatch.setattr("study.samples.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr("study.forecasts.slices.ROWS_AT_ONCE", 10)
     loaded = []
     load = samples.fev_task
 
@@ -342,7 +342,7 @@ def test_a_large_data_set_is_sampled_before_it_is_loaded(study_and_paths, tmp_pa
         loaded.append(pq.read_metadata(path).num_rows)
         return load(task, suite, path)
 
-    monkeypatch.setattr("study.samples.fev_task", spy)
+    monkeypatch.setattr("study.forecasts.slices.fev_task", spy)
 
     def draw(max_series):
         return [

@@ -26,16 +26,18 @@ from safetensors.torch import load_file, save_file
 from small_study import LEVELS, small_study
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
-from study.datasets import DatasetSpec, fetch, find_spec, load_registry, write_dataset
-from study.files import atomic_path
-from study.forecast_files import ForecastWriter
-from study.forecasting import forecast_suite
-from study.mass import probe_suite
-from study.models import ModelSpec, fetch_model, load_model_spec
-from study.settings import settle
-from study.studies import Study, load_study
-from study.suites import Suite, TaskSpec, load_suite
-from study.targets import check_targets
+from study.attention.time_mass import probe_suite
+from study.config.datasets import DatasetSpec, find_spec, load_registry
+from study.config.models import ModelSpec, load_model_spec
+from study.config.settings import settle
+from study.config.study import Study, load_study
+from study.config.suites import Suite, TaskSpec, load_suite
+from study.config.targets import check_targets
+from study.data.checkpoints import fetch_model
+from study.data.fetch import fetch, write_dataset
+from study.forecasts.chronos2 import forecast_suite
+from study.forecasts.files import ForecastWriter
+from study.jobs.files import atomic_path
 
 CASES: dict[str, tuple[Callable, tuple[str, ...]]] = {}
 TABLE: dict[str, str] = {}
@@ -503,8 +505,8 @@ def test_one_line_says_what_where_and_the_mend(name, tmp_path, repo_root, checkp
 
 def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint_dir):
     """Sound input, unlike the cases above: `fev` leaves it out of the mean as well."""
-    from study.scores import score_suite
-    from study.slices import task_slices
+    from study.evaluation.scores import score_suite
+    from study.forecasts.slices import task_slices
 
     stamps = pd.date_range("2020-01-01", periods=40, freq="D")
     walk = np.random.default_rng(0).standard_normal(40).cumsum()

@@ -13,13 +13,12 @@ from small_study import small_study
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.model import Chronos2VariantModel
-from study import efficiency
-from study.forecast_files import ForecastWriter
-from study.forecasting import forecast_suite
-from study.scores import score_suite
-from study.statistics import compare_tasks
-from study.suites import fev_task
-from study.timings import TIMING_COLUMNS, with_timings
+from study.evaluation.comparison import TIMING_COLUMNS, compare_tasks, with_timings
+from study.evaluation.scores import score_suite
+from study.forecasts.chronos2 import forecast_suite
+from study.forecasts.files import ForecastWriter
+from study.forecasts.windows import fev_task
+from study.speed import efficiency
 
 VARIANTS = ["full", "sparse_r2", "sparse_r8"]
 OPTIONS = {

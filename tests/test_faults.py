@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 from chronos2_attention import InputError
-from study.failures import explain
-from study.files import atomic_path, damage
+from study.jobs.files import atomic_path, damage
+from study.jobs.script import explain
 
 STUDY = "demo@nano-random"
 DATA = "results/data/us_macro.parquet"
@@ -382,7 +382,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_one_keeps_its_file(tm
     code = textwrap.dedent(
         f"""
         import sys
-        from study.files import atomic_path
+        from study.jobs.files import atomic_path
         with atomic_path({str(path)!r}) as temporary:
             temporary.write_text("half")
             print("writing", flush=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from chronos2_attention.errors import InputError
-from study import gates
+from study.evaluation import gates
 
 
 @pytest.fixture

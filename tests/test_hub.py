@@ -24,10 +24,11 @@ import yaml
 from hub_server import Fault, HubServer, blob_sha1, sha256
 
 from chronos2_attention.errors import InputError
-from study import network
-from study.datasets import DatasetSpec, fetch, load_registry
-from study.models import ModelSpec, fetch_model, load_model_spec
-from study.specs import SourceFile
+from study.config.datasets import DatasetSpec, SourceFile, load_registry
+from study.config.models import ModelSpec, load_model_spec
+from study.data import download as network
+from study.data.checkpoints import fetch_model
+from study.data.fetch import fetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
@@ -392,7 +393,7 @@ def test_a_disk_that_is_full_or_closed_is_named(hub, tmp_path, monkeypatch, wait
     def fail(*args, **kwargs):
         raise OSError(number, os.strerror(number), str(tmp_path / "cache"))
 
-    monkeypatch.setattr("study.hub.hf_hub_download", fail)
+    monkeypatch.setattr("study.data.hub.hf_hub_download", fail)
     words = ("cannot write", os.strerror(number), str(tmp_path / "cache"), "HF_HOME")
     refused(lambda: fetch(DATA), *words)
     assert waits == []

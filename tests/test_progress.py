@@ -6,8 +6,8 @@ import re
 import pytest
 from conftest import STUDY
 
-from study import progress as progress_module
-from study.progress import Work, progress
+from study.jobs import progress as progress_module
+from study.jobs.progress import Work, progress
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import itertools
 import networkx as nx
 import pytest
 
-from study.rulegraph import draw, heights, layers, read_dot
+from study.report.rulegraph import draw, heights, layers, read_dot
 
 DOT = """digraph snakemake_dag {
     graph[bgcolor=white, margin=0];

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from chronos2_attention import Chronos2VariantPipeline
-from study import scale
+from study.speed import scale
 
 
 def test_lengths_are_those_of_m4():

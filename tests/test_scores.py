@@ -9,10 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos2_attention.errors import InputError
-from study.forecast_files import ForecastWriter, matrix
-from study.scores import RUN_COLUMNS, aggregate_scores, run_of, score_suite, seasonal_error
-from study.series_table import quiet_frequencies
-from study.windows import lagged_differences
+from study.data.series_table import quiet_frequencies
+from study.evaluation.scores import (
+    RUN_COLUMNS,
+    aggregate_scores,
+    run_of,
+    score_suite,
+    seasonal_error,
+)
+from study.forecasts.files import ForecastWriter, matrix
+from study.forecasts.windows import lagged_differences
 
 LEVELS = [0.1, 0.25, 0.5, 0.9]
 RUN = {

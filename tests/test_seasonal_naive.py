@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.files import atomic_path
-from study.forecast_files import ForecastWriter, read_metadata, read_window
-from study.scores import score_suite
-from study.seasonal_naive import fill_gaps, forecast_task, seasonal_naive
-from study.series_table import quiet_frequencies
-from study.suites import TaskSpec
+from study.config.suites import TaskSpec
+from study.data.series_table import quiet_frequencies
+from study.evaluation.scores import score_suite
+from study.forecasts.files import ForecastWriter, read_metadata, read_window
+from study.forecasts.seasonal_naive import fill_gaps, forecast_task, seasonal_naive
+from study.jobs.files import atomic_path
 
 LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 PUBLISHED_HERE = [

@@ -9,13 +9,10 @@ import pytest
 
 from chronos2_attention.errors import InputError
 from chronos2_attention.similarity import MEASURES, SimilaritySettings, similarity
-from study.similarity_files import (
-    SimilarityFile,
-    SimilarityWriter,
-    seen_by_model,
-    write_similarities,
-)
-from study.suites import Suite, TaskSpec
+from study.config.models import seen_by_model
+from study.config.suites import Suite, TaskSpec
+from study.forecasts.batches import write_similarities
+from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
 
 HORIZON, WINDOWS, BATCH_SIZE, CONTEXT = 5, 3, 4, 60
 SUITE = Suite("s", "S", "", "none", (0.5,), (TaskSpec("t", "d", HORIZON, 1, num_windows=WINDOWS),))
@@ -123,7 +120,7 @@ def test_other_batches_are_refused(path):
 
 def test_data_in_slices_give_the_same_batches_of_other_numbers(data, path, tmp_path, monkeypatch):
     """Where a slice ends a batch ends, but each series keeps its window and its neighbours."""
-    import study.similarity_files as module
+    import study.forecasts.batches as module
 
     whole_slices = module.task_slices
     monkeypatch.setattr(

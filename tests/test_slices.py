@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos2_attention import InputError
-from study.forecast_files import KEY_COLUMNS, ForecastWriter, matrix
-from study.scores import gather_scores, score_files, score_suite
-from study.seasonal_naive import forecast_task
-from study.slices import Piece, read_rows, task_slices
-from study.suites import Suite, TaskSpec
+from study.config.suites import Suite, TaskSpec
+from study.evaluation.scores import gather_scores, score_files, score_suite
+from study.forecasts.files import KEY_COLUMNS, ForecastWriter, matrix
+from study.forecasts.seasonal_naive import forecast_task
+from study.forecasts.slices import Piece, read_rows, task_slices
 
 LEVELS = (0.1, 0.5, 0.9)
 METADATA = {

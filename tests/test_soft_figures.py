@@ -16,13 +16,13 @@ from soft_data import (
 )
 
 from chronos2_attention.errors import InputError
-from study import soft_figures
-from study.figures import Caption, save
-from study.soft_examples import clustered, largest_batch, median_gain
-from study.soft_pairs import pairs_of
-from study.soft_study import sweep_tables
-from study.soft_summary import Validity, evaluate
-from study.soft_sweep import sweep_variants
+from study.report import soft_figures
+from study.report.soft_figures import clustered, largest_batch, median_gain
+from study.report.style import Caption, save
+from study.soft_masks.pairs import pairs_of
+from study.soft_masks.summary import Validity, evaluate
+from study.soft_masks.sweep import sweep_variants
+from study.soft_masks.tables import sweep_tables
 
 CONTROLS = ["permuted", "uniform"]
 VALID = Caption("demo", "nano", True)

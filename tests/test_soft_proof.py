@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.factor_series import factor_series
-from study.specs import FactorGroups
+from study.config.datasets import FactorGroups
+from study.data.sources import factor_series
 
 TEMPERATURE = 20
 SWEEP = f"soft={{measures: [correlation], temperatures: [{TEMPERATURE}]}}"

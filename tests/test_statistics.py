@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from chronos2_attention.errors import InputError
-from study.statistics import (
-    PairedResult,
-    compare_tasks,
-    geometric_mean_ratio,
-    holm,
-    paired_test,
-    radius_summary,
-    ttest_row,
-)
+from study.evaluation.comparison import compare_tasks, radius_summary, ttest_row
+from study.evaluation.statistics import PairedResult, geometric_mean_ratio, holm, paired_test
 
 TTEST_COLUMNS = [
     *("metric_col", "radius", "chunk_size", "backend", "n", "mean_delta", "sd_delta", "t", "p"),

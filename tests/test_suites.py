@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from chronos2_attention.errors import InputError
-from study.datasets import fetch, load_registry, write_dataset
-from study.settings import settle
-from study.slices import task_slices
-from study.suites import Suite, TaskSpec, feature_of, fev_task, known_suites, load_suite
-from study.windows import context_of
+from study.config.datasets import load_registry
+from study.config.settings import settle
+from study.config.suites import Suite, TaskSpec, feature_of, known_suites, load_suite
+from study.data.fetch import fetch, write_dataset
+from study.forecasts.slices import task_slices
+from study.forecasts.windows import context_of, fev_task
 
 GOOD = {
     "title": "T",

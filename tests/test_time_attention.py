@@ -9,7 +9,7 @@ from chronos2_attention import InputError
 from chronos2_attention.backends import choose_backend, time_attention
 from chronos2_attention.time_attention import TokenLayout, allowed_pairs
 from chronos2_attention.variants import Full, Sparse
-from study.tensor_memory import peak_tensor_mb
+from study.speed.measuring import peak_tensor_mb
 
 HEADS, WIDTH = 2, 8
 PRECISION = pytest.mark.parametrize(

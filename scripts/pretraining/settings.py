@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chronos2_attention.errors import InputError
-from study.config_files import load_checked_yaml
+from study.config.yaml_files import load_checked_yaml
 
 from .batches import DataConfig, Phase
 from .training import TrainingConfig

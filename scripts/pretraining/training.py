@@ -18,7 +18,7 @@ import torch
 from chronos.chronos2.config import Chronos2CoreConfig
 from tqdm import tqdm
 
-from study.files import atomic_path
+from study.jobs.files import atomic_path
 
 from .batches import Batch, BatchStream, DataConfig
 from .grouped_model import GroupedChronos2Model

@@ -1,1 +1,1 @@
-"""What the rules call: data sets, suites, scores, statistics, gates and figures."""
+"""What the rules call: a package a step of the workflow; imports go to earlier steps only."""

@@ -13,10 +13,10 @@ sys.path.insert(0, str(SCRIPTS))
 
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.similarity import MEASURES
-from study.failures import check_writable
-from study.settings import complete, settle
-from study.studies import load_study
-from study.targets import check_targets
+from study.config.settings import complete, settle
+from study.config.study import load_study
+from study.config.targets import check_targets
+from study.jobs.script import check_writable
 
 try:
     complete(config, CONFIG_DIR / "config.yaml")

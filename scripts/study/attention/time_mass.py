@@ -1,0 +1,208 @@
+"""Attention mass of a study's model: per head, per layer, per window, and over windows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.attention_mass import AttentionMass, attention_mass
+from study.config.models import context_limit
+from study.config.study import Study
+from study.forecasts.slices import SampledWindow, sample_windows
+from study.jobs.progress import Work, progress
+
+log = logging.getLogger("study.mass")
+
+KEPT, DROPPED, EDGES = "kept_mass_frac_ctxQ", "dropped_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
+
+LONG = 128
+
+WINDOW = ["task_name", "window_index", "ctx_used", "horizon", "radius"]
+
+SIZES = [
+    "S_tokens",
+    "ctx_tokens",
+    "future_tokens",
+    "q_sel_ctx_queries",
+    "exclude_reg_query",
+    "probe_weight_sum",
+]
+
+RUN = ["num_series", "study", "model", "weights_fingerprint"]
+
+
+def probe_suite(
+    pipeline: Chronos2VariantPipeline,
+    study: Study,
+    data_paths: Mapping[str, Path],
+    *,
+    radii: Sequence[int],
+    max_windows_per_task: int,
+    max_series_per_window: int,
+    exclude_reg_query: bool,
+    batch_size: int,
+    context_length: int | None,
+    seed: int,
+) -> pd.DataFrame:
+    """Measure the attention mass of every head on a sample of each task's windows.
+
+    Parameters
+    ----------
+    pipeline:
+        The study's model; the mass is that of `full`, whatever its variant.
+    study:
+        Its suite gives the tasks.
+    data_paths:
+        Data set name to Parquet file.
+    radii:
+        Distances in tokens.
+    max_windows_per_task, max_series_per_window, seed:
+        See `study.forecasts.slices.sample_windows`.
+    exclude_reg_query, batch_size, context_length:
+        See `chronos2_attention.attention_mass.attention_mass`.
+
+    Returns
+    -------
+    One row a window, radius, layer and head:
+
+    - `WINDOW`; `ctx_used` is the longest context of the window's sample, in observations;
+    - `layer`, `head`, counted from 0;
+    - `kept_mass_frac_ctxQ`: mean over context queries of the weight within the radius, and
+      `dropped_mass_frac_ctxQ`, the rest; `kept_edges_frac_ctxQ`: the same under uniform attention;
+      `lift`: mass over edges;
+    - `SIZES`: tokens of the longest sequence, in all, of context (REG included) and of the future;
+      its context queries; whether REG is left out of them; and the weight that all queries of the
+      sample give away, 1 each;
+    - `RUN`.
+    """
+    limit = context_limit(context_length, pipeline.model_context_length)
+    run = {
+        "study": study.name,
+        "model": study.model.name,
+        "weights_fingerprint": pipeline.weights_fingerprint,
+    }
+    tables = []
+    work = Work(pipeline.model_output_patch_size)
+    for task in progress(study.suite.tasks, desc=f"{study.name} attention mass", unit="task"):
+        for window in sample_windows(
+            task,
+            study.suite,
+            data_paths[task.dataset],
+            max_windows=max_windows_per_task,
+            max_series=max_series_per_window,
+            seed=seed,
+        ):
+            mass = attention_mass(
+                pipeline,
+                window.series,
+                window.horizon,
+                batch_size=batch_size,
+                context_length=context_length,
+                exclude_reg_query=exclude_reg_query,
+            )
+            table = _head_table(mass, radii)
+            table.insert(0, "task_name", task.name)
+            constants = _window_columns(window, mass, limit, exclude_reg_query) | run
+            tables.append(table.assign(**constants))
+            work.add([len(series) for series in window.series], window.horizon, limit)
+    log.info("probed %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
+    columns = [*WINDOW, "layer", "head", KEPT, DROPPED, EDGES, "lift", *SIZES, *RUN]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _head_table(mass: AttentionMass, radii: Sequence[int]) -> pd.DataFrame:
+    """Return one row a radius, layer and head, in that order."""
+    kept = mass.kept_mass(radii)
+    index = np.indices(kept.shape)
+    radius, layer, head = (part.ravel() for part in index)
+    edges = mass.kept_edges(radii)[radius]
+    return pd.DataFrame(
+        {
+            "radius": np.asarray(radii)[radius],
+            "layer": layer,
+            "head": head,
+            KEPT: kept.ravel(),
+            DROPPED: 1 - kept.ravel(),
+            EDGES: edges,
+            "lift": kept.ravel() / edges,
+        }
+    )
+
+
+def _window_columns(
+    window: SampledWindow, mass: AttentionMass, limit: int, exclude_reg_query: bool
+) -> dict[str, object]:
+    return {
+        "window_index": window.index,
+        "ctx_used": min(limit, max(map(len, window.series))),
+        "horizon": window.horizon,
+        "S_tokens": mass.num_context + mass.num_future,
+        "ctx_tokens": mass.num_context,
+        "future_tokens": mass.num_future,
+        "q_sel_ctx_queries": mass.num_context - exclude_reg_query,
+        "exclude_reg_query": exclude_reg_query,
+        "probe_weight_sum": float(mass.num_queries),
+        "num_series": len(window.series),
+    }
+
+
+def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
+    """Average mass over heads, and over layers unless kept.
+
+    Parameters
+    ----------
+    heads:
+        From `probe_suite`.
+    keep:
+        ``["layer"]`` for a row a layer, nothing for a row a window and radius.
+
+    Returns
+    -------
+    The columns of `heads` but those averaged over. Edges do not differ between heads and layers, so
+    that the lift of the means is the mean lift.
+    """
+    keys = ["task_name", "window_index", "radius", *keep]
+    dropped = [name for name in ("layer", "head") if name not in keep]
+    means = heads.groupby(keys, sort=False)[[KEPT, DROPPED]].mean()
+    table = heads.drop(columns=dropped).drop_duplicates(keys).set_index(keys)
+    table[[KEPT, DROPPED]] = means
+    table["lift"] = table[KEPT] / table[EDGES]
+    return table.reset_index()[[name for name in heads.columns if name not in dropped]]
+
+
+def summarise(per_window: pd.DataFrame) -> pd.DataFrame:
+    """Average kept mass over windows, all of them and by the length of their sequences.
+
+    Parameters
+    ----------
+    per_window:
+        One row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
+        `kept_edges_frac_ctxQ`.
+
+    Returns
+    -------
+    One row a radius; for all windows, those of fewer than `LONG` tokens and the others, mean and
+    standard deviation (n - 1) of the mass and their number, then, in columns of their own, the mean
+    edges and the mean lift.
+    """
+    table = per_window.assign(lift=per_window[KEPT] / per_window[EDGES])
+    parts = {
+        ("all", "all"): table,
+        (f"S<{LONG}", "small"): table[table["S_tokens"] < LONG],
+        (f"S>={LONG}", "large"): table[table["S_tokens"] >= LONG],
+    }
+    radii = pd.Index(sorted(table["radius"].unique()), name="radius")
+    mass, reference = {}, {}
+    for (label, short), part in parts.items():
+        by_radius = part.groupby("radius")
+        mass[f"kept_mass_mean_ctxQ_{label}"] = by_radius[KEPT].mean()
+        mass[f"kept_mass_std_ctxQ_{label}"] = by_radius[KEPT].std()
+        mass[f"n_{short}"] = by_radius.size().reindex(radii, fill_value=0)
+        reference[f"kept_edges_mean_ctxQ_{label}"] = by_radius[EDGES].mean()
+        reference[f"lift_mean_{label}"] = by_radius["lift"].mean()
+    return pd.DataFrame({**mass, **reference}, index=radii).reset_index()

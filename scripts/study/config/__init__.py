@@ -1,0 +1,1 @@
+"""What the configuration says, checked: the repository's `config/` as plain values."""

@@ -1,0 +1,58 @@
+"""A study's name: a suite, or a suite and a model as ``suite@model``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.config.models import ModelSpec, load_model_spec
+from study.config.suites import Suite, load_suite
+
+
+@dataclass(frozen=True)
+class Study:
+    """A suite run with a model.
+
+    Attributes
+    ----------
+    name:
+        As written, the first part of every result's name: ``cbii`` or ``cbii@nano``.
+    suite:
+        Its tasks, restricted to those asked for.
+    model:
+        Its model, the suite's own unless the name says another.
+    """
+
+    name: str
+    suite: Suite
+    model: ModelSpec
+
+    @property
+    def baseline_rel_mase_max(self) -> float:
+        """Gate 3: the baseline's relative MASE must lie below this."""
+        return self.model.baseline_rel_mase_max.get(self.suite.name, 1.0)
+
+
+def load_study(name: str, config_dir: Path, only: str | list[str] | None = None) -> Study:
+    """Read a study by its name.
+
+    Parameters
+    ----------
+    name:
+        ``suite`` or ``suite@model``.
+    config_dir:
+        Holds ``suites/`` and ``models/``.
+    only:
+        Names of tasks, a list or separated by commas; None for all.
+
+    Raises
+    ------
+    InputError
+        If the suite, the model or a task is unknown, or a file does not fit its schema.
+    """
+    suite_name, _, model_name = name.partition("@")
+    suite = load_suite(suite_name, config_dir)
+    if only is not None:
+        suite = suite.only(only)
+    model = load_model_spec(model_name if "@" in name else suite.model, config_dir)
+    return Study(name=name, suite=suite, model=model)

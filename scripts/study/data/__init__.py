@@ -1,0 +1,1 @@
+"""Data sets and checkpoints: fetched, checked and brought to one layout."""

@@ -1,0 +1,140 @@
+"""How a model becomes a folder with config.json and model.safetensors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from chronos2_attention.errors import InputError
+from study.config.models import CHECKPOINT_FILES, ModelSpec, core_config, local_files
+from study.jobs.files import sha256_of_file
+
+
+def fetch_model(
+    spec: ModelSpec, folder: Path, *, repo_root: Path, mirror: Path | None
+) -> dict[str, Any]:
+    """Put a checkpoint into `folder` and check that it loads strictly.
+
+    Parameters
+    ----------
+    spec:
+        The model.
+    folder:
+        Gets ``config.json`` and ``model.safetensors``.
+    repo_root:
+        What a relative `ModelSpec.path` is relative to.
+    mirror:
+        Holds ``<repo>/config.json`` and ``<repo>/model.safetensors``; asked before the hub.
+
+    Returns
+    -------
+    Provenance: model, source, repository, revision or seed, checksums, parameters, fingerprint.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is missing, cannot be reached or does not load strictly.
+    """
+    from chronos2_attention import checkpoint
+
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance: dict[str, Any] = {"model": spec.name, "title": spec.title, "source": spec.source}
+    if mirror is not None and not mirror.is_dir():
+        raise InputError("no such directory", f"mirror={mirror}", "set mirror to one, or unset it")
+    if spec.source == "random":
+        _save_random(spec, folder)
+        origin = folder
+        provenance |= {"seed": spec.seed}
+    elif spec.source == "local":
+        origin = repo_root / spec.path
+        _need_checkpoint(spec, origin)
+        provenance |= {"path": spec.path}
+    elif copied := local_files(spec, repo_root, mirror):
+        origin = copied[0].parent
+        # Nothing says of which revision the files of a mirror are; their checksums stand below.
+        provenance |= _hub_provenance(spec, None)
+    else:
+        origin, found = _download(spec, mirror)
+        provenance |= found
+    # Loaded where they come from, so that a message names files that the user knows.
+    model, fingerprint = checkpoint.load_model(origin)
+    if origin != folder:
+        for name in CHECKPOINT_FILES:
+            shutil.copyfile(origin / name, folder / name)
+    return provenance | {
+        "sha256": {name: sha256_of_file(folder / name) for name in CHECKPOINT_FILES},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights_fingerprint": fingerprint,
+        "weights_strict": True,
+    }
+
+
+def _need_checkpoint(spec: ModelSpec, folder: Path) -> None:
+    from chronos2_attention import checkpoint
+
+    for name in CHECKPOINT_FILES:
+        if not (folder / name).is_file():
+            checkpoint.refuse_other_formats(folder)
+            raise InputError(
+                f"model '{spec.name}' has no {name}",
+                str(folder),
+                "put it there, or name another model as suite@model",
+            )
+
+
+def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
+    return {
+        "repo": spec.repo,
+        "revision_requested": spec.revision,
+        "revision": commit,
+        "from_mirror": commit is None,
+    }
+
+
+def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the checkpoint in the hub's cache, and its provenance."""
+    from study.data.hub import HubError, hub_files
+
+    try:
+        found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
+    except HubError as error:
+        tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
+        ways = [error.mend] if error.mend else []
+        ways += [
+            f"put {' and '.join(CHECKPOINT_FILES)} into DIRECTORY/{spec.repo}"
+            " and set mirror=DIRECTORY",
+            "fill the Hugging Face cache (HF_HOME) on a machine with a network",
+        ]
+        raise InputError(
+            f"cannot get model '{spec.name}': {tried}{error}", "", ", or ".join(ways)
+        ) from None
+    provenance = _hub_provenance(spec, found.commit) | {"hub_checksums": found.checksums}
+    return found.paths[CHECKPOINT_FILES[0]].parent, provenance
+
+
+def _save_random(spec: ModelSpec, folder: Path) -> None:
+    import torch
+
+    from chronos2_attention.model import Chronos2VariantModel
+
+    torch.manual_seed(spec.seed)
+    model = Chronos2VariantModel(core_config(spec.architecture))
+    model.save_pretrained(folder)
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """Read a model's sidecar as `fetch_model` returned it.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"not a JSON file ({error})", str(path), "delete it and run again"
+        ) from None

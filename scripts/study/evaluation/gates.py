@@ -1,0 +1,348 @@
+"""Gates: checks on the validity of a study, whose verdict goes with every result.
+
+A gate yields rows `gate, task, value, threshold, verdict, note`. Its verdict is
+``pass`` or ``fail``; ``not applicable`` where nothing can be said (no published
+value), ``not run`` where what it needs was not made. The last two do not make a
+study invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite, nan
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from chronos2_attention.errors import InputError
+from study.evaluation.comparison import by_task
+from study.evaluation.statistics import geometric_mean_ratio
+
+PASS, FAIL = "pass", "fail"
+
+NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
+
+COLUMNS = ["gate", "task", "value", "threshold", "verdict", "note"]
+
+# What makes a task the one that a figure was published for.
+DEFINITION = ("horizon", "seasonality", "num_windows", "initial_cutoff")
+
+# Attention that is a tenth more or less local than uniform attention counts as learned.
+LIFT_MARGIN = 0.1
+
+SMALL_RADIUS = 8
+
+# A lift that stays the same at every radius, but is not 1, is padding: see `attention_gate`.
+_FLAT = 0.01
+
+_OFF_ONE = 1e-3
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One row of a validity table.
+
+    Attributes
+    ----------
+    gate:
+        data, weights, baseline, attention, or all.
+    task:
+        The task, or ``all``.
+    value, threshold:
+        What was measured, and its limit; NaN where there is none.
+    verdict:
+        pass, fail, not applicable or not run.
+    note:
+        One sentence for a reader.
+    """
+
+    gate: str
+    task: str
+    value: float
+    threshold: float
+    verdict: str
+    note: str
+
+
+def _verdict(passed: bool) -> str:
+    return PASS if passed else FAIL
+
+
+def data_gate(
+    perf_seasonal_naive: pd.DataFrame,
+    published: pd.DataFrame | None,
+    tolerance: float = 0.01,
+) -> list[GateRow]:
+    """Gate 1: Seasonal Naive's MASE here equals the published one.
+
+    Parameters
+    ----------
+    perf_seasonal_naive:
+        Table of performance of Seasonal Naive here.
+    published:
+        Columns `task_name`, `MASE` and, to tell a namesake with another
+        definition, `DEFINITION`; None for a suite without published figures.
+    tolerance:
+        Largest relative deviation.
+
+    Returns
+    -------
+    One row a task; `value` is the relative deviation.
+    """
+    here = by_task(perf_seasonal_naive, "seasonal naive")
+    known = by_task(published, "published figures") if published is not None else None
+    rows = []
+    for task, row in here.iterrows():
+        if known is None or task not in known.index:
+            note = "no published value"
+            rows.append(GateRow("data", task, nan, tolerance, NOT_APPLICABLE, note))
+            continue
+        figure = known.loc[task]
+        other = [
+            f"{key} {row[key]} instead of {figure[key]}"
+            for key in DEFINITION
+            if key in row and key in figure and not _equal(row[key], figure[key])
+        ]
+        if other:
+            note = f"published for another definition: {', '.join(other)}"
+            rows.append(GateRow("data", task, nan, tolerance, NOT_APPLICABLE, note))
+            continue
+        deviation = abs(row["MASE"] / figure["MASE"] - 1)
+        note = f"MASE {row['MASE']:.6g}, published {figure['MASE']:.6g}"
+        passed = bool(deviation <= tolerance)  # false for NaN
+        rows.append(GateRow("data", task, float(deviation), tolerance, _verdict(passed), note))
+    return rows
+
+
+def _equal(one: object, other: object) -> bool:
+    try:
+        return float(one) == float(other)
+    except (TypeError, ValueError):  # a cutoff may be a date
+        return str(one) == str(other)
+
+
+def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
+    """Gate 2: trained weights, loaded strictly, the same in every file.
+
+    Parameters
+    ----------
+    runs:
+        Name of a file of forecasts to its metadata: `weights_source`,
+        `weights_strict`, `weights_fingerprint`.
+
+    Returns
+    -------
+    One row; it fails for random weights, a load that was not strict, and a
+    missing fingerprint or more than one. Not run without files.
+    """
+    if not runs:
+        return [not_run("weights", "no forecasts with metadata")]
+    faults = []
+    for name, run in runs.items():
+        source = run.get("weights_source", "")
+        if source == "random":
+            faults.append(f"{name}: random weights")
+        elif source in ("", "none"):
+            faults.append(f"{name}: source of the weights unknown")
+        if str(run.get("weights_strict", "")).lower() != "true":
+            faults.append(f"{name}: weights not loaded strictly")
+        if not run.get("weights_fingerprint"):
+            faults.append(f"{name}: no fingerprint of the weights")
+    fingerprints = sorted({run.get("weights_fingerprint") or "" for run in runs.values()} - {""})
+    if len(fingerprints) > 1:
+        faults.append(f"different weights: {', '.join(fingerprints)}")
+    note = "; ".join(faults) or f"fingerprint {fingerprints[0]}"
+    return [GateRow("weights", "all", nan, nan, _verdict(not faults), note)]
+
+
+def relative_mase(perf: pd.DataFrame, perf_seasonal_naive: pd.DataFrame) -> pd.Series:
+    """MASE of a method over Seasonal Naive's, by task, in the method's order.
+
+    Raises
+    ------
+    InputError
+        If Seasonal Naive lacks a task.
+    """
+    model, naive = by_task(perf, "performance"), by_task(perf_seasonal_naive, "seasonal naive")
+    missing = sorted(set(model.index) - set(naive.index))
+    if missing:
+        raise InputError(f"no Seasonal Naive for tasks {missing}", "seasonal naive", "make it")
+    return model["MASE"] / naive["MASE"].loc[model.index]
+
+
+def baseline_gate(
+    perf_full: pd.DataFrame, perf_seasonal_naive: pd.DataFrame, threshold: float = 1.0
+) -> list[GateRow]:
+    """Gate 3: the baseline is better than Seasonal Naive.
+
+    Parameters
+    ----------
+    perf_full, perf_seasonal_naive:
+        Tables of performance with `task_name` and `MASE`.
+    threshold:
+        The geometric mean over tasks of MASE(full) / MASE(Seasonal Naive) must
+        be below this.
+
+    Returns
+    -------
+    One row; `value` is the geometric mean, NaN (which fails) if a ratio is
+    undefined.
+    """
+    ratios = relative_mase(perf_full, perf_seasonal_naive)
+    value = geometric_mean_ratio(ratios, np.ones(len(ratios)))
+    if isfinite(value):
+        worst = ratios.idxmax()
+        note = (
+            f"MASE is {value:.4g} times Seasonal Naive's, limit {threshold:g}: geometric mean"
+            f" of {len(ratios)} tasks, {int((ratios < 1).sum())} of them below 1,"
+            f" largest {ratios[worst]:.4g} ({worst})"
+        )
+    else:
+        undefined = ratios.index[~(np.isfinite(ratios) & (ratios > 0))].tolist()
+        note = f"relative MASE is undefined for {undefined or 'want of tasks'}"
+    return [GateRow("baseline", "all", value, threshold, _verdict(value < threshold), note)]
+
+
+def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
+    """Gate 4: attention is not uniform.
+
+    The lift is the mass of attention kept within a radius over the share of
+    edges kept, the mass under uniform attention. At a small radius, a trained
+    model has a layer whose mean lift over windows is more than `LIFT_MARGIN`
+    from 1.
+
+    Parameters
+    ----------
+    mass:
+        One row a window and radius (and layer): `task_name`, `window_index`,
+        `radius`, and `lift` or both `kept_mass_frac_ctxQ` and
+        `kept_edges_frac_ctxQ`; `layer` if measured per layer; `padded` (bool)
+        and `ctx_tokens` if known.
+
+    Returns
+    -------
+    One row; `value` is the mean lift of the layer that is furthest from 1,
+    `threshold` the margin. Not applicable if every window is padded, or so
+    short that no radius cuts any of its context.
+
+    Notes
+    -----
+    Without a column `padded`, a window is taken as padded if its lift is not 1
+    yet the same at every radius: mass that is lost at every radius alike was
+    given to no key at all, and says nothing on where attention goes.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or there is no row.
+    """
+    needed = {"task_name", "window_index", "radius"}
+    if "lift" not in mass:
+        needed |= {"kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"}
+    if missing := sorted(needed - set(mass.columns)):
+        raise InputError(f"no columns {missing}", "table of attention mass", "make it again")
+    if mass.empty:
+        raise InputError("no rows", "table of attention mass", "make it again")
+    table = mass.copy()
+    if "lift" not in table:
+        table["lift"] = table["kept_mass_frac_ctxQ"] / table["kept_edges_frac_ctxQ"]
+    if "layer" not in table:
+        table["layer"] = "all"
+    window = ["task_name", "window_index"]
+    if "padded" not in table:
+        lifts = table.groupby([*window, "layer"])["lift"]
+        flat = (lifts.transform("max") - lifts.transform("min")) < _FLAT
+        off = (table["lift"] - 1).abs().groupby([table[c] for c in [*window, "layer"]])
+        several = table.groupby([*window, "layer"])["radius"].transform("nunique") > 1
+        table["padded"] = flat & (off.transform("min") > _OFF_ONE) & several
+    usable = table[~table["padded"].astype(bool)]
+    if "ctx_tokens" in usable:
+        # A radius that spans the context keeps all of it, wherever attention goes.
+        usable = usable[usable["radius"] < usable["ctx_tokens"] - 1]
+    total = table[window].drop_duplicates().shape[0]
+    if usable.empty:
+        note = f"all {total} windows are padded or shorter than the radius"
+        return [GateRow("attention", "all", nan, LIFT_MARGIN, NOT_APPLICABLE, note)]
+    limit = max(SMALL_RADIUS, usable["radius"].min())
+    near = usable[usable["radius"] <= limit]
+    lift = near.groupby("layer")["lift"].mean()
+    farthest = (lift - 1).abs().idxmax() if lift.notna().any() else lift.index[0]
+    value = float(lift[farthest])
+    kept = near[window].drop_duplicates().shape[0]
+    layer = "" if farthest == "all" else f" in layer {farthest} of {len(lift)}"
+    note = (
+        f"kept mass is {value:.6f} times that of uniform attention{layer}, at radii up to"
+        f" {limit}, in {kept} of {total} windows: those without padding and longer than a radius"
+    )
+    passed = abs(value - 1) > LIFT_MARGIN
+    return [GateRow("attention", "all", value, LIFT_MARGIN, _verdict(passed), note)]
+
+
+def not_run(gate: str, note: str) -> GateRow:
+    """Row of a gate whose input was not made."""
+    return GateRow(gate, "all", nan, nan, NOT_RUN, note)
+
+
+def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
+    """Whether no gate failed, and one sentence on those that did."""
+    failed: dict[str, list[str]] = {}
+    for row in rows:
+        if row.verdict == FAIL:
+            where = "" if row.task == "all" else f"{row.task}: "
+            failed.setdefault(row.gate, []).append(where + row.note)
+    parts = []
+    for gate, notes in failed.items():
+        more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
+        parts.append(f"gate {gate} failed ({'; '.join(notes[:3])}{more})")
+    return not failed, "; ".join(parts)
+
+
+def summary_line(rows: Iterable[GateRow]) -> str:
+    """One line with each gate's verdict: fail if any row failed, else pass if any passed."""
+    by_gate: dict[str, list[str]] = {}
+    for row in rows:
+        by_gate.setdefault(row.gate, []).append(row.verdict)
+    order = [FAIL, PASS, NOT_APPLICABLE, NOT_RUN]
+    parts = [f"{gate} {min(found, key=order.index)}" for gate, found in by_gate.items()]
+    failed = any(FAIL in found for found in by_gate.values())
+    return f"{', '.join(parts)}: {'NOT VALID' if failed else 'valid'}"
+
+
+def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
+    """The rows as a table, with the row ``all`` of the summary at its end."""
+    valid, reason = summary(rows)
+    last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
+    return pd.DataFrame([asdict(row) for row in (*rows, last)], columns=COLUMNS)
+
+
+def read_summary(table: pd.DataFrame) -> tuple[bool, str]:
+    """Read validity and reason back from a table that `validity_table` made.
+
+    Raises
+    ------
+    InputError
+        If it has no row of the summary.
+    """
+    last = table[(table["gate"] == "all") & (table["task"] == "all")]
+    if len(last) != 1:
+        raise InputError("no row of the summary", "table of validity", "make it again")
+    row = last.iloc[0]
+    return row["verdict"] == PASS, "" if pd.isna(row["note"]) else str(row["note"])
+
+
+def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:
+    """Empty if two tables of performance come from the same weights, else what is wrong."""
+    prints = [sorted(set(t["weights_fingerprint"].dropna())) for t in (baseline, variant)]
+    if prints[0] == prints[1] and len(prints[0]) == 1:
+        return ""
+    return f"gate weights failed (baseline has {prints[0]}, variant {prints[1]})"
+
+
+def read_published(path: Path | str | None, tasks: Iterable[str]) -> pd.DataFrame | None:
+    """Read published figures if they name any of the tasks, else return None."""
+    if not path:
+        return None
+    table = pd.read_csv(path)
+    return table if set(table["task_name"]) & set(tasks) else None

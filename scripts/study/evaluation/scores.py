@@ -1,0 +1,509 @@
+"""Scores of forecasts: per item, window and step, and per task as fev counts them.
+
+Scores of one forecast, one value a step of the horizon:
+
+- `scaled_abs_error`: |y - point| / the mean |y[t] - y[t - m]| over the context,
+  NaN where the truth is missing or the scale is zero or undefined;
+- `abs_error`: |y - point|; `truth`: y, NaN where it is missing;
+- `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|.
+
+and one number, `seasonal_error`: that scale.
+
+fev's figures per task follow from them, see `aggregate_scores`: for each window
+and target column, MASE is the mean of `scaled_abs_error` over items and steps,
+WQL at a level the mean of `ql_<level>` over the mean of |`truth`|; means
+leave out NaN; then plain means over levels, target columns and windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+
+import datasets
+import fev
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chronos2_attention.errors import InputError
+from study.forecasts.files import (
+    WindowedWriter,
+    gather_pieces,
+    matrix,
+    quantile_columns,
+    read_metadata,
+    read_window,
+)
+from study.forecasts.windows import context_of, flat_series, lagged_differences
+from study.jobs.progress import progress
+
+METRICS = ("MASE", "WQL")
+
+RUN_COLUMNS = (
+    "study",
+    "variant",
+    "model",
+    "weights_fingerprint",
+    "device",
+    "dtype",
+    "backend",
+    "chunk_size",
+)
+
+SEASONAL_NAIVE = "seasonal_naive"
+
+# What is known of a task in each of its pieces.
+PIECE = ("task_name", "num_forecasts", "ctx_used", "num_slices")
+
+
+def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
+    """Mean absolute seasonal difference of each series, the scale of MASE.
+
+    Parameters
+    ----------
+    values, lengths:
+        Flat series of context, see `study.forecasts.windows.flat_series`.
+    seasonality:
+        Steps in a season, at least 1.
+
+    Returns
+    -------
+    float64, shape (n_series,); NaN where no two values are a season apart.
+    """
+    differences, series = lagged_differences(values, lengths, seasonality)
+    known = ~np.isnan(differences)
+    sums = np.bincount(series[known], np.abs(differences[known]), minlength=len(lengths))
+    counts = np.bincount(series[known], minlength=len(lengths))
+    return np.divide(sums, counts, out=np.full(len(lengths), np.nan), where=counts > 0)
+
+
+def score_window(
+    truth: np.ndarray,
+    point: np.ndarray,
+    quantiles: Mapping[float, np.ndarray],
+    scale: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Score the forecasts of one window and target column.
+
+    Parameters
+    ----------
+    truth, point:
+        float, shape (n, horizon); NaN in `truth` is a missing value.
+    quantiles:
+        Level to forecasts, each of shape (n, horizon).
+    scale:
+        float, shape (n,), see `seasonal_error`.
+
+    Returns
+    -------
+    Name of the score (see the module) to a float64 matrix (n, horizon).
+    """
+    error = np.abs(truth - point)
+    usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
+    scores = {
+        "scaled_abs_error": error / usable[:, None],
+        "abs_error": error,
+        "truth": truth,
+    }
+    for level, forecast in quantiles.items():
+        scores[f"ql_{level}"] = 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
+    return scores
+
+
+def aligned_window(
+    path: str | os.PathLike,
+    task: fev.Task,
+    window_index: int,
+    target: str,
+    item_ids: Iterable[str],
+) -> pa.Table:
+    """Read one window's forecasts of one target column, in fev's order of items.
+
+    Raises
+    ------
+    InputError
+        If the items of the file are not the items of the window, each once, or
+        its quantile levels not those of the task.
+    """
+    item_ids = list(item_ids)
+    span = (min(item_ids), max(item_ids))
+    table = read_window(path, task.task_name, window_index, target, span)
+    where = f"{path}, task {task.task_name!r}, window {window_index}"
+    levels = list(map(str, task.quantile_levels))
+    if levels != quantile_columns(table.column_names):
+        raise InputError(
+            f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
+            where,
+            "the suite changed since: make the forecasts again",
+        )
+    wanted = pa.array(item_ids, pa.string())
+    order = pc.index_in(wanted, table.column("item_id").combine_chunks().cast(pa.string()))
+    if order.null_count or len(wanted) != table.num_rows:
+        raise InputError(
+            f"{table.num_rows} forecasts for {len(wanted)} items"
+            f" ({order.null_count} items without one)",
+            where,
+            "the data or the suite changed since: make the forecasts again",
+        )
+    return table.take(order)
+
+
+def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
+    """Score the forecasts of one task in several files and write the scores.
+
+    Parameters
+    ----------
+    task:
+        The task; its data set is loaded if it is not yet, and its windows are cut once.
+    files:
+        Of forecasts, each with the writer that receives its scores.
+
+    Returns
+    -------
+    For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
+    given (time steps). Of a slice with a window that all its series are too short for, which fev
+    cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
+
+    Raises
+    ------
+    InputError
+        If forecasts are missing, not finite or of a wrong length, or if the
+        task has not both metrics MASE and WQL.
+    """
+    names = [
+        m if isinstance(m, str) else m["name"] for m in [task.eval_metric, *task.extra_metrics]
+    ]
+    if missing := sorted(set(METRICS) - set(names)):
+        raise InputError(f"no metric {missing}", f"task {task.task_name!r}", "add it to the suite")
+    predictions: list[list[datasets.DatasetDict]] = [[] for _ in files]
+    context_used = [0] * len(files)
+    num_forecasts, is_whole = 0, True
+    for index, window in enumerate(task.iter_windows()):
+        past = context_of(window)
+        if past is None:
+            is_whole = False
+            continue
+        future = window.get_ground_truth()
+        item_ids = future.data.table.column(task.id_column).to_pylist()
+        num_forecasts += len(item_ids) * len(task.target_columns)
+        for number, file in enumerate(files):
+            predicted = {}
+            for target in task.target_columns:
+                values, _ = flat_series(future, target)
+                truth = values.reshape(len(item_ids), task.horizon)
+                scale = seasonal_error(*flat_series(past, target), task.seasonality)
+                table = _score_target(task, index, target, item_ids, truth, scale, file)
+                context_used[number] = max(
+                    context_used[number], pc.max(table.column("context_length")).as_py()
+                )
+                columns = ["predictions", *map(str, task.quantile_levels)]
+                # A name of our own spares the library from pickling the table to find one.
+                predicted[target] = datasets.Dataset(
+                    table.select(columns).combine_chunks(), fingerprint=f"{index}-{target}"
+                )
+            predictions[number].append(datasets.DatasetDict(predicted))
+    if not is_whole:
+        part = {"task_name": task.task_name, "num_forecasts": num_forecasts}
+        return [{**part, "ctx_used": used} for used in context_used]
+    summaries = []
+    for file, found, used in zip(files, predictions, context_used, strict=True):
+        try:
+            summary = task.evaluation_summary(found, model_name=file.name)
+        except ValueError as error:  # what fev raises on forecasts that are not finite
+            where = f"task {task.task_name!r} in {file.forecasts}"
+            raise InputError(str(error), where) from error
+        summaries.append({**summary, "ctx_used": used})
+    return summaries
+
+
+def _score_target(
+    task: fev.Task,
+    window_index: int,
+    target: str,
+    item_ids: list[str],
+    truth: np.ndarray,
+    scale: np.ndarray,
+    file: ScoredFile,
+) -> pa.Table:
+    """Write the scores of one window and target column; return its forecasts."""
+    table = aligned_window(file.forecasts, task, window_index, target, item_ids)
+    where = f"task {task.task_name!r} in {file.forecasts}"
+    point = matrix(table.column("predictions"), where)
+    if point.shape[1] != task.horizon:
+        raise InputError(
+            f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
+            where,
+            "make the forecasts again",
+        )
+    quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
+    file.writer.write(
+        task.task_name,
+        window_index,
+        target,
+        item_ids,
+        score_window(truth, point, quantiles, scale),
+        numbers={"seasonal_error": scale},
+    )
+    return table
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """A file of forecasts and the writer of its scores.
+
+    Attributes
+    ----------
+    forecasts:
+        File of forecasts, see `study.forecasts.files`.
+    writer:
+        Receives the scores, window by window.
+    name:
+        ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
+    run:
+        What the file says of its run: the values of `RUN_COLUMNS`.
+    """
+
+    forecasts: str | os.PathLike
+    writer: WindowedWriter
+    name: str
+    run: Mapping[str, str]
+
+    @classmethod
+    def open(cls, forecasts: str | os.PathLike, scores: str | os.PathLike) -> ScoredFile:
+        """Read what a file of forecasts says of itself and open the file of its scores.
+
+        Raises
+        ------
+        InputError
+            If it says not which study, model and variant it holds.
+        """
+        metadata = read_metadata(forecasts)
+        missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
+        if missing:
+            raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
+        variant = metadata["variant"]
+        name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
+        levels = quantile_columns(pq.read_schema(forecasts).names)
+        columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
+        writer = WindowedWriter(
+            scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
+        )
+        run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
+        return cls(forecasts, writer, name, run)
+
+
+def score_suite(
+    tasks: Iterable[fev.Task],
+    forecasts: str | os.PathLike,
+    scores: str | os.PathLike,
+    *,
+    total: int | None = None,
+) -> pd.DataFrame:
+    """Score one file of forecasts; see `score_files`."""
+    return score_files(tasks, [(forecasts, scores)], total=total)[0]
+
+
+def score_files(
+    tasks: Iterable[fev.Task],
+    paths: Sequence[tuple[str | os.PathLike, str | os.PathLike]],
+    *,
+    total: int | None = None,
+    is_piece: bool = False,
+) -> list[pd.DataFrame]:
+    """Score files of forecasts of one suite, task by task.
+
+    Parameters
+    ----------
+    tasks:
+        The suite's tasks, in order; a generator keeps one data set in memory. Consecutive tasks
+        of one name are slices of its data, see `study.forecasts.slices.task_slices`.
+    paths:
+        Files of forecasts, see `study.forecasts.files`, each with the file of scores to write.
+    total:
+        Number of tasks, for the progress bar.
+    is_piece:
+        Whether the tasks hold a part of the series only. Then the tables are for
+        `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may
+        lack all but `task_name`, `num_forecasts` and `ctx_used`.
+
+    Returns
+    -------
+    A table a file, with one row a task: fev's summary, unchanged, then `ctx_used`, `study`,
+    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`, `chunk_size`.
+    `model_name` is ``<model>/<variant>``, or ``seasonal_naive``.
+
+    Raises
+    ------
+    InputError
+        See `score_task`; also if a file says not which variant it holds.
+    """
+    rows: list[list[dict[str, object]]] = [[] for _ in paths]
+    with ExitStack() as stack:
+        files = [ScoredFile.open(*pair) for pair in paths]
+        for file in files:
+            stack.enter_context(file.writer)
+        names = " ".join(file.name for file in files)
+        bar = progress(desc=f"score {names}", unit="task", total=total)
+        for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
+            bar.set_postfix_str(task_name)
+            summaries = [score_task(part, files) for part in slices]
+            for number, file in enumerate(files):
+                joined = _joined([summary[number] for summary in summaries])
+                rows[number].append({**joined, **file.run})
+            bar.update()
+        bar.close()
+    if is_piece:
+        # A piece may hold no series of any task.
+        return [pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE) for found in rows]
+    return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
+
+
+def gather_scores(
+    pieces: Sequence[str | os.PathLike],
+    tables: Sequence[str | os.PathLike],
+    forecasts: str | os.PathLike,
+    path: str | os.PathLike,
+    tasks: Sequence[str],
+) -> pd.DataFrame:
+    """Join the scores of pieces of a suite's series, and what is known of its tasks.
+
+    Parameters
+    ----------
+    pieces, tables:
+        Files of scores in the order in which their series follow each other, and CSV files of the
+        tables that `score_files` returned with them.
+    forecasts:
+        The file of forecasts that was scored.
+    path:
+        File of scores to write.
+    tasks:
+        Names of the suite's tasks in its order.
+
+    Returns
+    -------
+    The table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
+
+    Raises
+    ------
+    InputError
+        If not all forecasts were scored, or a task has no series that is long enough.
+    """
+    gather_pieces(pieces, path, tasks)
+    numbers = dict.fromkeys(PIECE[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
+    found: dict[str, list[dict[str, object]]] = {name: [] for name in tasks}
+    columns: list[str] = []
+    for table in tables:
+        # As text, or an empty cell would make floats of a column of integers.
+        frame = pd.read_csv(table, dtype=str)
+        frame = frame.astype({c: kind for c, kind in numbers.items() if c in frame})
+        columns = max(columns, list(frame.columns), key=len)
+        for row in frame.to_dict("records"):
+            known = {column: value for column, value in row.items() if not pd.isna(value)}
+            found[known["task_name"]].append(known)
+    rows = [_joined(summaries) for summaries in found.values() if summaries]
+    return _table(rows, forecasts, path).reindex(columns=[c for c in columns if c != "num_slices"])
+
+
+def _table(
+    rows: list[dict[str, object]], forecasts: str | os.PathLike, scores: str | os.PathLike
+) -> pd.DataFrame:
+    """Check that all forecasts were scored, and take the means of sliced tasks from the scores."""
+    for row in rows:
+        if "model_name" not in row:
+            raise InputError(
+                f"all series of task '{row['task_name']}' are too short for its windows",
+                mend="give the task a shorter horizon, fewer windows or longer series",
+            )
+    table = pd.DataFrame(rows)
+    sliced = table.pop("num_slices") > 1
+    asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
+    if asked != done:
+        raise InputError(
+            f"{asked} forecasts for {done} items",
+            str(forecasts),
+            "the data or the suite changed since: make the forecasts again",
+        )
+    if sliced.any():
+        # fev's means over slices do not add up to its mean over all; those of the scores do.
+        whole = aggregate_scores(scores).set_index("task_name")
+        for metric in METRICS:
+            values = table["task_name"].map(whole[metric])
+            table[metric] = table[metric].where(~sliced, values)
+        table["test_error"] = table["test_error"].where(~sliced, table["MASE"])
+    return table
+
+
+def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
+    """Join the summaries of a task's slices or pieces; means are left to the caller."""
+    whole = [summary for summary in summaries if "model_name" in summary]
+    joined = {**(whole or summaries)[0]}
+    joined["num_slices"] = sum(summary.get("num_slices", 1) for summary in summaries)
+    if len(summaries) > 1:
+        joined["num_forecasts"] = sum(summary["num_forecasts"] for summary in summaries)
+        joined["ctx_used"] = max(summary["ctx_used"] for summary in summaries)
+    if len(summaries) > 1 and whole:
+        prints = "".join(str(summary["dataset_fingerprint"]) for summary in whole)
+        joined["dataset_fingerprint"] = hashlib.sha256(prints.encode()).hexdigest()[:16]
+    return joined
+
+
+def run_of(perf: pd.DataFrame) -> dict[str, object]:
+    """What a table of performance says of its run: the values of `RUN_COLUMNS` in its first row."""
+    if perf.empty:
+        return {}
+    first = perf.iloc[0]
+    return {c: first[c] for c in RUN_COLUMNS if c in first and not pd.isna(first[c])}
+
+
+def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
+    """Compute MASE and WQL per task from a file of scores, as fev counts them.
+
+    Reads one row group at a time; see the module for the means taken.
+
+    Returns
+    -------
+    Columns `task_name`, `MASE`, `WQL` in the file's order of tasks.
+    """
+    file = pq.ParquetFile(path)
+    losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
+    columns = ["scaled_abs_error", "truth", *losses]
+    totals: dict[tuple, np.ndarray] = {}  # (sums, counts) of the columns
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group)
+        if not table.num_rows:
+            continue
+        key = tuple(table.column(k)[0].as_py() for k in ("task_name", "window_index", "target"))
+        part = np.array([_sum_and_count(table, column) for column in columns]).T
+        totals[key] = totals.get(key, 0) + part
+    parts = []
+    for key, (sums, counts) in totals.items():
+        # A mean over nothing is NaN, as in fev.
+        scaled, target, *loss = np.divide(
+            sums, counts, out=np.full(len(columns), np.nan), where=counts > 0
+        )
+        wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
+        parts.append((*key, scaled, float(wql)))
+    frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])
+    windows = frame.groupby(["task_name", "window_index"], sort=False)[list(METRICS)]
+    # A window or column without a value leaves the task without one, as in fev.
+    means = windows.agg(_strict_mean).groupby("task_name", sort=False).agg(_strict_mean)
+    return means.reset_index()
+
+
+def _sum_and_count(table: pa.Table, column: str) -> tuple[float, int]:
+    values = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    known = values[~np.isnan(values)]
+    if column == "truth":
+        known = np.abs(known)
+    return float(known.sum()), len(known)
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return float(np.mean(values.to_numpy()))

@@ -1,0 +1,328 @@
+"""Paired comparison of two methods over tasks: tests, intervals, equivalence.
+
+All numbers come from scipy and statsmodels. Errors are such that less is
+better; a difference is always variant minus baseline, and a ratio variant over
+baseline.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log, nan
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from study.forecasts.files import KEY_COLUMNS
+
+# Spread below this share of the values that were subtracted is rounding.
+_ROUNDING = 8 * np.finfo(np.float64).eps
+
+NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
+
+
+@dataclass(frozen=True)
+class PairedResult:
+    """What `paired_test` finds; NaN stands for what the pairs cannot tell.
+
+    Attributes
+    ----------
+    n:
+        Number of pairs.
+    mean_delta, sd_delta:
+        Mean and standard deviation (n - 1) of variant minus baseline.
+    t, p, test:
+        Paired t-test of the differences, two-sided, and its name in scipy.
+    ci_low, ci_high:
+        Confidence interval of `mean_delta` at level 1 - alpha.
+    cohens_dz:
+        mean_delta / sd_delta.
+    wilcoxon_p:
+        Signed-rank test of the differences, two-sided, zero differences left out.
+    log_ratio_mean, log_ratio_ci_low, log_ratio_ci_high, log_ratio_p:
+        Mean of log(variant / baseline), its interval, and its paired t-test.
+    tost_margin, tost_p:
+        Two one-sided tests that the mean log ratio lies within
+        +- log(1 + tost_margin).
+    verdict:
+        better, worse, equivalent or inconclusive.
+    reason:
+        Why a number is missing or a verdict needs a word; empty otherwise.
+    """
+
+    n: int
+    mean_delta: float = nan
+    sd_delta: float = nan
+    t: float = nan
+    p: float = nan
+    test: str = "ttest_rel"
+    ci_low: float = nan
+    ci_high: float = nan
+    cohens_dz: float = nan
+    wilcoxon_p: float = nan
+    log_ratio_mean: float = nan
+    log_ratio_ci_low: float = nan
+    log_ratio_ci_high: float = nan
+    log_ratio_p: float = nan
+    tost_margin: float = nan
+    tost_p: float = nan
+    verdict: str = "inconclusive"
+    reason: str = ""
+
+
+def paired_test(
+    baseline: Sequence[float],
+    variant: Sequence[float],
+    *,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+) -> PairedResult:
+    """Compare the errors of two methods on the same tasks.
+
+    Parameters
+    ----------
+    baseline, variant:
+        Errors, shape (n,), in the same order of tasks.
+    margin:
+        Relative difference that is too small to matter.
+    alpha:
+        Level of the tests.
+
+    Returns
+    -------
+    PairedResult
+        The verdict rests on the log ratios, because differences are ruled by
+        the tasks with the largest errors. In this order:
+
+        1. ``equivalent``: all pairs are identical, or the mean log ratio lies
+           within the margin (`tost_p` < alpha). This goes before the next two:
+           a difference that is both significant and within the margin is real
+           but too small to matter, and `reason` then says so.
+        2. ``better`` / ``worse``: the mean log ratio is below / above zero with
+           `log_ratio_p` < alpha.
+        3. ``inconclusive``: neither.
+
+        Fewer than two pairs, or a value that is not finite, give NaN
+        throughout. Without spread (every difference the same) the tests of the
+        differences are NaN; with a value of zero or less, or without spread of
+        the log ratios, those of the log ratios. `reason` says which.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length, or margin or alpha is out of range.
+    """
+    base = np.asarray(baseline, dtype=np.float64)
+    other = np.asarray(variant, dtype=np.float64)
+    if base.shape != other.shape or base.ndim != 1:
+        raise ValueError(f"pairs of shapes {base.shape} and {other.shape}")
+    if not (margin > 0 and 0 < alpha < 1):
+        raise ValueError(f"margin {margin} or alpha {alpha} out of range")
+    n = len(base)
+    bad = int((~(np.isfinite(base) & np.isfinite(other))).sum())
+    if bad:
+        return PairedResult(n, tost_margin=margin, reason=f"{bad} of {n} pairs are not finite")
+    if n < 2:
+        return PairedResult(n, tost_margin=margin, reason=f"{n} pairs, fewer than 2")
+
+    delta = other - base
+    found: dict[str, float] = {
+        "mean_delta": float(delta.mean()),
+        "sd_delta": float(delta.std(ddof=1)),
+    }
+    if not delta.any():
+        positive = bool((base > 0).all())
+        zero = {"log_ratio_mean": 0.0} if positive else {}
+        return PairedResult(
+            n,
+            **found,
+            **zero,
+            tost_margin=margin,
+            verdict="equivalent",
+            reason="every pair is identical",
+        )
+
+    reasons = []
+    if _has_spread(delta, base, other):
+        found |= _t_test(base, other, alpha)
+        found["cohens_dz"] = found["mean_delta"] / found["sd_delta"]
+        found["wilcoxon_p"] = float(stats.wilcoxon(delta).pvalue)
+    else:
+        reasons.append("all differences are the same")
+
+    verdict = "inconclusive"
+    if (base <= 0).any() or (other <= 0).any():
+        reasons.append("errors of zero or less have no log ratio")
+    else:
+        log_base, log_other = np.log(base), np.log(other)
+        ratios = log_other - log_base
+        found["log_ratio_mean"] = float(ratios.mean())
+        if _has_spread(ratios, log_base, log_other, np.ones(1)):
+            logs = _t_test(log_base, log_other, alpha)
+            limit = log(1 + margin)
+            tost_p = float(ttost_paired(log_other, log_base, -limit, limit)[0])
+            found |= {
+                "log_ratio_ci_low": logs["ci_low"],
+                "log_ratio_ci_high": logs["ci_high"],
+                "log_ratio_p": logs["p"],
+                "tost_p": tost_p,
+            }
+            significant = logs["p"] < alpha
+            if tost_p < alpha:
+                verdict = "equivalent"
+                if significant:
+                    reasons.append(
+                        f"the difference is significant but within the margin of {margin:.2%}"
+                    )
+            elif significant:
+                verdict = "better" if found["log_ratio_mean"] < 0 else "worse"
+        else:
+            reasons.append("all log ratios are the same")
+    return PairedResult(n, **found, tost_margin=margin, verdict=verdict, reason="; ".join(reasons))
+
+
+def _has_spread(differences: np.ndarray, *terms: np.ndarray) -> bool:
+    scale = max(np.abs(values).max() for values in (differences, *terms))
+    return bool(differences.std() > _ROUNDING * scale)
+
+
+def _t_test(base: np.ndarray, other: np.ndarray, alpha: float) -> dict[str, float]:
+    result = stats.ttest_rel(other, base)
+    interval = result.confidence_interval(1 - alpha)
+    return {
+        "t": float(result.statistic),
+        "p": float(result.pvalue),
+        "ci_low": float(interval.low),
+        "ci_high": float(interval.high),
+    }
+
+
+def holm(pvalues: Sequence[float]) -> np.ndarray:
+    """Adjust a family of p-values by Holm's method.
+
+    Parameters
+    ----------
+    pvalues:
+        Shape (m,); NaN stands for a test that could not be made, stays NaN and
+        does not count into the family.
+
+    Returns
+    -------
+    float64, shape (m,).
+    """
+    adjusted = np.array(pvalues, dtype=np.float64)
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    return adjusted
+
+
+def correct_family(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Correct a family of tests for their number by Holm's method.
+
+    Parameters
+    ----------
+    table:
+        One row a test, with `p`, `log_ratio_p`, `tost_p`, `log_ratio_mean` and `verdict` as
+        `paired_test` finds them.
+    alpha:
+        Level of the verdicts.
+
+    Returns
+    -------
+    The table with `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and `verdict_holm` at its end. The
+    last is `paired_test`'s verdict with the corrected p-values; where there are none, because pairs
+    are identical or cannot be tested, the verdict stands.
+    """
+    table = table.assign(
+        **{f"{name}_holm": holm(table[name]) for name in ("p", "log_ratio_p", "tost_p")}
+    )
+    tested = table["tost_p_holm"].notna() & table["log_ratio_p_holm"].notna()
+    verdict = np.select(
+        [
+            ~tested,
+            table["tost_p_holm"] < alpha,
+            table["log_ratio_p_holm"] < alpha,
+        ],
+        [
+            table["verdict"],
+            "equivalent",
+            np.where(table["log_ratio_mean"] < 0, "better", "worse"),
+        ],
+        default="inconclusive",
+    )
+    return table.assign(verdict_holm=verdict)
+
+
+def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
+    """Geometric mean of numerator / denominator; NaN unless all are positive and finite."""
+    top = np.asarray(numerator, dtype=np.float64)
+    bottom = np.asarray(denominator, dtype=np.float64)
+    usable = np.isfinite(top) & np.isfinite(bottom) & (top > 0) & (bottom > 0)
+    if not len(top) or not usable.all():
+        return nan
+    return exp(float(np.mean(np.log(top) - np.log(bottom))))
+
+
+def forecast_errors(path: str | os.PathLike) -> pd.DataFrame:
+    """Return the mean scaled absolute error of each forecast in a file of scores.
+
+    Returns
+    -------
+    The columns of `KEY_COLUMNS` and `error`, float64, NaN where no step has a score.
+    """
+    table = pq.read_table(path, columns=[*KEY_COLUMNS, "scaled_abs_error"])
+    lists = table["scaled_abs_error"].combine_chunks()
+    lengths = pc.list_value_length(lists).to_numpy()
+    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    known = ~np.isnan(values)
+    counts = np.bincount(owner[known], minlength=len(lengths))
+    sums = np.bincount(owner[known], values[known], minlength=len(lengths))
+    frame = table.select(list(KEY_COLUMNS)).to_pandas()
+    frame["error"] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return frame
+
+
+def task_log_ratios(
+    baseline: pd.DataFrame, variant: pd.DataFrame, *, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Compare two methods within each task.
+
+    The ratio is that of the mean errors over the task's forecasts. Its interval follows from the
+    delta method on pairs: log(mean v / mean b) varies as the mean of v_i / mean v - b_i / mean b.
+    Forecasts of one series in several windows count as separate pairs, so where these depend on
+    each other the interval is too narrow.
+
+    Parameters
+    ----------
+    baseline, variant:
+        From `forecast_errors`, of the same forecasts.
+    alpha:
+        One minus the level of the intervals.
+
+    Returns
+    -------
+    A row a task, in the baseline's order: `task_name`, `n` pairs, `log_ratio`, `ci_low`,
+    `ci_high`; the interval is NaN where n < 2.
+    """
+    pairs = baseline.merge(variant, on=list(KEY_COLUMNS), suffixes=("_baseline", "_variant"))
+    pairs = pairs.dropna(subset=["error_baseline", "error_variant"])
+    rows = []
+    for task, group in pairs.groupby("task_name", sort=False):
+        base, other = group["error_baseline"].to_numpy(), group["error_variant"].to_numpy()
+        n = len(group)
+        ratio = np.log(other.mean() / base.mean())
+        half = np.nan
+        if n > 1:
+            influence = other / other.mean() - base / base.mean()
+            half = stats.t.ppf(1 - alpha / 2, n - 1) * influence.std(ddof=1) / np.sqrt(n)
+        rows.append((task, n, ratio, ratio - half, ratio + half))
+    return pd.DataFrame(rows, columns=["task_name", "n", "log_ratio", "ci_low", "ci_high"])

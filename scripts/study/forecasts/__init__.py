@@ -1,0 +1,1 @@
+"""Windows and batches of a study, and the files of its forecasts."""

@@ -1,0 +1,155 @@
+"""The series of one evaluation window, and which of them see each other in a forecast."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from chronos2_attention import AttentionVariant
+from chronos2_attention.batching import batches_by_cutoff
+from chronos2_attention.similarity import SimilaritySettings, similarity
+from study.config.suites import Suite
+from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
+from study.forecasts.slices import task_slices
+from study.forecasts.windows import context_of, flat_series, last_timestamps
+from study.jobs.progress import progress
+
+if TYPE_CHECKING:
+    import fev
+
+    from study.forecasts.similarity_files import SimilarityFile
+
+log = logging.getLogger("study.similarity")
+
+
+@dataclass(frozen=True)
+class WindowBatches:
+    """The contexts of one window.
+
+    Attributes
+    ----------
+    series:
+        n arrays of float32, oldest value first, NaN where missing.
+    item_ids:
+        n identifiers.
+    cutoffs:
+        datetime64, shape (n,): the time of each series' last value.
+    task_name, window_index:
+        Which window.
+    batch_size:
+        Most series in a batch.
+    """
+
+    series: list[np.ndarray]
+    item_ids: list[str]
+    cutoffs: np.ndarray
+    task_name: str
+    window_index: int
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls, window: fev.EvaluationWindow, task_name: str, window_index: int, batch_size: int
+    ) -> WindowBatches | None:
+        """Read the contexts of a window; None where all its series are too short for it.
+
+        Values are single precision, as the model reads them.
+        """
+        past = context_of(window)
+        if past is None:
+            return None
+        values, lengths = flat_series(past, window.target_columns[0])
+        return cls(
+            series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
+            item_ids=past.data.table.column(window.id_column).to_pylist(),
+            cutoffs=last_timestamps(past, window.timestamp_column),
+            task_name=task_name,
+            window_index=window_index,
+            batch_size=batch_size,
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Observations of each series, missing ones included: int64, shape (n,)."""
+        return np.fromiter(map(len, self.series), np.int64, len(self.series))
+
+    def batches(self, variant: AttentionVariant) -> list[np.ndarray]:
+        """Return index arrays: the batches of a variant that mixes series, else all in one."""
+        if not variant.mixes_series:
+            return [np.arange(len(self.series))]
+        cutoffs = np.zeros(len(self.series)) if variant.leaking else self.cutoffs
+        return batches_by_cutoff(cutoffs, self.batch_size)
+
+    def mixing(
+        self,
+        batch: np.ndarray,
+        variant: AttentionVariant,
+        similarities: SimilarityFile | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        """Return what `Chronos2VariantPipeline.predict` is told of a batch whose series mix.
+
+        The seed belongs to the batch, whichever job forecasts it.
+        """
+        if not variant.mixes_series:
+            return {}
+        ids = [self.item_ids[index] for index in batch]
+        name = f"{self.task_name}/{self.window_index}/{ids[0]}"
+        told = {"cutoffs": self.cutoffs[batch], "seed": (seed, crc32(name.encode()))}
+        if similarities is not None:
+            told["similarity"] = similarities.batch(self.task_name, self.window_index, ids)
+        return told
+
+
+def write_similarities(
+    suite: Suite,
+    data_paths: Mapping[str, Path],
+    writer: SimilarityWriter,
+    measure: str,
+    settings: SimilaritySettings,
+    *,
+    batch_size: int,
+    context_length: int,
+) -> None:
+    """Measure the similarities of all batches of a suite and write them batch by batch.
+
+    Parameters
+    ----------
+    suite:
+        Its tasks.
+    data_paths:
+        Data set name to Parquet file.
+    writer:
+        Receives the batches.
+    measure, settings:
+        See `chronos2_attention.similarity.similarity`.
+    batch_size:
+        Most series in a batch.
+    context_length:
+        Most observations of context, as the model sees them.
+    """
+    for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
+        counts: Counter[int] = Counter()
+        for evaluation in task_slices(task, suite, data_paths[task.dataset]):
+            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
+                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                if batches is None:
+                    continue
+                for batch in batches_by_cutoff(batches.cutoffs, batch_size):
+                    series = [batches.series[index][-context_length:] for index in batch]
+                    writer.write(
+                        task.name,
+                        window_index,
+                        counts[window_index],
+                        [batches.item_ids[index] for index in batch],
+                        similarity(series, measure, settings),
+                    )
+                    counts[window_index] += 1
+        log.info("%s: %d batches", task.name, counts.total())

@@ -1,0 +1,157 @@
+"""Forecasts of a suite's tasks, streamed to a file window by window."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from chronos2_attention import Chronos2VariantPipeline, InputError
+from study.config.models import context_limit
+from study.config.study import Study
+from study.data.series_table import ROWS_AT_ONCE
+from study.forecasts.batches import WindowBatches
+from study.forecasts.files import ForecastWriter
+from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.slices import WHOLE, Piece, task_slices
+from study.jobs.progress import Work, progress
+
+log = logging.getLogger("study.forecasting")
+
+
+def prepare_torch(threads: int, seed: int) -> None:
+    """Fix what results could depend on: CPU threads, seed, full float32 products on GPUs."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("highest")
+
+
+def forecast_suite(
+    pipeline: Chronos2VariantPipeline,
+    study: Study,
+    data_paths: Mapping[str, Path],
+    writer: ForecastWriter,
+    **options: Any,
+) -> None:
+    """Forecast a suite under one variant; see `forecast_variants`, which takes the options."""
+    forecast_variants([(pipeline, writer)], study, data_paths, **options)
+
+
+def forecast_variants(
+    runs: Sequence[tuple[Chronos2VariantPipeline, ForecastWriter]],
+    study: Study,
+    data_paths: Mapping[str, Path],
+    *,
+    batch_size: int,
+    context_length: int | None = None,
+    piece: Piece = WHOLE,
+    similarities: SimilarityFile | None = None,
+    seed: int = 0,
+) -> None:
+    """Forecast every window of every task and write as a few thousand series are done.
+
+    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none
+    sees the future of another.
+
+    Parameters
+    ----------
+    runs:
+        Pipelines, one a variant, each with its writer, which receives one row a forecast; all of
+        one model. Windows are read once for all.
+    study:
+        Its suite gives tasks and quantile levels.
+    data_paths:
+        Data set name to Parquet file.
+    batch_size:
+        Most series in a batch.
+    context_length:
+        Most observations of context; None for the model's own limit.
+    piece:
+        Part of each window's series to forecast.
+    similarities:
+        Of the series in each batch, for soft masks; None measures them anew.
+    seed:
+        Of the controls that shuffle.
+
+    Raises
+    ------
+    InputError
+        If the model lacks one of the suite's quantile levels or takes no such context.
+    """
+    pipeline = runs[0][0]
+    levels = sorted(study.suite.quantile_levels)
+    missing = [level for level in levels if level not in pipeline.quantiles]
+    if missing:
+        raise InputError(
+            f"model '{study.model.name}' has no quantile level {missing[0]}",
+            f"suite '{study.suite.name}'",
+            f"use levels among {pipeline.quantiles}",
+        )
+    columns = [pipeline.quantiles.index(level) for level in levels]
+    median = pipeline.quantiles.index(0.5)
+    limit = context_limit(context_length, pipeline.model_context_length)
+    # Where series mix, pieces end where batches do, so that a split changes no batch.
+    mixes = any(run.variant.mixes_series for run, _ in runs)
+    multiple = ROWS_AT_ONCE if mixes else 1
+    names = " ".join(run.variant.name for run, _ in runs)
+    work = Work(pipeline.model_output_patch_size)
+    for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
+        path = data_paths[task.dataset]
+        written = 0
+        for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
+            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
+                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                if batches is None:
+                    continue
+                lengths = batches.lengths
+                for run, writer in runs:
+                    forecasts = _forecast(
+                        run, batches, window.horizon, context_length, similarities, seed
+                    )
+                    writer.write_window(
+                        task.name,
+                        window_index,
+                        window.target_columns[0],
+                        batches.item_ids,
+                        np.minimum(lengths, limit),
+                        forecasts[:, median],
+                        forecasts[:, columns].transpose(0, 2, 1),
+                    )
+                written += len(lengths)
+                work.add(lengths, window.horizon, limit)
+        if not written and piece.count == 1:
+            raise InputError(
+                f"all series of task '{task.name}' are too short for its windows",
+                str(path),
+                "give the task a shorter horizon, fewer windows or longer series",
+            )
+    for run, _ in runs:
+        log.info("ran %s: %s", run.describe(), work)
+
+
+def _forecast(
+    pipeline: Chronos2VariantPipeline,
+    window: WindowBatches,
+    horizon: int,
+    context_length: int | None,
+    similarities: SimilarityFile | None,
+    seed: int,
+) -> np.ndarray:
+    """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
+    series = window.series
+    forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
+    for batch in window.batches(pipeline.variant):
+        options = window.mixing(batch, pipeline.variant, similarities, seed)
+        found = pipeline.predict(
+            [torch.from_numpy(series[index]) for index in batch],
+            prediction_length=horizon,
+            batch_size=window.batch_size,
+            context_length=context_length,
+            **options,
+        )
+        forecasts[batch] = torch.cat(found).numpy()
+    return forecasts

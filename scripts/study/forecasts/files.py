@@ -1,0 +1,287 @@
+"""The file of forecasts: one row a forecast, metadata of the run in the schema.
+
+Columns: `task_name`, `window_index` (int32), `item_id`, `target` (the target
+column), `context_length` (int32, time steps of context given), `predictions`
+(the point forecast) and one column per quantile level, named by the level
+(``"0.1"``). The last are lists of float64, one value a step of the horizon.
+Rows follow the suite's order of tasks, then windows, then fev's items.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chronos2_attention.errors import InputError
+
+KEY_COLUMNS = ("task_name", "window_index", "item_id", "target")
+
+_KEY_FIELDS = [
+    pa.field("task_name", pa.string()),
+    pa.field("window_index", pa.int32()),
+    pa.field("item_id", pa.string()),
+    pa.field("target", pa.string()),
+]
+
+
+def list_column(values: np.ndarray) -> pa.ListArray:
+    """Return a matrix (n, horizon) as an Arrow list column of n lists of float64."""
+    n, horizon = values.shape
+    flat = pa.array(np.ascontiguousarray(values, dtype=np.float64).ravel())
+    return pa.ListArray.from_arrays(pa.array(np.arange(n + 1) * horizon, pa.int32()), flat)
+
+
+def quantile_columns(names: Sequence[str]) -> list[str]:
+    """Return those of a file's column names that are quantile levels, in the file's order."""
+    return [name for name in names if name.startswith("0.")]
+
+
+def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
+    """Return an Arrow list column as a float64 matrix (n, horizon).
+
+    Raises
+    ------
+    InputError
+        If the lists differ in length.
+    """
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+    if len(lengths) != 1:
+        raise InputError("forecasts of one task differ in length", what, "make the file again")
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float64).reshape(-1, int(lengths[0]))
+
+
+class WindowedWriter:
+    """Write a Parquet file of forecasts or scores, one row group a window and target.
+
+    Memory holds one window at a time, and a reader of one task skips the rest.
+
+    Parameters
+    ----------
+    path:
+        File to write; wrap it in `study.jobs.files.atomic_path`.
+    list_columns:
+        Names of the list columns, in the file's order.
+    metadata:
+        Key/value strings for the file's schema: study, variant, model, ...
+    with_context_length:
+        Whether the file has the column `context_length`.
+    number_columns:
+        Names of the float columns after the list columns.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        list_columns: Sequence[str],
+        metadata: Mapping[str, str],
+        *,
+        with_context_length: bool,
+        number_columns: Sequence[str] = (),
+    ) -> None:
+        context = [pa.field("context_length", pa.int32())] if with_context_length else []
+        lists = [pa.field(name, pa.list_(pa.float64())) for name in list_columns]
+        numbers = [pa.field(name, pa.float64()) for name in number_columns]
+        self.schema = pa.schema(
+            _KEY_FIELDS + context + lists + numbers,
+            metadata={str(key): str(value) for key, value in metadata.items()},
+        )
+        self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+
+    def __enter__(self) -> WindowedWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def write(
+        self,
+        task_name: str,
+        window_index: int,
+        target: str,
+        item_ids: Sequence[str],
+        lists: Mapping[str, np.ndarray],
+        context_lengths: np.ndarray | None = None,
+        numbers: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Append the rows of one window and target.
+
+        Parameters
+        ----------
+        item_ids:
+            n identifiers in fev's order.
+        lists:
+            Column name to matrix (n, horizon).
+        context_lengths:
+            int, shape (n,); required if and only if the file has that column.
+        numbers:
+            Column name to float vector (n,), for the file's number columns.
+        """
+        n = len(item_ids)
+        columns = {
+            "task_name": pa.array([task_name] * n, pa.string()),
+            "window_index": pa.array(np.full(n, window_index), pa.int32()),
+            "item_id": pa.array(item_ids, pa.string()),
+            "target": pa.array([target] * n, pa.string()),
+            **{name: list_column(values) for name, values in lists.items()},
+        }
+        if context_lengths is not None:
+            columns["context_length"] = pa.array(context_lengths, pa.int32())
+        for name, values in (numbers or {}).items():
+            columns[name] = pa.array(values, pa.float64())
+        self._writer.write_table(pa.table(columns, schema=self.schema))
+
+    def add_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Add key/value strings that are known only once the work is done."""
+        self._writer.add_key_value_metadata({str(k): str(v) for k, v in metadata.items()})
+
+
+class ForecastWriter(WindowedWriter):
+    """Write a file of forecasts.
+
+    Parameters
+    ----------
+    path, metadata:
+        See `WindowedWriter`.
+    quantile_levels:
+        Levels of the quantile columns, each in (0, 1).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        quantile_levels: Sequence[float],
+        metadata: Mapping[str, str],
+    ) -> None:
+        self.quantile_levels = sorted(quantile_levels)
+        names = ["predictions", *map(str, self.quantile_levels)]
+        super().__init__(path, names, metadata, with_context_length=True)
+
+    def write_window(
+        self,
+        task_name: str,
+        window_index: int,
+        target: str,
+        item_ids: Sequence[str],
+        context_lengths: np.ndarray,
+        point: np.ndarray,
+        quantiles: np.ndarray,
+    ) -> None:
+        """Append one window's forecasts of one target column.
+
+        Parameters
+        ----------
+        context_lengths:
+            int, shape (n,).
+        point:
+            float, shape (n, horizon).
+        quantiles:
+            float, shape (n, horizon, n_levels), levels ascending.
+        """
+        lists = {"predictions": point}
+        for index, level in enumerate(self.quantile_levels):
+            lists[str(level)] = quantiles[:, :, index]
+        self.write(task_name, window_index, target, item_ids, lists, context_lengths)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Return the run's key/value strings from a file of forecasts or scores.
+
+    Raises
+    ------
+    InputError
+        If the file is no Parquet file.
+    """
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"not a readable Parquet file ({error})",
+            str(path),
+            "delete it, then run the same command again",
+        ) from error
+    decoded = {key.decode(): value.decode() for key, value in metadata.items()}
+    decoded.pop("ARROW:schema", None)
+    return decoded
+
+
+def read_window(
+    path: str | os.PathLike,
+    task_name: str,
+    window_index: int,
+    target: str,
+    ids: tuple[str, str] | None = None,
+) -> pa.Table:
+    """Return the rows of one task, window and target column.
+
+    Parameters
+    ----------
+    ids:
+        First and last item to read in the order of strings; None for all. Row groups that hold
+        none between them are skipped.
+
+    Raises
+    ------
+    InputError
+        If the file holds none.
+    """
+    filters = [
+        ("task_name", "==", task_name),
+        ("window_index", "==", window_index),
+        ("target", "==", target),
+    ]
+    if ids is not None:
+        filters += [("item_id", ">=", ids[0]), ("item_id", "<=", ids[1])]
+    table = pq.read_table(path, filters=filters)
+    if table.num_rows == 0:
+        raise InputError(
+            f"no forecast of task {task_name!r}, window {window_index}, target {target!r}",
+            str(Path(path)),
+            "make the forecasts again for this suite",
+        )
+    return table
+
+
+def gather_pieces(
+    pieces: Sequence[str | os.PathLike], path: str | os.PathLike, tasks: Sequence[str]
+) -> None:
+    """Join files of forecasts or of scores by task and window, a row group at a time.
+
+    Parameters
+    ----------
+    pieces:
+        Files whose row groups hold one window and target each, in the order in which their series
+        follow each other.
+    path:
+        File to write.
+    tasks:
+        Names of the suite's tasks in its order.
+    """
+    files = [pq.ParquetFile(piece) for piece in pieces]
+    metadata = [read_metadata(piece) for piece in pieces]
+    backends = {name for entry in metadata for name in entry["backend"].split("+")}
+    joined = metadata[0] | {"backend": "+".join(sorted(backends - {""})), "pieces": len(pieces)}
+    rank = {name: index for index, name in enumerate(tasks)}
+    parts: list[tuple[tuple, int, int]] = []
+    for number, file in enumerate(files):
+        for group in range(file.num_row_groups):
+            first = next(file.iter_batches(1, row_groups=[group], columns=list(KEY_COLUMNS)))
+            task, window, _, target = first.to_pylist()[0].values()
+            parts.append(((rank[task], window, target), number, group))
+    schema = files[0].schema_arrow.with_metadata({k: str(v) for k, v in joined.items()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for _, number, group in sorted(parts):
+            table = files[number].read_row_group(group).cast(schema)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))

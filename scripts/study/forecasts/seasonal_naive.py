@@ -1,0 +1,102 @@
+"""Seasonal Naive: each step takes the value of the same season, last time it was seen.
+
+The published figures of fev's benchmarks for this model are those of a point
+forecast: every quantile equals the point (GluonTS's `SeasonalNaivePredictor`
+draws one sample). With Gaussian intervals the WQL would be 14 to 22 % lower on
+the tasks where both were measured, and no longer comparable with published
+tables, so this module forecasts the point alone and repeats it at every level.
+"""
+
+from __future__ import annotations
+
+import fev
+import numpy as np
+
+from study.forecasts.files import ForecastWriter
+from study.forecasts.windows import context_of, flat_series
+
+
+def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Fill each gap with the last value seen before it in the same series.
+
+    Leading gaps take the first value seen; a series without any value is zero.
+
+    Parameters
+    ----------
+    values, lengths:
+        Flat series, see `study.forecasts.windows.flat_series`; NaN is a gap.
+
+    Returns
+    -------
+    float64, shape (total,), without NaN.
+    """
+    if not np.isnan(values).any():
+        return values
+    index = np.arange(len(values))
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    ends = np.repeat(np.cumsum(lengths), lengths) - 1
+    seen = ~np.isnan(values)
+    # Running extremes over the whole array cannot carry a value over a border,
+    # because every gap also offers its own series' first (last) position.
+    before = np.maximum.accumulate(np.where(seen, index, starts))
+    after = np.minimum.accumulate(np.where(seen, index, ends)[::-1])[::-1]
+    filled = np.where(np.isnan(values[before]), values[after], values[before])
+    return np.where(np.isnan(filled), 0.0, filled)
+
+
+def seasonal_naive(
+    values: np.ndarray, lengths: np.ndarray, *, horizon: int, seasonality: int
+) -> np.ndarray:
+    """Forecast every series of a window.
+
+    Parameters
+    ----------
+    values, lengths:
+        Flat series of context, each at least one step long, see
+        `study.forecasts.windows.flat_series`; NaN is a gap and filled by `fill_gaps`.
+    horizon:
+        Steps to forecast.
+    seasonality:
+        Steps in a season, at least 1.
+
+    Returns
+    -------
+    float64, shape (n_series, horizon). A series shorter than a season, which
+    has no value for some steps, is forecast by its mean, as in GluonTS.
+    """
+    filled = fill_gaps(values, lengths)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    short = lengths < seasonality
+    source = ends[:, None] - seasonality + np.arange(horizon) % seasonality
+    # Where the season reaches before the series, any valid index will do: replaced below.
+    point = filled[np.maximum(source, starts[:, None])]
+    if short.any():
+        means = np.add.reduceat(filled, starts) / lengths
+        point[short] = means[short, None]
+    return point
+
+
+def forecast_task(task: fev.Task, writer: ForecastWriter) -> None:
+    """Forecast every window of a task and write the forecasts, each level the point.
+
+    Parameters
+    ----------
+    task:
+        Its data set is loaded if it is not yet.
+    writer:
+        Has the task's quantile levels.
+    """
+    for index, window in enumerate(task.iter_windows(num_proc=0)):
+        past = context_of(window)
+        if past is None:
+            continue
+        item_ids = past.data.table.column(task.id_column).to_pylist()
+        for target in task.target_columns:
+            values, lengths = flat_series(past, target)
+            point = seasonal_naive(
+                values, lengths, horizon=task.horizon, seasonality=task.seasonality
+            )
+            shape = (*point.shape, len(task.quantile_levels))
+            quantiles = np.broadcast_to(point[:, :, None], shape)
+            writer.write_window(task.task_name, index, target, item_ids, lengths, point, quantiles)

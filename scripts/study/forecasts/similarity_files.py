@@ -1,0 +1,154 @@
+"""The file of similarities: a row a series, a row group a batch, settings in the schema.
+
+Columns: `task_name`, `window_index` (int32), `batch` (int32, counted within a task and window),
+`item_id`, and `similarity`, a list of float64: the similarities to the series of the batch, in the
+order of its rows. Batches are those that a forecast forms where series see each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chronos2_attention.errors import InputError
+from study.forecasts.files import list_column, matrix, read_metadata
+
+COLUMN = "similarity"
+
+_FIELDS = [
+    pa.field("task_name", pa.string()),
+    pa.field("window_index", pa.int32()),
+    pa.field("batch", pa.int32()),
+    pa.field("item_id", pa.string()),
+    pa.field(COLUMN, pa.list_(pa.float64())),
+]
+
+
+class SimilarityWriter:
+    """Write a file of similarities, one batch at a time.
+
+    Parameters
+    ----------
+    path:
+        File to write; wrap it in `study.jobs.files.atomic_path`.
+    metadata:
+        Key/value strings for the file's schema: study, measure, settings, batch size.
+    """
+
+    def __init__(self, path: str | os.PathLike, metadata: Mapping[str, object]) -> None:
+        texts = {str(key): str(value) for key, value in metadata.items()}
+        self._schema = pa.schema(_FIELDS, metadata=texts)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def __enter__(self) -> SimilarityWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def write(
+        self,
+        task_name: str,
+        window_index: int,
+        batch: int,
+        item_ids: Sequence[str],
+        similarities: np.ndarray,
+    ) -> None:
+        """Append a batch of n series: their ids, and the matrix (n, n) of their similarities."""
+        n = len(item_ids)
+        columns = [
+            pa.array([task_name] * n, pa.string()),
+            pa.array(np.full(n, window_index), pa.int32()),
+            pa.array(np.full(n, batch), pa.int32()),
+            pa.array(item_ids, pa.string()),
+            list_column(similarities),
+        ]
+        table = pa.table(columns, schema=self._schema)
+        self._writer.write_table(table, row_group_size=max(1, n))
+
+
+class SimilarityFile:
+    """A file of similarities, read a batch at a time.
+
+    Parameters
+    ----------
+    path:
+        The file; opened once, and no similarity is read before it is asked for.
+
+    Attributes
+    ----------
+    metadata:
+        Key/value strings of the file's schema.
+
+    Raises
+    ------
+    InputError
+        If the file is no Parquet file.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.metadata = read_metadata(path)
+        self._file = pq.ParquetFile(path)
+        sizes = [
+            self._file.metadata.row_group(group).num_rows
+            for group in range(self._file.num_row_groups)
+        ]
+        firsts = (np.cumsum(sizes) - sizes).astype(np.int64)
+        keys = self._file.read(["task_name", "window_index", "item_id"]).take(firsts)
+        self._group_of = {tuple(row.values()): group for group, row in enumerate(keys.to_pylist())}
+
+    def __enter__(self) -> SimilarityFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def batch(self, task_name: str, window_index: int, item_ids: Sequence[str]) -> np.ndarray:
+        """Return the similarities of one batch.
+
+        An item belongs to one batch of a window, so the items say which: jobs that share a
+        forecast need not agree on how batches are counted.
+
+        Parameters
+        ----------
+        item_ids:
+            The batch's n series, in its order.
+
+        Returns
+        -------
+        float64, shape (n, n).
+
+        Raises
+        ------
+        InputError
+            If the file has no batch of exactly these series in this order.
+        """
+        group = self._group_of.get((task_name, window_index, item_ids[0]))
+        rows = None
+        if group is not None:
+            rows = self._file.read_row_group(group, ["item_id", COLUMN])
+        if rows is None or rows["item_id"].to_pylist() != list(item_ids):
+            raise InputError(
+                f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
+                f"(task {task_name!r}, window {window_index})",
+                str(self.path),
+                "make the file again with the batch size and the suite of the forecast",
+            )
+        return matrix(rows[COLUMN], str(self.path))

@@ -1,0 +1,218 @@
+"""A task's data a slice at a time, whole or as a seeded sample, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fev
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chronos2_attention.errors import InputError
+from study.config.suites import Suite, TaskSpec
+from study.data.series_table import ROWS_AT_ONCE, TIMESTAMP
+from study.forecasts.windows import context_of, fev_task, flat_series
+
+if TYPE_CHECKING:
+    import fev
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The part of each data set that one of several jobs works on.
+
+    Attributes
+    ----------
+    index, count:
+        This is piece `index` of `count`, counted from 0.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, scatteritem: str) -> Piece:
+        """Read Snakemake's scatter item, ``"2-of-8"``."""
+        index, count = scatteritem.split("-of-")
+        return cls(int(index) - 1, int(count))
+
+    def rows(self, n: int, multiple: int = 1) -> range:
+        """Return this piece's share of n rows, cut at multiples of `multiple` rows."""
+        units = -(-n // multiple)
+        first, last = (units * i // self.count * multiple for i in (self.index, self.index + 1))
+        return range(min(first, n), min(last, n))
+
+
+WHOLE = Piece()
+
+
+def task_slices(
+    task: TaskSpec,
+    suite: Suite,
+    data_path: Path,
+    *,
+    piece: Piece = WHOLE,
+    multiple: int = 1,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> Iterator[fev.Task]:
+    """Load a task on consecutive rows of its data set.
+
+    A data set that fits is loaded as it is. fev drops series that are too short for a window, and
+    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`.
+
+    Parameters
+    ----------
+    task, suite, data_path:
+        See `study.forecasts.windows.fev_task`.
+    piece:
+        Part of the rows.
+    multiple:
+        Pieces are cut at multiples of so many rows.
+    rows_at_once:
+        Most rows of a slice.
+
+    Yields
+    ------
+    The task on each slice, its data loaded, in the order of the data set, which is fev's.
+
+    Raises
+    ------
+    InputError
+        If the task has several windows and no series is long enough for the first.
+    """
+    total = pq.read_metadata(data_path).num_rows
+    if task.num_windows > 1:
+        task.check_length(longest_series(data_path), str(data_path))
+    rows = piece.rows(total, multiple)
+    if len(rows) == total <= rows_at_once:
+        yield fev_task(task, suite, data_path)
+        return
+    for start in range(rows.start, rows.stop, rows_at_once):
+        table = read_rows(data_path, range(start, min(start + rows_at_once, rows.stop)))
+        with tempfile.TemporaryDirectory(prefix="slice-") as folder:
+            path = Path(folder, data_path.name)
+            pq.write_table(table, path)
+            del table
+            yield fev_task(task, suite, path)
+
+
+def longest_series(path: Path) -> int:
+    """Return the number of time steps of a data set's longest series."""
+    batches = pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=[TIMESTAMP])
+    return max(pc.max(pc.list_value_length(batch[TIMESTAMP])).as_py() for batch in batches)
+
+
+def read_rows(path: Path, rows: range) -> pa.Table:
+    """Read consecutive rows of a Parquet file, opening only the row groups that hold them."""
+    file = pq.ParquetFile(path)
+    tables, first = [], 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        low, high = max(rows.start - first, 0), min(rows.stop - first, count)
+        if low < high:
+            tables.append(file.read_row_group(group).slice(low, high - low))
+        first += count
+    return pa.concat_tables(tables)
+
+
+@dataclass(frozen=True)
+class SampledWindow:
+    """Some series of one evaluation window.
+
+    Attributes
+    ----------
+    index:
+        The window's position in its task.
+    horizon:
+        Steps to forecast.
+    series:
+        Contexts, float32 arrays of shape (T,), NaN where missing.
+    """
+
+    index: int
+    horizon: int
+    series: list[np.ndarray]
+
+
+def sample_windows(
+    task: TaskSpec,
+    suite: Suite,
+    data_path: Path,
+    *,
+    max_windows: int,
+    max_series: int,
+    seed: int,
+) -> Iterator[SampledWindow]:
+    """Draw windows of a task and series of each, without replacement and in the task's order.
+
+    The draw depends on the seed and on the names of task and window alone, so that a task's sample
+    is the same whatever other tasks a suite has. Of a data set with more rows than fit, rows are
+    drawn first.
+
+    Parameters
+    ----------
+    task, suite, data_path:
+        See `study.forecasts.windows.fev_task`.
+    max_windows, max_series:
+        Most windows of the task, and most series of a window.
+    seed:
+        Of the draw.
+
+    Raises
+    ------
+    InputError
+        If all series are too short for a window.
+    """
+    name = zlib.crc32(task.name.encode())
+    rng = np.random.default_rng([seed, name])
+    windows = _draw(rng, task.num_windows, max_windows)
+    with _loaded(task, suite, data_path, max(ROWS_AT_ONCE, max_series), rng) as evaluation:
+        for index in windows.tolist():
+            window = evaluation.get_window(index, num_proc=0)
+            past = context_of(window)
+            if past is None:
+                raise InputError(
+                    f"all series of task '{task.name}' are too short for its window {index}",
+                    str(data_path),
+                    "give the task a shorter horizon, fewer windows or longer series",
+                )
+            rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
+            drawn = past.select(rows).flatten_indices()
+            values, lengths = flat_series(drawn, window.target_columns[0])
+            series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+            yield SampledWindow(index, window.horizon, series)
+
+
+@contextmanager
+def _loaded(
+    task: TaskSpec, suite: Suite, data_path: Path, max_rows: int, rng: np.random.Generator
+) -> Iterator[fev.Task]:
+    """Load a task on its data set, or on some rows of it where it has more than `max_rows`."""
+    file = pq.ParquetFile(data_path)
+    total = file.metadata.num_rows
+    if total <= max_rows:
+        yield fev_task(task, suite, data_path)
+        return
+    rows = _draw(rng, total, max_rows)
+    tables, first = [], 0
+    for group in range(file.num_row_groups):
+        last = first + file.metadata.row_group(group).num_rows
+        inside = rows[(rows >= first) & (rows < last)] - first
+        tables.append(file.read_row_group(group).take(inside))
+        first = last
+    with tempfile.TemporaryDirectory(prefix="sample-") as folder:
+        path = Path(folder, data_path.name)
+        pq.write_table(pa.concat_tables(tables), path)
+        yield fev_task(task, suite, path)
+
+
+def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:
+    return np.sort(rng.choice(count, size=min(count, most), replace=False))

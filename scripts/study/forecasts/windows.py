@@ -1,0 +1,168 @@
+"""An fev evaluation window as flat arrays, for work that is vectorised over series.
+
+Series of one window differ in length, so they are kept end to end in one
+array of `total` values, beside the array of their lengths.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import datasets
+import fev
+import numpy as np
+import pyarrow.compute as pc
+
+from chronos2_attention.errors import InputError
+from study.config.suites import Suite, TaskSpec
+
+if TYPE_CHECKING:
+    import fev
+
+
+def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return one list column of a dataset as values laid end to end, and lengths.
+
+    Parameters
+    ----------
+    data:
+        One row a series, as `fev.EvaluationWindow.get_input_data` returns it.
+    column:
+        Name of a column of numeric lists.
+
+    Returns
+    -------
+    values:
+        float64, shape (total,); missing values are NaN.
+    lengths:
+        int64, shape (n_series,), summing to `total`.
+    """
+    lists = data.data.table.column(column)
+    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(lists).to_numpy()
+    return np.asarray(values, dtype=np.float64), np.asarray(lengths, dtype=np.int64)
+
+
+def lagged_differences(
+    values: np.ndarray, lengths: np.ndarray, lag: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Differences y[t] - y[t - lag] within each series.
+
+    Parameters
+    ----------
+    values, lengths:
+        Flat series, see `flat_series`.
+    lag:
+        Number of steps, at least 1.
+
+    Returns
+    -------
+    differences:
+        float64, shape (m,); NaN where either value is missing.
+    series:
+        int64, shape (m,): the series each difference belongs to.
+    """
+    series = np.repeat(np.arange(len(lengths)), lengths)
+    # A pair `lag` apart in the flat array counts only if both ends are of one series.
+    within = series[lag:] == series[:-lag]
+    differences = values[lag:][within] - values[:-lag][within]
+    return differences, series[lag:][within]
+
+
+def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
+    """Return the last time stamp of each series, its cutoff: datetime64, shape (n_series,)."""
+    lists = data.data.table.column(column)
+    ends = np.cumsum(pc.list_value_length(lists).to_numpy())
+    return pc.list_flatten(lists).to_numpy()[ends - 1]
+
+
+def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
+    """Return what is known at a window's cutoff, or None where all series are too short for it."""
+    try:
+        past, _ = window.get_input_data()
+    except ValueError as error:
+        if "too short" in str(error):
+            return None
+        raise
+    return past
+
+
+def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
+    """Return the `fev` task on a data set's file, its data loaded.
+
+    The data are loaded here, with a cache of this call alone: the `datasets`
+    library recognises a local file in its cache by path and modification time,
+    and would hand out old data for a file that was replaced with its time kept
+    (as archives and some copies do). Nothing is left in the user's cache either.
+
+    Parameters
+    ----------
+    task, suite:
+        The suite gives the quantile levels.
+    data_path:
+        Parquet file of the task's data set, see `study.data.series_table`; it becomes
+        the `dataset_path` in `fev`'s summaries, so give it relative.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or `fev` refuses its contents.
+    """
+    import fev
+
+    from study.data.series_table import quiet_frequencies
+
+    data_path = Path(data_path)
+    if not data_path.is_file():
+        raise InputError(
+            f"task {task.name!r} has no data", str(data_path), "run the rule fetch_dataset first"
+        )
+    columns = task.generate_univariate_targets_from
+    loaded = fev.Task(
+        dataset_path=str(data_path),
+        horizon=task.horizon,
+        num_windows=task.num_windows,
+        initial_cutoff=task.initial_cutoff,
+        window_step_size=task.window_step_size,
+        min_context_length=task.min_context_length,
+        max_context_length=task.max_context_length,
+        seasonality=task.seasonality,
+        eval_metric="MASE",
+        extra_metrics=["WQL"],
+        quantile_levels=list(suite.quantile_levels),
+        target=task.target,
+        generate_univariate_targets_from=list(columns) if isinstance(columns, tuple) else columns,
+        task_name=task.name,
+    )
+    try:
+        with _private_cache(), quiet_frequencies():
+            # 0 is "in this process": a pool would be started for each data set, and
+            # forked after torch has started its threads.
+            loaded.load_full_dataset(num_proc=0)
+    except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
+        cause = error.__cause__ or error.__context__ or error
+        text = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise InputError(
+            f"fev cannot load task {task.name!r}: {text}",
+            str(data_path),
+            "name columns that it has in the suite, or remove it so that it is fetched again",
+        ) from error
+    return loaded
+
+
+@contextmanager
+def _private_cache() -> Iterator[None]:
+    """Let the `datasets` library cache into a directory that goes when the block ends."""
+    import datasets
+
+    earlier = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix="fev-") as directory:
+        datasets.config.HF_DATASETS_CACHE = Path(directory)
+        try:
+            yield
+        finally:
+            datasets.config.HF_DATASETS_CACHE = earlier

@@ -1,0 +1,1 @@
+"""Figures and pages, from tables to matplotlib and HTML."""

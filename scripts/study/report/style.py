@@ -1,0 +1,105 @@
+"""What all figures share: colours, sizes, titles with the study's validity, and saving.
+
+Colours are those of Okabe and Ito, which readers with any colour vision can tell apart; lines also
+differ in style, so that print in grey stays readable. Every figure says suite, model and n, and
+carries a red mark where the study is not valid.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from study.evaluation.gates import read_summary
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7F7F7F"
+
+CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
+
+STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1))]
+
+MARKERS = ["o", "s", "^", "D", "v", "P"]
+
+LONG = 128
+
+# Inches: the report shows a figure in one piece on a laptop's screen of 768 pixels.
+TALLEST = 7.3
+
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "figure.dpi": 150,
+    "svg.hashsalt": "study",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What every figure says of its study.
+
+    Attributes
+    ----------
+    suite, model:
+        Names.
+    valid, reason:
+        Whether the study's gates passed, and what failed.
+    """
+
+    suite: str
+    model: str
+    valid: bool
+    reason: str = ""
+
+
+def _row_height(rows: int, rest: float) -> float:
+    """Return the height of a row (inches) so that `rows` and the rest fit on a screen."""
+    return min(0.21, max(0.08, (TALLEST - rest) / rows))
+
+
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a figure to files of several formats, without dates, so that bytes repeat."""
+    for path in paths:
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with mpl.rc_context(STYLE):
+            figure.savefig(path, metadata=metadata, facecolor="white")
+
+
+def titled_figure(title: str, caption: Caption, n: str, width: float, height: float) -> Figure:
+    """Return an empty figure with title, caption line and, if need be, the red mark."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    mark = textwrap.wrap(
+        f"INVALID: {caption.reason}", int(width * 11.5), max_lines=2, placeholder=" ..."
+    )
+    top = 0.62 if caption.valid else 0.85 + 0.15 * len(mark)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - top / height))
+    at = 1 - 0.12 / height
+    figure.text(0.01, at, title, fontsize=12, weight="bold", va="top")
+    line = f"suite {caption.suite}, model {caption.model}, {n}"
+    figure.text(0.01, at - 0.26 / height, line, fontsize=9, color="#333333", va="top")
+    if not caption.valid:
+        figure.text(
+            *(0.02, at - 0.54 / height, "\n".join(mark)),
+            **{"fontsize": 8.5, "weight": "bold", "color": "white", "va": "top"},
+            bbox={"facecolor": "#C00000", "edgecolor": "none", "boxstyle": "square,pad=0.3"},
+        )
+    return figure
+
+
+def caption_of(suite: str, model: str, validity: pd.DataFrame) -> Caption:
+    """Return a study's caption from its validity table, see `gates.read_summary`."""
+    valid, reason = read_summary(validity)
+    return Caption(suite, model, valid, reason)

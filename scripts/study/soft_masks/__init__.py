@@ -1,0 +1,1 @@
+"""Study 1: the sweep over soft group masks, its controls and its verdicts."""

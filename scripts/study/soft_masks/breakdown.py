@@ -1,0 +1,266 @@
+"""Where the gain of soft masks comes from: by feature, by step of the horizon, by sample size.
+
+A sample is a forecast: one series in one window. The gain is the relative reduction of MASE,
+1 - variant / baseline, of errors that are first divided by the baseline's MASE of their task (of
+their pair, by step), so that no hard task rules it. Only forecasts count whose series shares its
+batch with another: elsewhere the variant is the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from study.soft_masks.pairs import Pairs
+from study.soft_masks.summary import Evaluated
+from study.soft_masks.sweep import NO_CONTROL, setting_of
+
+SMALLEST_SAMPLE = 100
+
+BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, over all"
+
+
+def gain_interval(
+    baseline: np.ndarray, variant: np.ndarray, alpha: float
+) -> tuple[float, float, float]:
+    """Return the relative reduction of the mean error and its interval.
+
+    Parameters
+    ----------
+    baseline, variant:
+        Errors of the same forecasts, finite, shape (n,).
+    alpha:
+        One minus the level.
+
+    Returns
+    -------
+    Gain, low and high end. The interval follows from the delta method for a ratio of means; it is
+    NaN where n < 2, and too narrow where the forecasts depend on each other.
+    """
+    n = len(baseline)
+    mean = baseline.mean() if n else 0.0
+    if not mean > 0:
+        return np.nan, np.nan, np.nan
+    ratio = variant.mean() / mean
+    if n < 2:
+        return float(1 - ratio), np.nan, np.nan
+    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
+    half = stats.t.ppf(1 - alpha / 2, n - 1) * spread
+    return float(1 - ratio), float(1 - ratio - half), float(1 - ratio + half)
+
+
+def relative_errors(
+    baseline_error: np.ndarray, errors: np.ndarray, keys: pd.DataFrame, pairs: Pairs
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the errors of mixing forecasts by their task's mean baseline error.
+
+    Parameters
+    ----------
+    baseline_error:
+        MASE of each forecast under full attention, shape (n,).
+    errors:
+        The same of several variants, shape (n_variants, n).
+    keys:
+        Of the forecasts, in the same order.
+
+    Returns
+    -------
+    rows:
+        Forecasts that count, integers, shape (m,): mixing, and with an error in every method.
+    relative:
+        float64, shape (1 + n_variants, m), the baseline first.
+    """
+    known = np.isfinite(baseline_error) & np.isfinite(errors).all(axis=0)
+    rows = np.flatnonzero(known & (pairs.batch_size > 1))
+    task = keys["task_name"].to_numpy()[rows]
+    mean = pd.Series(baseline_error[rows]).groupby(task).transform("mean").to_numpy()
+    usable = mean > 0
+    rows, mean = rows[usable], mean[usable]
+    return rows, np.vstack([baseline_error[rows], errors[:, rows]]) / mean
+
+
+def by_feature(
+    baseline_error: np.ndarray,
+    variants: Sequence[Evaluated],
+    keys: pd.DataFrame,
+    pairs: Pairs,
+    feature_of: Callable[[str, str], str],
+    *,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Return the gain of each variant on each feature.
+
+    Parameters
+    ----------
+    baseline_error, keys:
+        See `relative_errors`.
+    feature_of:
+        Gives the feature of a task name and an item id.
+    alpha:
+        One minus the level of the intervals, over forecasts.
+
+    Returns
+    -------
+    A row a variant and feature: `variant`, `measure`, `temperature`, `control`, `feature`,
+    `n_series`, `n_forecasts`, `gain`, `ci_low`, `ci_high`, `share_improved`.
+    """
+    errors = np.array([variant.error for variant in variants])
+    rows, relative = relative_errors(baseline_error, errors, keys, pairs)
+    used = keys.iloc[rows]
+    named = used[["task_name", "item_id"]].drop_duplicates()
+    named["feature"] = [
+        feature_of(task, item)
+        for task, item in zip(named["task_name"], named["item_id"], strict=True)
+    ]
+    feature = used.merge(named, on=["task_name", "item_id"], how="left")["feature"].to_numpy()
+    series = used.groupby(["task_name", "item_id", "target"], sort=False).ngroup().to_numpy()
+    found = []
+    groups = pd.Series(np.arange(len(rows))).groupby(feature, sort=False)
+    for name, places in groups:
+        places = places.to_numpy()
+        base = relative[0, places]
+        for index, variant in enumerate(variants, start=1):
+            other = relative[index, places]
+            gain, low, high = gain_interval(base, other, alpha)
+            found.append(
+                {
+                    "variant": variant.name,
+                    **setting_of(variant.name),
+                    "feature": name,
+                    "n_series": len(np.unique(series[places])),
+                    "n_forecasts": len(places),
+                    "gain": gain,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "share_improved": float((other < base).mean()),
+                }
+            )
+    table = pd.DataFrame(
+        found, columns=[*_SETTING, "feature", "n_series", *_GAIN, "share_improved"]
+    )
+    return table.sort_values("variant", kind="stable", key=_in_order(variants), ignore_index=True)
+
+
+_SETTING = ["variant", "measure", "temperature", "control"]
+
+_GAIN = ["n_forecasts", "gain", "ci_low", "ci_high"]
+
+
+def _in_order(variants: Sequence[Evaluated]) -> Callable[[pd.Series], pd.Series]:
+    place = {variant.name: index for index, variant in enumerate(variants)}
+    return lambda names: names.map(place)
+
+
+def by_horizon(
+    baseline_steps: np.ndarray,
+    baseline_mase: np.ndarray,
+    variants: Sequence[Evaluated],
+    pairs: Pairs,
+    *,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Return the gain of each variant at each step of the horizon.
+
+    Parameters
+    ----------
+    baseline_steps:
+        Errors of full attention, see `study.soft_masks.summary.step_errors`.
+    baseline_mase:
+        Its MASE of each pair, shape (n_pairs,).
+    alpha:
+        One minus the level of the intervals, over pairs.
+
+    Returns
+    -------
+    A row a variant and step: `variant`, `measure`, `temperature`, `control`, `step` (from 1),
+    `n` pairs whose horizon reaches it, `gain`, `ci_low`, `ci_high`.
+    """
+    usable = pairs.mixing & (baseline_mase > 0)
+    scale = np.where(usable, baseline_mase, np.nan)[:, None]
+    base = baseline_steps / scale
+    found = []
+    for variant in variants:
+        other = variant.step_error / scale
+        for step in range(base.shape[1]):
+            known = np.isfinite(base[:, step]) & np.isfinite(other[:, step])
+            if not known.any():
+                continue
+            gain, low, high = gain_interval(base[known, step], other[known, step], alpha)
+            setting = {"variant": variant.name, **setting_of(variant.name)}
+            row = {"n": int(known.sum()), "gain": gain, "ci_low": low, "ci_high": high}
+            found.append({**setting, "step": step + 1, **row})
+    return pd.DataFrame(found, columns=[*_SETTING, "step", "n", *_GAIN[1:]])
+
+
+def sample_sizes(total: int, smallest: int = SMALLEST_SAMPLE) -> list[int]:
+    """Return 1, 2 and 5 times powers of ten from `smallest` on, and `total` itself at the end."""
+    steps = [base * 10**power for power in range(12) for base in (1, 2, 5)]
+    return [*(step for step in steps if smallest <= step < total), total]
+
+
+def by_sample_size(
+    baseline_error: np.ndarray,
+    variants: Sequence[Evaluated],
+    keys: pd.DataFrame,
+    pairs: Pairs,
+    *,
+    resamples: int,
+    seed: int,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Return what the gain looks like in samples of growing size.
+
+    Samples are drawn with replacement from all forecasts. Beside each variant stands the variant
+    that is best in the sample: its gain in that sample, which is what a study of that size would
+    report, and its gain over all forecasts, which is what it is worth. The first exceeds the second
+    because the best was chosen by it; the difference shrinks as the sample grows.
+
+    Parameters
+    ----------
+    baseline_error, keys:
+        See `relative_errors`.
+    variants:
+        Those without controls are used.
+    resamples:
+        Samples of each size.
+    seed:
+        Of the draws.
+    alpha:
+        One minus the level of the intervals: quantiles over samples.
+
+    Returns
+    -------
+    A row a variant and size: `variant`, `measure`, `temperature`, `control`, `n_forecasts`,
+    `gain` (mean over samples), `ci_low`, `ci_high`, `resamples`. For the best in the sample,
+    `measure` and `control` are empty.
+    """
+    chosen = [v for v in variants if setting_of(v.name)["control"] == NO_CONTROL]
+    errors = np.array([variant.error for variant in chosen])
+    rows, relative = relative_errors(baseline_error, errors, keys, pairs)
+    columns = [*_SETTING, *_GAIN, "resamples"]
+    if not len(rows):
+        return pd.DataFrame(columns=columns)
+    rng = np.random.default_rng(seed)
+    overall = 1 - relative[1:].mean(axis=1) / relative[0].mean()
+    values = np.ascontiguousarray(relative.T)
+    found = []
+    for size in sample_sizes(len(rows)):
+        means = np.array(
+            [
+                np.bincount(rng.integers(0, len(rows), size), minlength=len(rows)) @ values
+                for _ in range(resamples)
+            ]
+        )
+        gains = 1 - means[:, 1:] / means[:, :1]
+        best = gains.argmax(axis=1)
+        curves = {variant.name: gains[:, i] for i, variant in enumerate(chosen)}
+        curves |= {BEST_SEEN: gains.max(axis=1), BEST_TRUE: overall[best]}
+        for name, curve in curves.items():
+            low, high = np.quantile(curve, [alpha / 2, 1 - alpha / 2])
+            setting = {} if name in (BEST_SEEN, BEST_TRUE) else setting_of(name)
+            row = dict(zip(_GAIN, (size, curve.mean(), low, high), strict=True))
+            found.append({"variant": name, **setting, **row, "resamples": resamples})
+    return pd.DataFrame(found, columns=columns)

@@ -1,0 +1,314 @@
+"""Forecasts and scores as matrices in the baseline's order, and what counts as one pair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chronos2_attention.errors import InputError
+from study.forecasts.files import KEY_COLUMNS, matrix, quantile_columns, read_metadata
+
+TASK, SERIES = "task", "series"
+
+
+@dataclass(frozen=True)
+class TaskForecasts:
+    """One method's forecasts of a task: n rows, each of one series, window and target column.
+
+    Attributes
+    ----------
+    point:
+        Median forecasts, float64, shape (n, horizon).
+    low, high:
+        Forecasts at the lowest and the highest quantile level, of the same shape.
+    scaled_error:
+        Absolute errors over the seasonal error, of the same shape; NaN where there is none.
+    """
+
+    point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    scaled_error: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """MASE of each forecast, float64, shape (n,); NaN where no step has an error."""
+        known = ~np.isnan(self.scaled_error)
+        counts = known.sum(1)
+        sums = np.where(known, self.scaled_error, 0.0).sum(1)
+        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Forecasts of full attention, with what all methods share.
+
+    Attributes
+    ----------
+    keys:
+        Task name to the columns of `KEY_COLUMNS` of its n forecasts.
+    forecasts:
+        Task name to forecasts.
+    truth:
+        Task name to true values, float64, shape (n, horizon), NaN where missing.
+    scale:
+        Task name to seasonal errors, float64, shape (n,); NaN where zero or undefined.
+    fingerprint:
+        Of the weights.
+    """
+
+    keys: dict[str, pd.DataFrame]
+    forecasts: dict[str, TaskForecasts]
+    truth: dict[str, np.ndarray]
+    scale: dict[str, np.ndarray]
+    fingerprint: str
+
+    @property
+    def all_keys(self) -> pd.DataFrame:
+        """Keys of all tasks, one after the other."""
+        return pd.concat(self.keys.values(), ignore_index=True)
+
+
+def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Baseline:
+    """Read the baseline's scores and forecasts.
+
+    Parameters
+    ----------
+    scores, forecasts:
+        Files, see `study.evaluation.scores` and `study.forecasts.files`.
+
+    Raises
+    ------
+    InputError
+        If the two hold different forecasts, or are of an older layout.
+    """
+    table = _read(scores, ["scaled_abs_error", "truth", "seasonal_error"])
+    frame = _keys(table)
+    by_task = {name: part.index.to_numpy() for name, part in frame.groupby("task_name", sort=False)}
+    keys = {name: frame.iloc[rows].reset_index(drop=True) for name, rows in by_task.items()}
+    scored = {name: table.take(pa.array(rows)) for name, rows in by_task.items()}
+    truth = {name: matrix(part.column("truth"), str(scores)) for name, part in scored.items()}
+    scale = {}
+    for name, part in scored.items():
+        values = part.column("seasonal_error").to_numpy()
+        scale[name] = np.where(values > 0, values, np.nan)  # false for NaN as well
+    errors = {
+        name: matrix(part.column("scaled_abs_error"), str(scores)) for name, part in scored.items()
+    }
+    metadata = read_metadata(scores)
+    return Baseline(
+        keys,
+        _with_forecasts(forecasts, keys, errors),
+        truth,
+        scale,
+        metadata.get("weights_fingerprint", ""),
+    )
+
+
+def read_variant(
+    baseline: Baseline, scores: str | os.PathLike, forecasts: str | os.PathLike
+) -> dict[str, TaskForecasts]:
+    """Read a variant's scores and forecasts in the baseline's order.
+
+    Returns
+    -------
+    Task name to forecasts.
+
+    Raises
+    ------
+    InputError
+        If they are not of the baseline's series and windows.
+    """
+    table = _read(scores, ["scaled_abs_error"])
+    order = _order(table, baseline.all_keys, scores)
+    column = table.column("scaled_abs_error").combine_chunks()
+    errors = {
+        name: matrix(column.take(pa.array(order[rows])), str(scores))
+        for name, rows in _spans(baseline.keys).items()
+    }
+    return _with_forecasts(forecasts, baseline.keys, errors)
+
+
+def _with_forecasts(
+    path: str | os.PathLike, keys: Mapping[str, pd.DataFrame], errors: Mapping[str, np.ndarray]
+) -> dict[str, TaskForecasts]:
+    levels = sorted(quantile_columns(pq.read_schema(path).names), key=float)
+    if len(levels) < 2:
+        raise InputError("fewer than two quantile levels", str(path), "give the suite more")
+    columns = ["predictions", levels[0], levels[-1]]
+    table = _read(path, columns)
+    order = _order(table, pd.concat(keys.values(), ignore_index=True), path)
+    lists = [table.column(name).combine_chunks() for name in columns]
+    found = {}
+    for name, rows in _spans(keys).items():
+        take = pa.array(order[rows])
+        parts = [matrix(column.take(take), str(path)) for column in lists]
+        found[name] = TaskForecasts(*parts, scaled_error=errors[name])
+    return found
+
+
+def _read(path: str | os.PathLike, columns: list[str]) -> pa.Table:
+    missing = sorted(set(columns) - set(pq.read_schema(path).names))
+    if missing:
+        raise InputError(f"no columns {missing}", str(path), "make the file again")
+    return pq.read_table(path, columns=[*KEY_COLUMNS, *columns])
+
+
+def _keys(table: pa.Table) -> pd.DataFrame:
+    return table.select(list(KEY_COLUMNS)).to_pandas()
+
+
+def _spans(keys: Mapping[str, pd.DataFrame]) -> dict[str, slice]:
+    """Where each task's rows lie among those of all tasks."""
+    ends = np.cumsum([len(part) for part in keys.values()])
+    return {
+        name: slice(end - len(part), end)
+        for (name, part), end in zip(keys.items(), ends, strict=True)
+    }
+
+
+def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np.ndarray:
+    """Row of the table for each wanted key."""
+    mine = _keys(table)
+    if len(mine) == len(wanted) and (mine.to_numpy() == wanted.to_numpy()).all():
+        return np.arange(len(mine))
+    index = pd.MultiIndex.from_frame(mine)
+    order = index.get_indexer(pd.MultiIndex.from_frame(wanted)) if index.is_unique else None
+    if order is None or len(mine) != len(wanted) or (order < 0).any():
+        raise InputError(
+            "not the forecasts of the baseline, each once",
+            str(path),
+            "make the results of baseline and variants again",
+        )
+    return order
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a study.
+
+    Attributes
+    ----------
+    unit:
+        ``task`` or ``series``.
+    labels:
+        A row a pair: `task_name`, and for series `item_id` and `target`.
+    pair, cell:
+        Pair and cell of each forecast, integers, shape (n,), in the baseline's order. Errors are
+        means over a cell's steps, then over a pair's cells: windows and target columns of a task,
+        forecasts of a series.
+    cell_pair:
+        Pair of each cell.
+    batch_size:
+        Number of series in the batch of each forecast, shape (n,).
+    """
+
+    unit: str
+    labels: pd.DataFrame
+    pair: np.ndarray
+    cell: np.ndarray
+    cell_pair: np.ndarray
+    batch_size: np.ndarray
+
+    @property
+    def mixing(self) -> np.ndarray:
+        """Pairs with a series that shares a batch with another, bool, shape (n_pairs,)."""
+        return self._any(self.batch_size > 1)
+
+    @property
+    def shuffling(self) -> np.ndarray:
+        """Pairs with a series in a batch whose similarities can be shuffled, bool (n_pairs,)."""
+        return self._any(self.batch_size > 2)
+
+    def _any(self, which: np.ndarray) -> np.ndarray:
+        return np.bincount(self.pair[which], minlength=len(self.labels)) > 0
+
+    def mase(self, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the MASE of each pair.
+
+        Parameters
+        ----------
+        scaled_error:
+            Task name to scaled absolute errors, float64 (n, horizon), NaN where there is none; the
+            tasks in the baseline's order.
+
+        Returns
+        -------
+        float64, shape (n_pairs,). A task with a window that has no error at all is NaN, as in
+        `fev`; of a series, only the windows that have one count.
+        """
+        sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
+        counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
+        cells = _ratio(_by(self.cell, sums), _by(self.cell, counts))
+        if self.unit == TASK:
+            return _ratio(_by(self.cell_pair, cells), _by(self.cell_pair, np.ones(len(cells))))
+        known = ~np.isnan(cells)
+        total = len(self.labels)
+        return _ratio(
+            np.bincount(self.cell_pair[known], cells[known], minlength=total),
+            np.bincount(self.cell_pair[known], minlength=total),
+        )
+
+
+def _by(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.bincount(group, values)
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+
+def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
+    """Return the pairs of a study.
+
+    Parameters
+    ----------
+    unit:
+        ``task`` or ``series``, as the suite says.
+    batch_sizes:
+        From `read_batch_sizes`.
+
+    Raises
+    ------
+    InputError
+        If a forecast has no batch.
+    """
+    keys = baseline.all_keys
+    window = keys.groupby(["task_name", "window_index", "target"], sort=False).ngroup().to_numpy()
+    if unit == TASK:
+        cell, columns = window, ["task_name"]
+    else:
+        cell, columns = np.arange(len(keys)), ["task_name", "item_id", "target"]
+    pair = keys.groupby(columns, sort=False).ngroup().to_numpy()
+    first = np.unique(cell, return_index=True)[1]
+    labels = keys[columns].drop_duplicates(ignore_index=True)
+    places = pd.MultiIndex.from_frame(keys[["task_name", "window_index", "item_id"]])
+    sizes = batch_sizes.reindex(places).to_numpy()
+    if np.isnan(sizes).any():
+        raise InputError(
+            f"{int(np.isnan(sizes).sum())} forecasts without a batch",
+            "file of similarities",
+            "make the similarities again for this suite",
+        )
+    return Pairs(unit, labels, pair, cell, pair[first], sizes.astype(np.int64))
+
+
+def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
+    """Return the number of series in each series' batch from a file of similarities.
+
+    Returns
+    -------
+    int64, by `task_name`, `window_index`, `item_id`. A row group is a batch, so that no similarity
+    is read.
+    """
+    file = pq.ParquetFile(path)
+    groups = range(file.num_row_groups)
+    sizes = np.array([file.metadata.row_group(g).num_rows for g in groups], dtype=np.int64)
+    keys = file.read(["task_name", "window_index", "item_id"]).to_pandas()
+    return pd.Series(np.repeat(sizes, sizes), pd.MultiIndex.from_frame(keys), name="batch_size")

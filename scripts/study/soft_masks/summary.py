@@ -1,0 +1,355 @@
+"""The tests of soft masks: against the baseline, their controls and a smoothed baseline.
+
+`more_than_random` and `more_than_smoothing` say what a gain is worth:
+
+- ``no gain``: the verdict against the baseline, corrected for the number of tests, is not
+  ``better``;
+- ``yes``: and better than each control, or than the smoothed baseline, too;
+- ``no``: equivalent to one of these within the margin, or worse;
+- ``undecided``: neither can be told, or there is nothing to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from study.evaluation.comparison import ttest_row
+from study.evaluation.statistics import (
+    NO,
+    NO_GAIN,
+    UNDECIDED,
+    YES,
+    PairedResult,
+    correct_family,
+    paired_test,
+)
+from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts
+from study.soft_masks.smoothing import ratios, smoothed_baseline
+from study.soft_masks.sweep import ANY_MEASURE, NO_CONTROL, setting_of
+
+SMOOTHED = "smoothed"
+
+COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A variant reduced to what the tests need.
+
+    Attributes
+    ----------
+    name:
+        The variant.
+    mase:
+        MASE of each pair, shape (n_pairs,).
+    smoothed_mase:
+        MASE of each pair of the baseline smoothed until it is as rough as the variant.
+    error:
+        MASE of each forecast, shape (n,).
+    step_error:
+        Mean scaled error of each pair at each step, shape (n_pairs, longest horizon).
+    figures:
+        `roughness_ratio`, `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline
+        differs from the baseline), `share_improved`, `forecast_correlation`,
+        `forecast_correlation_centred`, `cross_group_mass`.
+    run:
+        Metadata of the run: model, fingerprint of the weights, ...
+    """
+
+    name: str
+    mase: np.ndarray
+    smoothed_mase: np.ndarray
+    error: np.ndarray
+    step_error: np.ndarray
+    figures: dict[str, float]
+    run: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The gates' verdict on a study, see `study.evaluation.gates.summary`."""
+
+    valid: bool
+    reason: str
+    baseline_rel_mase: float
+
+
+def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the mean scaled error of each pair at each step.
+
+    Parameters
+    ----------
+    scaled_error:
+        Task name to scaled absolute errors (n, horizon), tasks in the baseline's order.
+
+    Returns
+    -------
+    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon.
+    """
+    longest = max(errors.shape[1] for errors in scaled_error.values())
+    size = len(pairs.labels) * longest
+    sums, counts = np.zeros(size), np.zeros(size)
+    start = 0
+    for errors in scaled_error.values():
+        pair = pairs.pair[start : start + len(errors)]
+        place = pair[:, None] * longest + np.arange(errors.shape[1])
+        known = ~np.isnan(errors)
+        sums += np.bincount(place[known], errors[known], minlength=size)
+        counts += np.bincount(place[known], minlength=size)
+        start += len(errors)
+    means = np.divide(sums, counts, out=np.full(size, nan), where=counts > 0)
+    return means.reshape(-1, longest)
+
+
+def evaluate(
+    name: str,
+    baseline: Baseline,
+    variant: Mapping[str, TaskForecasts],
+    pairs: Pairs,
+    *,
+    cross_group_mass: float = nan,
+    run: Mapping[str, str] | None = None,
+) -> Evaluated:
+    """Reduce a variant's forecasts to what the tests need.
+
+    Parameters
+    ----------
+    name:
+        The variant.
+    variant:
+        From `study.soft_masks.pairs.read_variant`.
+    cross_group_mass:
+        Mean share of group attention that goes to other groups, see `mean_cross_group_mass`.
+    run:
+        Metadata of the run.
+    """
+    errors = {task: part.scaled_error for task, part in variant.items()}
+    error = np.concatenate([part.error for part in variant.values()])
+    base_error = np.concatenate([part.error for part in baseline.forecasts.values()])
+    smoothed, strengths = smoothed_baseline(baseline, variant)
+    tasks = mixing_tasks(pairs)
+    mixed = pairs.batch_size > 1
+    known = mixed & ~np.isnan(error) & ~np.isnan(base_error)
+    raw, centred = forecast_correlations(baseline, variant, mixed)
+    return Evaluated(
+        name=name,
+        mase=pairs.mase(errors),
+        smoothed_mase=pairs.mase(smoothed),
+        error=error,
+        step_error=step_errors(pairs, errors),
+        figures={
+            "share_improved": float((error < base_error)[known].mean()) if known.any() else nan,
+            "n_forecasts": int(known.sum()),
+            "forecast_correlation": raw,
+            "forecast_correlation_centred": centred,
+            "cross_group_mass": cross_group_mass,
+            **ratios(baseline, variant, tasks),
+            "smoothed_tasks": sum(strengths[task] > 0 for task in tasks),
+        },
+        run=run or {},
+    )
+
+
+def mixing_tasks(pairs: Pairs) -> list[str]:
+    """Names of the tasks with a pair in which series can mix."""
+    return list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
+
+
+def forecast_correlations(
+    baseline: Baseline, variant: Mapping[str, TaskForecasts], mixed: np.ndarray
+) -> tuple[float, float]:
+    """Pearson's correlation of a variant's median forecasts with the baseline's, over all steps.
+
+    Each series is divided by its seasonal error. Levels dominate such a correlation; the second
+    figure is that of the forecasts less the mean of the baseline's path.
+
+    Parameters
+    ----------
+    mixed:
+        Forecasts that count, bool, shape (n,).
+    """
+    parts = []
+    start = 0
+    for task, base in baseline.forecasts.items():
+        scale = baseline.scale[task]
+        rows = mixed[start : start + len(scale)] & ~np.isnan(scale)
+        start += len(scale)
+        x, y = (f.point[rows] / scale[rows, None] for f in (base, variant[task]))
+        mean = x.mean(axis=1, keepdims=True)
+        parts.append([x.ravel(), y.ravel(), (x - mean).ravel(), (y - mean).ravel()])
+    x, y, x_centred, y_centred = map(np.concatenate, zip(*parts, strict=True))
+    return _pearson(x, y), _pearson(x_centred, y_centred)
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    if len(x) < 2 or not (x.std() > 0 and y.std() > 0):
+        return nan
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def mean_cross_group_mass(table: pd.DataFrame) -> float:
+    """Mean over layers, windows and tasks of the attention that goes to other groups.
+
+    Parameters
+    ----------
+    table:
+        A row per task, window and layer: `task_name`, `cross_group_mass`, `num_mixed_series`.
+
+    Returns
+    -------
+    NaN where no series shares a batch with another group. Windows weigh by their series that do,
+    tasks weigh alike.
+    """
+    rows = table[(table["num_mixed_series"] > 0) & table["cross_group_mass"].notna()]
+    if rows.empty:
+        return nan
+    weighted = rows["cross_group_mass"] * rows["num_mixed_series"]
+    tasks = rows["task_name"]
+    return float(
+        (weighted.groupby(tasks).sum() / rows.groupby(tasks)["num_mixed_series"].sum()).mean()
+    )
+
+
+def variant_row(
+    baseline_mase: np.ndarray,
+    evaluated: Evaluated,
+    pairs: Pairs,
+    controls: Mapping[str, Evaluated],
+    validity: Validity,
+    *,
+    fingerprint: str,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Test one variant against the baseline, its controls and the smoothed baseline.
+
+    Parameters
+    ----------
+    baseline_mase:
+        MASE of each pair under full attention.
+    controls:
+        Name of a control to its results; empty for `joint` and for controls.
+    validity:
+        Of the study; a variant of other weights than the baseline's is not valid either.
+    fingerprint:
+        Of the baseline's weights.
+    margin, alpha:
+        See `study.evaluation.statistics.paired_test`.
+
+    Returns
+    -------
+    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
+    setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
+    of `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log
+    ratio of the variant to it.
+    """
+    mixing = pairs.mixing
+    compared = pd.DataFrame(
+        {
+            "MASE_full": baseline_mase[mixing],
+            "MASE_soft": evaluated.mase[mixing],
+            **dict.fromkeys(("speedup", "delta_peak_alloc_mb", "delta_peak_reserved_mb"), nan),
+        }
+    )
+    mine = evaluated.run.get("weights_fingerprint", "")
+    mismatch = "" if mine == fingerprint else "gate weights failed (not the baseline's weights)"
+    row = ttest_row(
+        compared,
+        labels=("full", "soft"),
+        setting=setting_of(evaluated.name),
+        run={**evaluated.run, "variant": evaluated.name},
+        baseline_rel_mase=validity.baseline_rel_mase,
+        valid=validity.valid and not mismatch,
+        reason="; ".join(filter(None, [validity.reason, mismatch])),
+        margin=margin,
+        alpha=alpha,
+    )
+    extra: dict[str, object] = {
+        "pair": pairs.unit,
+        "n_unmixed": int((~mixing).sum()),
+        **evaluated.figures,
+    }
+    against = paired_test(
+        evaluated.smoothed_mase[mixing], evaluated.mase[mixing], margin=margin, alpha=alpha
+    )
+    alone = paired_test(
+        baseline_mase[mixing], evaluated.smoothed_mase[mixing], margin=margin, alpha=alpha
+    )
+    extra |= _columns(SMOOTHED, against)
+    extra |= {f"smoothed_alone_{name}": getattr(alone, name) for name in COMPARED[:4]}
+    shuffling = pairs.shuffling
+    for name, control in controls.items():
+        result = paired_test(
+            control.mase[shuffling], evaluated.mase[shuffling], margin=margin, alpha=alpha
+        )
+        extra |= _columns(name, result)
+        extra[f"vs_{name}_left_out"] = int((mixing & ~shuffling).sum())
+    return row.assign(**extra)
+
+
+def _columns(name: str, result: PairedResult) -> dict[str, object]:
+    found = asdict(result)
+    columns = ("n", *COMPARED, "p", "verdict", "reason")
+    return {f"vs_{name}_{column}": found[column] for column in columns}
+
+
+def summarise(
+    rows: Sequence[pd.DataFrame], controls: Sequence[str], *, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Put the rows of a sweep into one table and correct for their number.
+
+    Parameters
+    ----------
+    rows:
+        From `variant_row`.
+    controls:
+        Names of the controls that soft masks are compared with.
+    alpha:
+        Level of the verdicts.
+
+    Returns
+    -------
+    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as
+    one family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
+    ``vs_{name}_tost_p_holm`` and ``vs_{name}_verdict_holm`` over the soft masks; and the answers
+    `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that is no
+    soft mask concern smoothing only.
+    """
+    table = pd.concat(rows, ignore_index=True)
+    table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")
+    parts = [part for _, part in table.groupby("family", sort=False)]
+    table = pd.concat([correct_family(part, alpha=alpha) for part in parts]).sort_index()
+    soft = (table["control"] == NO_CONTROL) & (table["measure"] != ANY_MEASURE)
+    families = [table["family"] == family for family in table["family"].unique()]
+    compared = {SMOOTHED: families, **{name: [soft] for name in controls}}
+    for name, members in compared.items():
+        prefix = f"vs_{name}_"
+        names = [prefix + column for column in ("p", "verdict", *COMPARED)]
+        table = table.reindex(columns=table.columns.union(names, sort=False))
+        for member in members:
+            plain = table.loc[member, names]
+            plain.columns = plain.columns.str.removeprefix(prefix)
+            found = correct_family(plain, alpha=alpha)
+            for column in ("log_ratio_p_holm", "tost_p_holm", "verdict_holm"):
+                table.loc[member, prefix + column] = found[column]
+    gain = table["verdict_holm"] == "better"
+    smoothing = [table[f"vs_{SMOOTHED}_verdict_holm"]]
+    random = [table[f"vs_{name}_verdict_holm"] for name in controls]
+    answers = _answer(gain, random)
+    return table.assign(
+        more_than_smoothing=_answer(gain, smoothing),
+        more_than_random=np.where(soft, answers, "not asked"),
+    )
+
+
+def _answer(gain: pd.Series, verdicts: Sequence[pd.Series]) -> np.ndarray:
+    """Answer for each row whether a gain is one over all that it is compared with."""
+    found = pd.DataFrame(dict(enumerate(verdicts)), index=gain.index)
+    better = (found == "better").all(axis=1) & bool(len(verdicts))
+    lost = found.isin(["worse", "equivalent"]).any(axis=1)
+    return np.select([~gain, better, lost], [NO_GAIN, YES, NO], default=UNDECIDED)

@@ -1,0 +1,75 @@
+"""The sweep over soft masks: which variants it holds, and how a row of results names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chronos2_attention import AttentionVariant, InputError
+from chronos2_attention.variants import Soft
+
+JOINT = "joint"
+
+NO_CONTROL = "none"
+
+ANY_MEASURE = "any"
+
+
+def sweep_variants(
+    measures: Sequence[str], temperatures: Sequence[float], controls: Sequence[str]
+) -> list[str]:
+    """Return the names of a sweep's variants: `joint`, then every measure at every temperature.
+
+    Parameters
+    ----------
+    measures, temperatures, controls:
+        As in the settings ``soft``; each soft mask is followed by its controls.
+
+    Raises
+    ------
+    InputError
+        If a measure, a temperature or a control is none.
+    """
+    return [
+        JOINT,
+        *(
+            Soft(measure, float(temperature), control).name
+            for measure in measures
+            for temperature in temperatures
+            for control in (None, *controls)
+        ),
+    ]
+
+
+def setting_of(variant: str) -> dict[str, object]:
+    """Return the columns `measure`, `temperature` and `control` of a variant.
+
+    `joint` is the temperature 0 of any measure; `control` is ``none`` where the variant is none.
+
+    Raises
+    ------
+    InputError
+        If the name is not that of `joint` or a soft mask.
+    """
+    if variant == JOINT:
+        return {"measure": ANY_MEASURE, "temperature": 0.0, "control": NO_CONTROL}
+    soft = AttentionVariant.parse(variant)
+    if not isinstance(soft, Soft):
+        raise InputError(f"variant '{variant}' is no soft mask", mend=f"use {Soft.example}")
+    return {
+        "measure": soft.measure,
+        "temperature": soft.temperature,
+        "control": soft.control or NO_CONTROL,
+    }
+
+
+def control_of(variant: str, control: str) -> str | None:
+    """Return the name of a soft mask's control; None for `joint` and for what is a control."""
+    setting = setting_of(variant)
+    if setting["measure"] == ANY_MEASURE or setting["control"] != NO_CONTROL:
+        return None
+    return Soft(setting["measure"], setting["temperature"], control).name
+
+
+def with_controls(variant: str, controls: Sequence[str]) -> list[str]:
+    """Return a variant's name and, where it is a soft mask itself, those of its controls."""
+    return [variant, *filter(None, (control_of(variant, control) for control in controls))]

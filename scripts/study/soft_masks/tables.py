@@ -1,0 +1,171 @@
+"""The statistics of a sweep over soft masks: each file is read once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from study.evaluation import gates
+from study.forecasts.files import read_metadata
+from study.jobs.progress import progress
+from study.soft_masks.breakdown import by_feature, by_horizon, by_sample_size
+from study.soft_masks.pairs import Baseline, Pairs, read_variant
+from study.soft_masks.summary import (
+    Evaluated,
+    Validity,
+    evaluate,
+    mean_cross_group_mass,
+    step_errors,
+    summarise,
+    variant_row,
+)
+from study.soft_masks.sweep import control_of
+from study.soft_masks.verdicts import SMOOTHING_COLUMNS, verdicts
+
+log = logging.getLogger("study.soft_study")
+
+
+@dataclass(frozen=True)
+class VariantFiles:
+    """Where a variant's scores, forecasts and measured group attention lie."""
+
+    scores: Path
+    forecasts: Path
+    group_mass: Path
+
+
+def evaluate_files(
+    baseline: Baseline, pairs: Pairs, files: Mapping[str, VariantFiles]
+) -> dict[str, Evaluated]:
+    """Read the variants one after the other and keep of each what the tests need.
+
+    Parameters
+    ----------
+    files:
+        Name of a variant to its files.
+
+    Raises
+    ------
+    InputError
+        If a file does not hold the baseline's forecasts.
+    """
+    found = {}
+    for name, paths in progress(files.items(), desc="soft masks", unit="variant"):
+        found[name] = evaluate(
+            name,
+            baseline,
+            read_variant(baseline, paths.scores, paths.forecasts),
+            pairs,
+            cross_group_mass=mean_cross_group_mass(pd.read_csv(paths.group_mass)),
+            run=read_metadata(paths.scores),
+        )
+    return found
+
+
+def rows_of(
+    baseline: Baseline,
+    pairs: Pairs,
+    evaluated: Mapping[str, Evaluated],
+    controls: Sequence[str],
+    validity: Validity,
+    *,
+    margin: float,
+    alpha: float,
+) -> dict[str, pd.DataFrame]:
+    """Return each variant's row, see `study.soft_masks.summary.variant_row`."""
+    mase = pairs.mase({task: part.scaled_error for task, part in baseline.forecasts.items()})
+    rows = {}
+    for name, one in evaluated.items():
+        own = {control: control_of(name, control) for control in controls}
+        rows[name] = variant_row(
+            mase,
+            one,
+            pairs,
+            {control: evaluated[other] for control, other in own.items() if other in evaluated},
+            validity,
+            fingerprint=baseline.fingerprint,
+            margin=margin,
+            alpha=alpha,
+        )
+    return rows
+
+
+def sweep_tables(
+    study: str,
+    baseline: Baseline,
+    pairs: Pairs,
+    evaluated: Mapping[str, Evaluated],
+    controls: Sequence[str],
+    validity: Validity,
+    feature_of: Callable[[str, str], str],
+    *,
+    margin: float,
+    alpha: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Return all tables of a sweep.
+
+    Parameters
+    ----------
+    study:
+        Its name.
+    evaluated:
+        Name of a variant to its results, controls included.
+    controls:
+        Names of the controls of each soft mask.
+    validity:
+        Of the study.
+    feature_of:
+        Gives the feature of a task name and an item id.
+    margin, alpha:
+        See `study.evaluation.statistics.paired_test`.
+    resamples, seed:
+        See `study.soft_masks.breakdown.by_sample_size`.
+
+    Returns
+    -------
+    `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
+    """
+    rows = rows_of(baseline, pairs, evaluated, controls, validity, margin=margin, alpha=alpha)
+    summary = summarise(list(rows.values()), controls, alpha=alpha)
+    keys = baseline.all_keys
+    variants = list(evaluated.values())
+    scaled = {task: part.scaled_error for task, part in baseline.forecasts.items()}
+    error = np.concatenate([part.error for part in baseline.forecasts.values()])
+    tables = {
+        "summary": summary,
+        "by_feature": by_feature(error, variants, keys, pairs, feature_of, alpha=alpha),
+        "by_horizon": by_horizon(
+            step_errors(pairs, scaled), pairs.mase(scaled), variants, pairs, alpha=alpha
+        ),
+        "by_sample_size": by_sample_size(
+            error, variants, keys, pairs, resamples=resamples, seed=seed, alpha=alpha
+        ),
+        "smoothing": summary[SMOOTHING_COLUMNS],
+    }
+    for name in ("by_feature", "by_horizon", "by_sample_size"):
+        tables[name].insert(0, "study", study)
+        tables[name]["valid"] = validity.valid
+    tables["verdicts"] = verdicts(
+        study,
+        summary,
+        tables["by_sample_size"],
+        valid=bool(summary["valid"].all()),
+        reason=validity.reason or "gate weights failed (not all variants have the same weights)",
+    )
+    return tables
+
+
+def validity_of(
+    validity: pd.DataFrame, accuracy_full: pd.DataFrame, accuracy_seasonal_naive: pd.DataFrame
+) -> Validity:
+    """Return a study's validity from its table, and its baseline's relative MASE."""
+    valid, reason = gates.read_summary(validity)
+    relative = gates.baseline_gate(accuracy_full, accuracy_seasonal_naive)[0].value
+    return Validity(valid, reason, relative)

@@ -1,0 +1,217 @@
+"""The verdicts on soft masks in plain words, computed from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES
+from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
+from study.soft_masks.summary import SMOOTHED
+from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL
+
+COLUMNS = [
+    *("study", "subject", "variant", "verdict", "gain", "more_than_smoothing"),
+    *("more_than_random", "valid", "sentence"),
+]
+
+_MORE = {
+    YES: "more than {other}",
+    NO: "no more than {other}",
+    UNDECIDED: "not shown to be more than {other}",
+}
+
+_VERDICTS = {
+    "better": "It is better",
+    "worse": "It is worse",
+    "equivalent": "It is equivalent within {margin:.1%}",
+    "inconclusive": "Whether it differs is open",
+}
+
+
+def percent(log_ratio: float, digits: int = 1) -> str:
+    """Write a log ratio of errors as a change in percent, with its sign."""
+    return f"{100 * np.expm1(log_ratio):+.{digits}f} %"
+
+
+def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | None:
+    """Return the row of the soft mask with the largest mean gain, or None without a tested one.
+
+    Parameters
+    ----------
+    summary:
+        Rows of ``soft_summary.csv``.
+    measure:
+        Look among its rows only.
+    """
+    rows = summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
+    if measure is not None:
+        rows = rows[rows["measure"] == measure]
+    rows = rows.dropna(subset=["log_ratio_mean"])
+    return None if rows.empty else rows.loc[rows["log_ratio_mean"].idxmin()]
+
+
+def verdicts(
+    study: str,
+    summary: pd.DataFrame,
+    samples: pd.DataFrame,
+    *,
+    valid: bool,
+    reason: str,
+) -> pd.DataFrame:
+    """Say in plain words what a sweep found.
+
+    Parameters
+    ----------
+    study:
+        Its name.
+    summary:
+        Rows of ``soft_summary.csv``.
+    samples:
+        Rows of ``soft_by_sample_size.csv``.
+    valid, reason:
+        Verdict of the gates.
+
+    Returns
+    -------
+    Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then
+    each measure at the temperature with the largest mean gain, then `joint`, then what samples of
+    the smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
+    """
+    rows = [_validity(summary, valid=valid, reason=reason), _conclusion(summary)]
+    soft = summary[summary["control"] == NO_CONTROL]
+    tests = int(soft["log_ratio_p"].notna().sum())
+    for measure in dict.fromkeys(soft["measure"]):
+        if measure == ANY_MEASURE:
+            continue
+        best = best_of(summary, measure)
+        if best is None:
+            text = f"{measure.capitalize()}: nothing could be tested. {_first_reason(soft)}".strip()
+            rows.append({"subject": measure, "sentence": text})
+        else:
+            text = (
+                f"{measure.capitalize()}: the best mean is at temperature"
+                f" {best['temperature']:g}, with {_result(best, tests)}"
+            )
+            rows.append(_about(best, measure, text))
+    for _, joint in soft[soft["variant"] == JOINT].iterrows():
+        if np.isnan(joint["log_ratio_mean"]):
+            continue
+        rows.append(
+            _about(joint, JOINT, f"All series of a batch in one group: {_result(joint, tests)}")
+        )
+    rows += _shrinking(samples)
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    return table.assign(study=study, valid=valid)
+
+
+def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
+    return {
+        "subject": subject,
+        "variant": row["variant"],
+        "verdict": row["verdict_holm"],
+        "gain": float(-np.expm1(row["log_ratio_mean"])),
+        "more_than_smoothing": row["more_than_smoothing"],
+        "more_than_random": row["more_than_random"],
+        "sentence": sentence,
+    }
+
+
+def _validity(summary: pd.DataFrame, *, valid: bool, reason: str) -> dict[str, object]:
+    if not valid:
+        text = f"NOT VALID: {reason}. Nothing below says anything about the model."
+        return {"subject": "validity", "verdict": "not valid", "sentence": text}
+    relative = summary["baseline_rel_mase"].iloc[0]
+    text = f"Valid: all gates passed; the baseline has {relative:.3f} of Seasonal Naive's MASE."
+    return {"subject": "validity", "verdict": "valid", "sentence": text}
+
+
+def _result(row: pd.Series, tests: int) -> str:
+    margin = row["tost_margin"]
+    equivalent = row["verdict_holm"] == "equivalent"
+    p = "tost_p_holm" if equivalent else "log_ratio_p_holm"
+    unit = "tasks" if row["pair"] == "task" else "series"
+    text = (
+        f"MASE {percent(row['log_ratio_mean'])} against full attention"
+        f" (95 % interval {percent(row['log_ratio_ci_low'])} to"
+        f" {percent(row['log_ratio_ci_high'])}, n = {row['n']} {unit},"
+        f" {row['share_improved']:.0%} of forecasts improved)."
+        f" {_VERDICTS[row['verdict_holm']].format(margin=margin)}"
+        + (f" (p {row[p]:.2g} by Holm over {tests} tests)." if not np.isnan(row[p]) else ".")
+    )
+    if row["more_than_smoothing"] == NO_GAIN:
+        return text
+    parts = [_MORE[row["more_than_smoothing"]].format(other="a smoothed baseline gives")]
+    if row["more_than_random"] in _MORE:
+        parts.append(_MORE[row["more_than_random"]].format(other="random partners give"))
+    return f"{text} The gain is {' and '.join(parts)}."
+
+
+def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
+    rows = summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
+    counts = rows["verdict_holm"].value_counts()
+    tally = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS)
+    both = rows[(rows["more_than_smoothing"] == YES) & (rows["more_than_random"] == YES)]
+    if len(both):
+        verdict = "soft masks help"
+        text = (
+            f"Soft masks help: {len(both)} of {len(rows)} settings gain more than smoothing and"
+            f" more than random partners give"
+        )
+    elif counts.get("better", 0):
+        verdict = "a gain, but not shown to be learning across series"
+        refuted = rows[
+            (rows["verdict_holm"] == "better")
+            & ((rows["more_than_smoothing"] == NO) | (rows["more_than_random"] == NO))
+        ]
+        text = (
+            f"Soft masks gain in {counts['better']} of {len(rows)} settings, but in none is the"
+            f" gain shown to be both more than smoothing and more than random partners give"
+            f" ({len(refuted)} of them are no more than one of the two)"
+        )
+    elif counts.get("worse", 0) == len(rows) and len(rows):
+        verdict, text = "soft masks hurt", "Soft masks hurt in every setting"
+    else:
+        verdict, text = "no gain", "No soft mask is better than full attention"
+    tally_text = f"{text}. Of {len(rows)} settings: {tally}; all corrected by Holm's method."
+    return {"subject": "soft masks", "verdict": verdict, "sentence": tally_text}
+
+
+def _first_reason(rows: pd.DataFrame) -> str:
+    reasons = [reason for reason in rows["reason"].fillna("") if reason]
+    return f"({reasons[0]})" if reasons else ""
+
+
+def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
+    seen = samples[samples["variant"] == BEST_SEEN]
+    if seen.empty:
+        return []
+    row = seen.loc[seen["n_forecasts"].idxmin()]
+    worth = samples[
+        (samples["variant"] == BEST_TRUE) & (samples["n_forecasts"] == row["n_forecasts"])
+    ].iloc[0]
+    text = (
+        f"A study of {row['n_forecasts']} forecasts that reports its best variant would claim a"
+        f" gain of {row['gain']:.1%} on average (95 % of such studies {row['ci_low']:.1%} to"
+        f" {row['ci_high']:.1%}), where what it chose gains {worth['gain']:.1%} over all"
+        f" {seen['n_forecasts'].max()} forecasts."
+    )
+    return [{"subject": "sample size", "gain": float(row["gain"]), "sentence": text}]
+
+
+def as_markdown(table: pd.DataFrame, title: str) -> str:
+    """Write verdicts as a page of Markdown."""
+    lines: Iterable[str] = (f"- {sentence}" for sentence in table["sentence"])
+    return f"# {title}\n\n" + "\n".join(lines) + "\n"
+
+
+SMOOTHING_COLUMNS = [
+    *("study", "variant", "measure", "temperature", "control", "pair", "n", "roughness_ratio"),
+    *("interval_width_ratio", "smoothed_tasks"),
+    *(f"smoothed_alone_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p")),
+    *(f"vs_{SMOOTHED}_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p", "p_holm")),
+    *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict", "verdict_holm")),
+    *("verdict_holm", "more_than_smoothing", "more_than_random", "valid"),
+]

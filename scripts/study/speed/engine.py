@@ -1,0 +1,331 @@
+"""Speed of the attention engine against upstream, interleaved in one process.
+
+Every method forecasts the same series through `predict`, so that batching, masks and unscaling
+count as they do in use. Floating-point work is counted for upstream's dense model on unpadded
+tokens; a share of the peak above 1 would mean that work was left out, not that the machine is
+faster than itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
+
+from chronos2_attention import Chronos2VariantPipeline
+from study.jobs.progress import progress
+from study.speed.measuring import peak_tensor_mb
+
+PATCH = 16
+
+# 8192 observations and 4 future patches are 517 tokens, the longest sequence that Chronos-2 takes
+# in one pass for this horizon.
+DENSE_HORIZON = 64
+
+RAGGED_HORIZON = 24
+
+RAGGED = ("ragged", "ragged_long")
+
+RESAMPLES = 2000
+
+
+class Method(NamedTuple):
+    """What is timed: upstream, our `full`, or `sparse` at a radius on a backend."""
+
+    name: str
+    radius: float
+    backend: str
+
+
+UPSTREAM = Method("upstream", nan, "sdpa")
+
+FULL = Method("full", nan, "dense")
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Series to forecast, and what to call them.
+
+    Attributes
+    ----------
+    name:
+        For example ``8x8192``.
+    series:
+        One-dimensional float32 tensors.
+    batch_size, horizon:
+        Given to every method.
+    """
+
+    name: str
+    series: Sequence[torch.Tensor]
+    batch_size: int
+    horizon: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each series, unpadded: context patches, REG and future patches."""
+        future = -(-self.horizon // PATCH)
+        return np.array([-(-len(one) // PATCH) + 1 + future for one in self.series])
+
+
+def dense_regime(name: str, seed: int) -> Regime:
+    """Return random walks of equal length; the name is ``{series}x{observations}``."""
+    count, length = map(int, name.split("x"))
+    generator = torch.Generator().manual_seed(seed)
+    walks = torch.randn(count, length, generator=generator).cumsum(-1)
+    return Regime(name, list(walks), batch_size=count, horizon=DENSE_HORIZON)
+
+
+def ragged_regime(
+    name: str,
+    short: Sequence[Path],
+    long: Sequence[Path],
+    seed: int,
+    *,
+    num_short: int,
+    num_long: int,
+) -> Regime:
+    """Return real series: short ones, or the same with a few long ones among them.
+
+    Parameters
+    ----------
+    name:
+        ``ragged`` or ``ragged_long``.
+    short, long:
+        Data sets in the workflow's layout; series of 20 to 130 observations are short, of 500 and
+        more long.
+    seed:
+        Of the sample and its order.
+    num_short, num_long:
+        Series of each kind, fewer where there are fewer.
+    """
+    rng = np.random.default_rng(seed)
+
+    def sample(paths: Sequence[Path], low: int, high: int, count: int) -> list[torch.Tensor]:
+        found = []
+        for path in paths:
+            table = pq.read_table(path)
+            for name in table.column_names:
+                if name in ("id", "timestamp") or str(table.schema.field(name).type)[:4] != "list":
+                    continue
+                for values in table[name].to_pylist():
+                    if low <= len(values) <= high:
+                        found.append(torch.tensor(values, dtype=torch.float32))
+        chosen = rng.choice(len(found), min(count, len(found)), replace=False)
+        return [found[index][-8192:] for index in chosen]
+
+    series = sample(short, 20, 130, num_short)
+    if name == "ragged_long":
+        mixed = series + sample(long, 500, 10**9, num_long)
+        series = [mixed[index] for index in rng.permutation(len(mixed))]
+    return Regime(name, series, batch_size=256, horizon=RAGGED_HORIZON)
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """Measure the rate of square matrix products of 4096, in floating-point operations a second."""
+    size = 4096 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = 0.0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not best:
+        start = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def dense_flops(model: Chronos2Model, regime: Regime) -> float:
+    """Count upstream's multiply-adds, times two, on the regime's unpadded tokens.
+
+    Per token and layer: four projections each for time and group attention and two for the feed
+    forward layer; scores and values over the series' own tokens. Embeddings are left out.
+    """
+    config = model.config
+    inner = config.num_heads * config.d_kv
+    per_token = 2 * (8 * config.d_model * inner + 2 * config.d_model * config.d_ff)
+    lengths = regime.lengths.astype(float)
+    scores = 4 * inner * (lengths**2).sum()
+    return config.num_layers * (per_token * lengths.sum() + scores)
+
+
+def upstream_pipeline(ours: Chronos2VariantPipeline) -> Chronos2Pipeline:
+    """Return upstream's pipeline on the very tensors of ours."""
+    with torch.device(ours.model.device):
+        model = Chronos2Model(ours.model.config)
+    model.load_state_dict(ours.model.state_dict(), assign=True)
+    return Chronos2Pipeline(model.to(ours.model.dtype).eval())
+
+
+def run_benchmark(
+    ours: Chronos2VariantPipeline,
+    regime: Regime,
+    *,
+    radii: Sequence[int],
+    backends: Sequence[str],
+    backend_radii: Sequence[int],
+    repeats: int,
+    seconds: float,
+    seed: int,
+) -> pd.DataFrame:
+    """Time upstream and every variant in rounds, in each of which every method runs once.
+
+    Parameters
+    ----------
+    ours:
+        The model.
+    regime:
+        What is forecast.
+    radii:
+        Radii of ``sparse_r{r}`` on the backend ``auto``.
+    backends, backend_radii:
+        Further backends, and the radii that they are timed with.
+    repeats:
+        Least measured repeats of each method, after one that is not measured.
+    seconds:
+        Least measured time of upstream, of `full` and of each radius on ``auto``, which goes on in
+        further rounds.
+    seed:
+        Of the resampling.
+
+    Returns
+    -------
+    A row a method, radius and backend: seconds (median, least, most); ratios of medians to
+    upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
+    a 95 % interval (percentiles over resampled rounds); tokens a second, share of the matmul peak;
+    peak memory of tensors in MiB above what was held before, and its ratio to that of `full`; and
+    the largest difference relative to the largest forecast of what it must equal: upstream for
+    `full`, the reference backend for sparse.
+    """
+    device, dtype = ours.model.device, ours.model.dtype
+    peak = matmul_peak(device, dtype)
+    methods: dict[Method, Chronos2Pipeline] = {
+        UPSTREAM: upstream_pipeline(ours),
+        FULL: ours.with_variant("full"),
+    }
+    for radius in radii:
+        for name in ["auto", *(backends if radius in backend_radii else [])]:
+            pipeline = ours.with_variant(f"sparse_r{radius}", backend=name)
+            methods[Method("sparse", radius, name)] = pipeline
+    # What our layers keep between batches is made first, or it would count for one method alone.
+    _forecast(methods[FULL], regime)
+    forecasts, memory = {}, {}
+    for method, pipeline in methods.items():
+        call = partial(_forecast, pipeline, regime)
+        forecasts[method], memory[method] = peak_tensor_mb(call, device)
+    rounds = _timed_rounds(methods, regime, repeats=repeats, seconds=seconds)
+    flops = dense_flops(ours.model, regime)
+    references = {
+        radius: _forecast(ours.with_variant(f"sparse_r{radius}", backend="reference"), regime)
+        for radius in radii
+    }
+    rng = np.random.default_rng(seed)
+    medians = {method: float(np.nanmedian(rounds[method])) for method in methods}
+    rows = []
+    for method, pipeline in methods.items():
+        wanted = references.get(method.radius, forecasts[UPSTREAM])
+        taken = rounds[method][np.isfinite(rounds[method])]
+        paired = (rounds[FULL] / rounds[method])[np.isfinite(rounds[method])]
+        low, high = median_interval(paired, rng)
+        rows.append(
+            {
+                "regime": regime.name,
+                "tokens_longest": int(regime.lengths.max()),
+                "method": method.name,
+                "radius": method.radius,
+                "backend": method.backend,
+                "backend_ran": "+".join(sorted(getattr(pipeline.model, "backends_used", {"sdpa"}))),
+                "seconds_median": medians[method],
+                "seconds_min": taken.min(),
+                "seconds_max": taken.max(),
+                "repeats": len(taken),
+                "ratio_to_upstream": medians[UPSTREAM] / medians[method],
+                "ratio_to_full": medians[FULL] / medians[method],
+                "paired_ratio_to_full": float(np.median(paired)),
+                "paired_ratio_low": low,
+                "paired_ratio_high": high,
+                "tokens": int(regime.lengths.sum()),
+                "tokens_per_s": regime.lengths.sum() / medians[method],
+                "matmul_peak_share": flops / medians[method] / peak,
+                "matmul_peak_gflops": peak / 1e9,
+                "peak_tensor_mb": memory[method],
+                "memory_ratio_to_full": memory[method] / memory[FULL],
+                "max_rel_difference": _difference(forecasts[method], wanted),
+                "device": device_name(device),
+                "dtype": str(dtype).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Return a 95 % interval of a median: percentiles over samples drawn with replacement."""
+    drawn = rng.choice(values, (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _timed_rounds(
+    methods: Mapping[Method, Chronos2Pipeline], regime: Regime, *, repeats: int, seconds: float
+) -> dict[Method, np.ndarray]:
+    """Return seconds by method, an entry a round, NaN where the method had finished before.
+
+    Methods begin at another place in each round. `full` runs in every round, because all are
+    compared with it.
+    """
+    rounds: list[dict[Method, float]] = []
+    spent = dict.fromkeys(methods, 0.0)
+    least = {m: seconds if m.backend in ("auto", "sdpa", "dense") else 0.0 for m in methods}
+    with progress(desc=f"benchmark {regime.name}", unit="round") as bar:
+        while going := [m for m in methods if len(rounds) < repeats or spent[m] < least[m]]:
+            going = going if FULL in going else [FULL, *going]
+            shift = len(rounds) % len(going)
+            found = {}
+            for method in going[shift:] + going[:shift]:
+                found[method] = _seconds(partial(_forecast, methods[method], regime))
+                spent[method] += found[method]
+            rounds.append(found)
+            bar.update()
+    return {m: np.array([found.get(m, nan) for found in rounds]) for m in methods}
+
+
+def _forecast(pipeline: Chronos2Pipeline, regime: Regime) -> torch.Tensor:
+    found = pipeline.predict(
+        list(regime.series), prediction_length=regime.horizon, batch_size=regime.batch_size
+    )
+    if pipeline.model.device.type == "cuda":
+        torch.cuda.synchronize(pipeline.model.device)
+    return torch.cat(found)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return the largest difference of a series relative to its largest forecast."""
+    scale = wanted.abs().amax(dim=(1, 2))
+    return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
+
+
+def device_name(device: torch.device) -> str:
+    """Return the model of a GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "CPU")
+    return model

