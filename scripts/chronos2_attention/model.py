@@ -3,28 +3,35 @@
 Two paths compute the same function:
 
 - `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
-  weights on request, training. It is the reference.
+  weights on request, training, and whatever `dense_layers.obstacle` names. It is the reference.
 - `Chronos2VariantModel.forward` without loss, attention weights or gradients: the same result with
   the work that cannot matter left out. Groups are attended blockwise, masks are built once per
   batch and not at all where nothing is padded, and the last block computes the future tokens only,
   because nothing else is read from it.
+
+A call changes nothing that another call reads, so that threads share a model: what belongs to one
+batch lies on a copy of the model that no other call knows (`with_batch_bias`).
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, field
 
 import torch
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
-from .dense_layers import add_product, feed_forward, normalise, rotate
+from .dense_layers import add_product, feed_forward, normalise, obstacle, rotate
+from .errors import InputError
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
-from .soft_groups import SoftGroupAttention, soft_bias, soft_mask
+from .soft_groups import SoftGroupAttention, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
 from .variants import AttentionVariant, Full
+
+log = logging.getLogger("chronos2_attention")
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,10 @@ class Chronos2VariantModel(Chronos2Model):
     settings:
         Backend and chunk size.
     backends_used:
-        Names of the time-attention backends that have run since they were last cleared.
+        Names of the time-attention backends that have run; ``"upstream"`` for upstream's blocks.
     batch_bias:
-        Bias of the soft mask of the batch at hand, (b, b) where the batch has b rows or a multiple
-        (the paths of an unrolled forecast), see `soft_groups.soft_bias`. None makes each call
-        compare the contexts that it is given.
+        Bias of the soft mask of one batch, on the copy that forecasts it (`with_batch_bias`). None
+        makes each call compare the contexts that it is given.
     """
 
     def __init__(self, config) -> None:
@@ -97,6 +103,7 @@ class Chronos2VariantModel(Chronos2Model):
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
         self.batch_bias: torch.Tensor | None = None
+        self._said: dict[str, object] = {}
 
     def with_variant(
         self, variant: AttentionVariant, settings: EngineSettings
@@ -106,6 +113,28 @@ class Chronos2VariantModel(Chronos2Model):
         model.variant, model.settings, model.backends_used = variant, settings, set()
         model.batch_bias = None
         return model
+
+    def with_batch_bias(self, bias: torch.Tensor) -> Chronos2VariantModel:
+        """Return a model for one batch, which shares all but its soft mask with this one.
+
+        Parameters
+        ----------
+        bias:
+            From `soft_groups.soft_bias`, shape (b, b); the batch has b rows or a multiple, the
+            paths of an unrolled forecast.
+        """
+        model = copy.copy(self)
+        model.batch_bias = bias
+        return model
+
+    def obstacle(self) -> str:
+        """Say why the fast path cannot run now, see `dense_layers.obstacle`; empty if it can."""
+        return obstacle(self.encoder, self.device)
+
+    def require_fast_path(self) -> None:
+        """Raise `InputError` where the fast path, on which probes measure, cannot run."""
+        if reason := self.obstacle():
+            raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
 
     def tokens(
         self,
@@ -208,7 +237,8 @@ class Chronos2VariantModel(Chronos2Model):
                 group_ids, tokens.mask, dtype
             )
         else:
-            group_mask = soft_mask(bias.to(self.device), tokens.mask.mT > 0, dtype)
+            bias = unrolled(bias.to(self.device), len(tokens.mask))
+            group_mask = soft_mask(bias, tokens.mask.mT > 0, dtype)
         hidden = encoder.dropout(tokens.embeddings)
         time_weights, group_weights = [], []
         for block in encoder.block:
@@ -255,8 +285,8 @@ class Chronos2VariantModel(Chronos2Model):
         num_output_patches:
             Future patches F.
         future_target, future_target_mask, output_attentions:
-            As upstream; any of them takes upstream's path through `encode`, as do training and
-            gradients.
+            As upstream; any of them takes upstream's path through `encode`, as do training,
+            gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
 
         Returns
         -------
@@ -267,8 +297,8 @@ class Chronos2VariantModel(Chronos2Model):
         ValueError
             From upstream's validation, if shapes do not fit.
         """
-        wants_more = future_target is not None or output_attentions
-        if self.training or wants_more or torch.is_grad_enabled():
+        wants_more = future_target is not None or output_attentions or num_output_patches < 1
+        if self.training or wants_more or torch.is_grad_enabled() or self._is_hindered():
             return super().forward(
                 context=context,
                 context_mask=context_mask,
@@ -302,6 +332,16 @@ class Chronos2VariantModel(Chronos2Model):
         quantiles = self.instance_norm.inverse(quantiles, tokens.loc_scale)
         return Chronos2Output(quantile_preds=quantiles.unflatten(1, (self.num_quantiles, -1)))
 
+    def _is_hindered(self) -> bool:
+        """Whether the fast path cannot run; each reason is told once."""
+        reason = self.obstacle()
+        if reason:
+            self.backends_used.add("upstream")
+            mine = object()
+            if self._said.setdefault(reason, mine) is mine:  # one of several threads
+                log.warning("%s: forecasting by upstream's slower path", reason)
+        return bool(reason)
+
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
         return torch.arange(len(context), device=self.device) if group_ids is None else group_ids
 
@@ -312,7 +352,7 @@ class Chronos2VariantModel(Chronos2Model):
         return soft_bias(
             self.variant,
             group_ids.cpu().numpy(),
-            context.cpu().numpy(),
+            context.detach().to("cpu", torch.float32).numpy(),
             settings=self.settings.similarity,
         )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from chronos.chronos2 import Chronos2Pipeline, preprocess
+from chronos.chronos2 import Chronos2Pipeline
+from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
 
 from . import batching, checkpoint
 from .batching import split
@@ -21,6 +25,7 @@ from .model import Chronos2VariantModel, EngineSettings
 from .similarity import SimilaritySettings
 from .soft_groups import soft_bias
 from .variants import AttentionVariant
+from .variants.base import whole_number
 
 log = logging.getLogger("chronos2_attention")
 
@@ -38,7 +43,8 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     """Chronos-2 under an attention variant.
 
     Everything that takes a `Chronos2Pipeline` takes this: `predict`, `predict_quantiles`,
-    `predict_df`, `predict_fev` and `embed` keep upstream's signatures and results.
+    `predict_df`, `predict_fev` and `embed` keep upstream's signatures, results and errors. Threads
+    may share a pipeline: a call changes nothing that another call reads.
 
     Parameters
     ----------
@@ -56,6 +62,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         Identifies the checkpoint; empty for a model that was not loaded from one.
     """
 
+    # Of the call that a copy of the pipeline was made for; None on what users hold.
+    _shares: batching.Shares | None = None
+
     def __init__(
         self,
         model: Chronos2VariantModel,
@@ -66,13 +75,12 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         similarity_settings: SimilaritySettings | None = None,
         weights_fingerprint: str = "",
     ) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise InputError(f"chunk_size {chunk_size} is below 1", mend="use 1 or more")
+        if chunk_size is not None:
+            chunk_size = whole_number(chunk_size, "chunk_size", 1)
         similarity = similarity_settings or SimilaritySettings()
         settings = EngineSettings(backend, chunk_size, similarity)
         super().__init__(model=model.with_variant(AttentionVariant.parse(variant), settings))
         self.weights_fingerprint = weights_fingerprint
-        self._mixing = _Mixing()
 
     @classmethod
     def from_pretrained(
@@ -167,6 +175,21 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             weights_fingerprint=self.weights_fingerprint,
         )
 
+    def sizes(self, prediction_length: int, context_length: int | None) -> tuple[int, int]:
+        """Return a forecast's future tokens in one pass, and the most observations of context.
+
+        Raises
+        ------
+        InputError
+            If a length is below 1.
+        """
+        steps = whole_number(prediction_length, "prediction_length", 1)
+        limit = self.model_context_length
+        if context_length is not None:
+            limit = min(limit, whole_number(context_length, "context_length", 1))
+        patches = -(-steps // self.model_output_patch_size)
+        return min(patches, self.max_output_patches), limit
+
     def describe(self) -> dict[str, str]:
         """Say what runs: variant, device, dtype, backends that have run, weights fingerprint."""
         device = self.model.device
@@ -175,7 +198,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             "variant": self.variant.name,
             "device": name,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "backend": "+".join(sorted(self.model.backends_used)),
+            "backend": "+".join(sorted(self.model.backends_used.copy())),
             "weights_fingerprint": self.weights_fingerprint,
         }
 
@@ -225,16 +248,26 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             "limit_prediction_length": limit_prediction_length,
             **kwargs,
         }
-        # The second is upstream's older name of cross_learning.
-        cross_learning = options.pop("predict_batches_jointly", cross_learning)
+        if kwargs.get("predict_batches_jointly") is not None:  # upstream's older name
+            warnings.warn(
+                "The `predict_batches_jointly` argument is deprecated and will be removed in a "
+                "future version. "
+                "Please use `cross_learning=True` to enable the cross-learning mode.",
+                category=FutureWarning,
+                stacklevel=2,
+            )
+            cross_learning = options.pop("predict_batches_jointly")
         if cross_learning or self.variant.mixes_series:
             return self._predict_mixed(inputs, cutoffs, similarity, seed, options)
-        if len(inputs) < 2:
+        limit, most = self.model_context_length, self.model_prediction_length
+        horizon = most if prediction_length is None else prediction_length
+        kept = limit if context_length is None else context_length
+        usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
+        if len(inputs) < 2 or not usual or self.model.obstacle():
             return super().predict(inputs, **options)
 
-        horizon = prediction_length or self.model_prediction_length
-        kept = min(context_length or self.model_context_length, self.model_context_length)
-        plain = not kwargs and horizon <= self.model_prediction_length
+        plain = not kwargs and horizon <= most and kept <= limit
+        kept = min(kept, limit)
         if plain and batching.is_univariate(inputs):
             series = batching.FlatSeries.of(inputs, kept)
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
@@ -242,7 +275,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
                 return self._predict_univariate(series.left_padded(batch), horizon)
         else:
-            prepared = _prepare(inputs, horizon)
+            prepared = self._prepare(inputs, horizon)
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
             sizes = np.array([item["context"].shape[0] for item in prepared])
             upstream = super().predict
@@ -290,10 +323,18 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     ) -> list[torch.Tensor]:
         """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches."""
         options = {**options, "cross_learning": not self.variant.softens_groups}
-        horizon = options["prediction_length"] or self.model_prediction_length
-        prepared = _prepare(inputs, horizon)
+        call = copy.copy(self)  # no other call sees what it holds
+        if self.variant.leaking:
+            cutoffs = None
+        if cutoffs is None and similarity is None:
+            call._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
+            return super(Chronos2VariantPipeline, call).predict(inputs, **options)
+        horizon = options["prediction_length"]
+        prepared = self._prepare(
+            inputs, self.model_prediction_length if horizon is None else horizon
+        )
         sizes = np.array([item["context"].shape[0] for item in prepared])
-        if cutoffs is None or self.variant.leaking:
+        if cutoffs is None:
             cutoffs = np.zeros(len(prepared), dtype=int)
         if len(cutoffs) != len(prepared):
             raise InputError(
@@ -309,32 +350,39 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         for number, batch in enumerate(batching.batches_by_cutoff(cutoffs, len(prepared))):
             order = np.concatenate([rows[index] for index in batch])
             given = None if similarity is None else similarity[np.ix_(order, order)]
-            self._mixing = _Mixing(given, (*np.atleast_1d(seed), number))
-            try:
-                found = super().predict([prepared[index] for index in batch], **options)
-            finally:
-                self._mixing = _Mixing()
+            call._shares = batching.Shares(given, (*np.atleast_1d(seed), number))
+            found = super(Chronos2VariantPipeline, call).predict(
+                [prepared[index] for index in batch], **options
+            )
             for index, tensor in zip(batch, found, strict=True):
                 forecasts[index] = tensor
         return forecasts
 
     def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
         """Upstream's; a soft mask is made once and serves the steps of an unrolled forecast too."""
-        if not self.variant.softens_groups:
-            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
-        given, seed = self._mixing.take(len(context))
-        self.model.batch_bias = soft_bias(
-            self.variant,
-            group_ids.numpy(),
-            context.numpy(),
-            given=given,
-            settings=self.model.settings.similarity,
-            seed=seed,
+        call = self
+        if self.variant.softens_groups:
+            given, seed = self._shares.take(len(context)) if self._shares else (None, (0, 0))
+            bias = soft_bias(
+                self.variant,
+                group_ids.cpu().numpy(),
+                context.detach().to("cpu", torch.float32).numpy(),
+                given=given,
+                settings=self.model.settings.similarity,
+                seed=seed,
+            )
+            call = copy.copy(self)
+            call.model = self.model.with_batch_bias(bias)
+        return super(Chronos2VariantPipeline, call)._predict_batch(
+            context=context, group_ids=group_ids, **kwargs
         )
-        try:
-            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
-        finally:
-            self.model.batch_bias = None
+
+    def _prepare(self, inputs: Any, prediction_length: int) -> Sequence[Mapping[str, Any]]:
+        """Turn any input of `predict` into upstream's prepared inputs, one a forecast."""
+        sizes = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}  # not used
+        return Chronos2Dataset(
+            inputs, prediction_length=prediction_length, mode=DatasetMode.TEST, **sizes
+        ).inputs
 
     def predict_df(self, df: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Forecast a long data frame; parameters and result are `Chronos2Pipeline.predict_df`'s.
@@ -382,38 +430,3 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 mend="embed with_variant('full')",
             )
         return super().embed(inputs, batch_size=batch_size, context_length=context_length)
-
-
-class _Mixing:
-    """Hands out the similarities of consecutive batches, and a seed for each.
-
-    Parameters
-    ----------
-    given:
-        Similarities of all rows, shape (rows, rows), or None.
-    seed:
-        Integers that each batch's seed begins with.
-    """
-
-    def __init__(self, given: np.ndarray | None = None, seed: Sequence[int] = (0,)) -> None:
-        self.given, self.seed = given, tuple(seed)
-        self.rows_done = self.batches_done = 0
-
-    def take(self, rows: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
-        """Return the next batch's similarities (rows, rows), or None, and its seed."""
-        part = slice(self.rows_done, self.rows_done + rows)
-        seed = (*self.seed, self.batches_done)
-        self.rows_done += rows
-        self.batches_done += 1
-        return None if self.given is None else self.given[part, part], seed
-
-
-def _prepare(inputs: Any, prediction_length: int) -> list[Mapping[str, Any]]:
-    """Turn any input of `predict` into upstream's prepared inputs, one a forecast."""
-    if isinstance(inputs, torch.Tensor | np.ndarray):
-        return preprocess.from_tensor(inputs, prediction_length=prediction_length)
-    if isinstance(inputs[0], torch.Tensor | np.ndarray):
-        return preprocess.from_list_of_tensors(inputs, prediction_length=prediction_length)
-    if "context" in inputs[0]:
-        return inputs
-    return preprocess.from_list_of_dicts(inputs, prediction_length=prediction_length)
