@@ -166,7 +166,7 @@ def batches_by_length(
     for group, limit in zip(groups, most[cuts[1:] - 1], strict=True):
         total = np.cumsum(sizes[group])
         # As even as they can be: 300 series in two batches of 150, not of 256 and 44.
-        limit = -(-total[-1] // -(-total[-1] // limit))
+        limit = -(-total[-1] // max(1, -(-total[-1] // limit)))
         first = 0
         while first < len(group):
             before = total[first] - sizes[group[first]]

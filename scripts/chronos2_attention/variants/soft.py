@@ -89,7 +89,8 @@ class Soft(AttentionVariant):
     @property
     def name(self) -> str:
         control = f"-{self.control}" if self.control else ""
-        # The shortest digits that read back as the same number, without an exponent.
-        temperature = f"{Decimal(repr(self.temperature)):f}".removesuffix(".0")
+        # Whole, or the shortest digits that read back as the same number, without an exponent.
+        whole = self.temperature.is_integer()
+        temperature = f"{Decimal(int(self.temperature) if whole else repr(self.temperature)):f}"
         leaking = "_leaking" if self.leaking else ""
         return f"soft_{self.measure}{control}_t{temperature}{leaking}"
