@@ -21,6 +21,8 @@ from chronos.chronos2.model import Chronos2Encoder, Chronos2EncoderBlock
 from torch import nn
 from torch.nn.functional import linear
 
+from .time_attention import TimeAttention
+
 # Rows of the feed forward layer at a time: few enough on a CPU for its inner layer to stay in
 # cache, and for the allocator to hand out the same memory again; on a GPU enough to fill it.
 INNER_ROWS = {False: 1024, True: 32768}
@@ -141,3 +143,32 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     first.mul_(cos).addcmul_(second, sin, value=-1)
     second.mul_(cos).addcmul_(unrotated, sin)
     return x
+
+
+def time_layer(
+    layer: TimeSelfAttention,
+    hidden: torch.Tensor,
+    time: TimeAttention,
+    rope: tuple[torch.Tensor, torch.Tensor],
+    first: int,
+) -> torch.Tensor:
+    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
+
+    Where `first` is 0 the result is `hidden` itself, changed in place.
+    """
+    attention = layer.self_attention
+    normed = normalise(layer.layer_norm, hidden)
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
+
+    k, v = heads(attention.k(normed)), heads(attention.v(normed))
+    q = heads(attention.q(normed[:, first:]))
+    del normed
+    cos, sin = (part[:, None] for part in rope)
+    rotate(k, cos, sin)
+    rotate(q, cos[:, :, first:], sin[:, :, first:])
+    attended = time(q, k, v) if first == 0 else time.future(q, k, v)
+    del q, k, v
+    kept = hidden[:, first:].contiguous()
+    return add_product(kept, attended.transpose(1, 2).flatten(-2), attention.o.weight)

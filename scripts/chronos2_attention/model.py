@@ -10,7 +10,7 @@ Two paths compute the same function:
   because nothing else is read from it.
 
 A call changes nothing that another call reads, so that threads share a model: what belongs to one
-batch lies on a copy of the model that no other call knows (`with_batch_bias`).
+batch or call lies on a copy of the model that no other call knows (`for_call`, `with_batch_bias`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
-from .dense_layers import add_product, feed_forward, normalise, obstacle, rotate
+from .dense_layers import feed_forward, obstacle, time_layer
 from .errors import InputError
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
@@ -95,6 +95,8 @@ class Chronos2VariantModel(Chronos2Model):
     batch_bias:
         Bias of the soft mask of one batch, on the copy that forecasts it (`with_batch_bias`). None
         makes each call compare the contexts that it is given.
+    is_hindered:
+        Whether the fast path cannot run, on the copy of one call; None asks for each batch.
     """
 
     def __init__(self, config) -> None:
@@ -103,6 +105,7 @@ class Chronos2VariantModel(Chronos2Model):
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
         self.batch_bias: torch.Tensor | None = None
+        self.is_hindered: bool | None = None
         self._said: dict[str, object] = {}
 
     def with_variant(
@@ -111,7 +114,13 @@ class Chronos2VariantModel(Chronos2Model):
         """Return a model of another variant that shares this one's modules and weights."""
         model = copy.copy(self)
         model.variant, model.settings, model.backends_used = variant, settings, set()
-        model.batch_bias = None
+        model.batch_bias = model.is_hindered = None
+        return model
+
+    def for_call(self) -> Chronos2VariantModel:
+        """Return a model for one call, which asks but once whether the fast path can run."""
+        model = copy.copy(self)
+        model.is_hindered = self._is_hindered()
         return model
 
     def with_batch_bias(self, bias: torch.Tensor) -> Chronos2VariantModel:
@@ -334,6 +343,8 @@ class Chronos2VariantModel(Chronos2Model):
 
     def _is_hindered(self) -> bool:
         """Whether the fast path cannot run; each reason is told once."""
+        if self.is_hindered is not None:
+            return self.is_hindered
         reason = self.obstacle()
         if reason:
             self.backends_used.add("upstream")
@@ -408,36 +419,7 @@ class Chronos2VariantModel(Chronos2Model):
         last = len(self.encoder.block) - 1
         for index, block in enumerate(self.encoder.block):
             first = last_block_from if index == last else 0
-            hidden = _time_layer(block.layer[0], hidden, time, rope, first)
+            hidden = time_layer(block.layer[0], hidden, time, rope, first)
             hidden = group(block.layer[1], hidden, first)
             hidden = feed_forward(block.layer[2], hidden)
         return self.encoder.final_layer_norm(hidden)
-
-
-def _time_layer(
-    layer: torch.nn.Module,
-    hidden: torch.Tensor,
-    time: TimeAttention,
-    rope: tuple[torch.Tensor, torch.Tensor],
-    first: int,
-) -> torch.Tensor:
-    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
-
-    Where `first` is 0 the result is `hidden` itself, changed in place.
-    """
-    attention = layer.self_attention
-    normed = normalise(layer.layer_norm, hidden)
-
-    def heads(x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
-
-    k, v = heads(attention.k(normed)), heads(attention.v(normed))
-    q = heads(attention.q(normed[:, first:]))
-    del normed
-    cos, sin = (part[:, None] for part in rope)
-    rotate(k, cos, sin)
-    rotate(q, cos[:, :, first:], sin[:, :, first:])
-    attended = time(q, k, v) if first == 0 else time.future(q, k, v)
-    del q, k, v
-    kept = hidden[:, first:].contiguous()
-    return add_product(kept, attended.transpose(1, 2).flatten(-2), attention.o.weight)

@@ -257,14 +257,17 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 stacklevel=2,
             )
             cross_learning = options.pop("predict_batches_jointly")
+        call = copy.copy(self)  # no other call sees what it holds
+        call.model = self.model.for_call()
+        upstream = super(Chronos2VariantPipeline, call).predict
         if cross_learning or self.variant.mixes_series:
-            return self._predict_mixed(inputs, cutoffs, similarity, seed, options)
+            return call._predict_mixed(inputs, cutoffs, similarity, seed, options)
         limit, most = self.model_context_length, self.model_prediction_length
         horizon = most if prediction_length is None else prediction_length
         kept = limit if context_length is None else context_length
         usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
-        if len(inputs) < 2 or not usual or self.model.obstacle():
-            return super().predict(inputs, **options)
+        if len(inputs) < 2 or not usual or call.model.is_hindered:
+            return upstream(inputs, **options)
 
         plain = not kwargs and horizon <= most and kept <= limit
         kept = min(kept, limit)
@@ -273,12 +276,11 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
-                return self._predict_univariate(series.left_padded(batch), horizon)
+                return call._predict_univariate(series.left_padded(batch), horizon)
         else:
             prepared = self._prepare(inputs, horizon)
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
             sizes = np.array([item["context"].shape[0] for item in prepared])
-            upstream = super().predict
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
                 return upstream([prepared[index] for index in batch], **options)
@@ -321,14 +323,16 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         seed: int | Sequence[int],
         options: dict[str, Any],
     ) -> list[torch.Tensor]:
-        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches."""
+        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches.
+
+        Called on the copy of one call, which it changes.
+        """
         options = {**options, "cross_learning": not self.variant.softens_groups}
-        call = copy.copy(self)  # no other call sees what it holds
         if self.variant.leaking:
             cutoffs = None
         if cutoffs is None and similarity is None:
-            call._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
-            return super(Chronos2VariantPipeline, call).predict(inputs, **options)
+            self._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
+            return super().predict(inputs, **options)
         horizon = options["prediction_length"]
         prepared = self._prepare(
             inputs, self.model_prediction_length if horizon is None else horizon
@@ -350,10 +354,8 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         for number, batch in enumerate(batching.batches_by_cutoff(cutoffs, len(prepared))):
             order = np.concatenate([rows[index] for index in batch])
             given = None if similarity is None else similarity[np.ix_(order, order)]
-            call._shares = batching.Shares(given, (*np.atleast_1d(seed), number))
-            found = super(Chronos2VariantPipeline, call).predict(
-                [prepared[index] for index in batch], **options
-            )
+            self._shares = batching.Shares(given, (*np.atleast_1d(seed), number))
+            found = super().predict([prepared[index] for index in batch], **options)
             for index, tensor in zip(batch, found, strict=True):
                 forecasts[index] = tensor
         return forecasts
