@@ -20,6 +20,7 @@ import logging
 from dataclasses import dataclass, field
 
 import torch
+from accelerate.hooks import add_hook_to_module
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
@@ -81,6 +82,16 @@ class TokenBatch:
     future_mask: torch.Tensor
 
 
+def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Model:
+    """Return a model of class `kind`, upstream's or ours, that shares the modules of `model`."""
+    shared = copy.copy(model)
+    shared.__class__ = kind
+    if "_hf_hook" in vars(shared):  # accelerate's, which would call `model`
+        del shared._old_forward, shared.forward
+        add_hook_to_module(shared, vars(shared).pop("_hf_hook"))
+    return shared
+
+
 class Chronos2VariantModel(Chronos2Model):
     """Upstream's model with another attention variant; parameters and their names are upstream's.
 
@@ -109,17 +120,18 @@ class Chronos2VariantModel(Chronos2Model):
         self._said: dict[str, object] = {}
 
     def with_variant(
-        self, variant: AttentionVariant, settings: EngineSettings
+        self: Chronos2Model, variant: AttentionVariant, settings: EngineSettings
     ) -> Chronos2VariantModel:
-        """Return a model of another variant that shares this one's modules and weights."""
-        model = copy.copy(self)
+        """Return a model of another variant on these weights, which may be upstream's."""
+        model = on_weights_of(self, Chronos2VariantModel)
         model.variant, model.settings, model.backends_used = variant, settings, set()
         model.batch_bias = model.is_hindered = None
+        model._said = vars(self).get("_said", {})
         return model
 
     def for_call(self) -> Chronos2VariantModel:
         """Return a model for one call, which asks but once whether the fast path can run."""
-        model = copy.copy(self)
+        model = on_weights_of(self, Chronos2VariantModel)
         model.is_hindered = self._is_hindered()
         return model
 
@@ -132,7 +144,7 @@ class Chronos2VariantModel(Chronos2Model):
             From `soft_groups.soft_bias`, shape (b, b); the batch has b rows or a multiple, the
             paths of an unrolled forecast.
         """
-        model = copy.copy(self)
+        model = on_weights_of(self, Chronos2VariantModel)
         model.batch_bias = bias
         return model
 
@@ -144,6 +156,10 @@ class Chronos2VariantModel(Chronos2Model):
         """Raise `InputError` where the fast path, on which probes measure, cannot run."""
         if reason := self.obstacle():
             raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as upstream does, under upstream's name, so that upstream loads what was saved."""
+        return on_weights_of(self, Chronos2Model).save_pretrained(*args, **kwargs)
 
     def tokens(
         self,
@@ -217,6 +233,8 @@ class Chronos2VariantModel(Chronos2Model):
         tokens = self.tokens(
             context, context_mask, future_covariates, future_covariates_mask, num_output_patches
         )
+        if future_target is not None and self.variant.joins_groups:
+            group_ids = None  # training makes batches without regard to the variant
         group_ids = self._group_ids(context, group_ids)
         bias = self._group_bias(context, group_ids)
         if not (self.variant.sparse_in_time or self.variant.softens_groups):
@@ -354,7 +372,10 @@ class Chronos2VariantModel(Chronos2Model):
         return bool(reason)
 
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
-        return torch.arange(len(context), device=self.device) if group_ids is None else group_ids
+        if group_ids is not None:
+            return group_ids
+        every = torch.arange(len(context), device=self.device)
+        return torch.zeros_like(every) if self.variant.joins_groups else every
 
     def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor | None:
         """Return the bias of a soft mask, (b, b) on the CPU, or None where groups are hard."""

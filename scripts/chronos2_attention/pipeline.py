@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import logging
 import math
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from chronos.chronos2 import Chronos2Pipeline
+from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
 
-from . import batching, checkpoint
+from . import batching, checkpoint, finetuning
 from .batching import split
 from .errors import InputError
 from .model import Chronos2VariantModel, EngineSettings
@@ -36,8 +37,6 @@ MAX_TOKENS = {False: 8192, True: 65536}
 # the launches of some 500 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
 
-HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only")
-
 
 class Chronos2VariantPipeline(Chronos2Pipeline):
     """Chronos-2 under an attention variant.
@@ -49,7 +48,8 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     Parameters
     ----------
     model:
-        The model; its weights are shared by all pipelines made by `with_variant`.
+        Ours or upstream's, or an adapter around it; its weights are shared by all pipelines made
+        by `with_variant`.
     variant:
         A variant or its name.
     backend:
@@ -67,7 +67,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
 
     def __init__(
         self,
-        model: Chronos2VariantModel,
+        model: Chronos2Model,
         variant: str | AttentionVariant = "full",
         *,
         backend: str = "auto",
@@ -79,7 +79,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             chunk_size = whole_number(chunk_size, "chunk_size", 1)
         similarity = similarity_settings or SimilaritySettings()
         settings = EngineSettings(backend, chunk_size, similarity)
-        super().__init__(model=model.with_variant(AttentionVariant.parse(variant), settings))
+        inner, variant = finetuning.innermost(model), AttentionVariant.parse(variant)
+        inner = Chronos2VariantModel.with_variant(inner, variant, settings)
+        super().__init__(model=finetuning.around(model, inner))
         self.weights_fingerprint = weights_fingerprint
 
     @classmethod
@@ -88,61 +90,80 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         pretrained_model_name_or_path: str | Path,
         *,
         variant: str | AttentionVariant = "full",
-        device_map: str | torch.device = "cpu",
-        dtype: torch.dtype | str = torch.float32,
+        device_map: str | int | torch.device | dict | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
         backend: str = "auto",
         chunk_size: int | None = None,
         similarity_settings: SimilaritySettings | None = None,
+        force_s3_download: bool = False,
         **kwargs: Any,
     ) -> Chronos2VariantPipeline:
-        """Load a checkpoint strictly, from a folder or from the hub.
+        """Load a checkpoint strictly, from a folder, the hub or S3; an adapter is merged.
 
         Parameters
         ----------
         pretrained_model_name_or_path:
-            Folder with ``config.json`` and safetensors, or a hub repository.
+            Folder, hub repository or ``s3://`` address of a model, or of an adapter of `peft`.
         variant, backend, chunk_size, similarity_settings:
             See the class.
         device_map:
-            One device for the whole model: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` is
+            A device, or a device for each part of the model; None for the CPU. ``"auto"`` is
             ``"cuda"`` where there is one, else ``"cpu"``.
-        dtype:
-            Of the parameters, a torch dtype or its name.
+        dtype, torch_dtype:
+            Of the parameters, a torch dtype or its name; None and ``"auto"`` for the checkpoint's.
+        force_s3_download:
+            Fetch from S3 again what was fetched before.
         **kwargs:
-            For the hub: revision, cache_dir, token, local_files_only.
+            What else upstream takes: revision, subfolder, cache_dir, token, force_download,
+            attn_implementation, max_memory, ..., and fields of the configuration to change.
 
         Raises
         ------
         InputError
-            If a tensor is missing, unexpected or of another shape, if the weights are not
-            safetensors, or if the checkpoint cannot be found.
+            If a tensor is missing, unexpected, of another shape, not of floating point numbers, not
+            finite in `dtype` or zero throughout; if the weights are not safetensors or not found;
+            for an argument that would load pickles, remote code, or weights that do not fit.
         TypeError
-            For any other argument.
+            For an argument that upstream does not know.
         """
         variant = AttentionVariant.parse(variant)
-        if "torch_dtype" in kwargs:
-            dtype = kwargs.pop("torch_dtype")
-        if kwargs.pop("trust_remote_code", False):
-            raise InputError("trust_remote_code is not supported", mend="leave it out")
-        unknown = sorted(kwargs.keys() - set(HUB_ARGUMENTS))
-        if unknown:
-            raise TypeError(f"unexpected arguments: {', '.join(unknown)}")
-        if isinstance(dtype, str):
-            dtype = getattr(torch, dtype.removeprefix("torch."), None)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise InputError("unknown dtype", mend="use float32, bfloat16 or float16")
+        engine = {"chunk_size": chunk_size, "similarity_settings": similarity_settings}
+        engine["backend"] = backend
+        options = {"device_map": device_map, "dtype": torch_dtype or dtype, **kwargs}
+        if str(pretrained_model_name_or_path).startswith("s3://"):
+            # Fetches the files and comes back here with their folder.
+            return super(Chronos2Pipeline, cls).from_pretrained(
+                pretrained_model_name_or_path,
+                force_s3_download=force_s3_download,
+                variant=variant,
+                **engine,
+                **options,
+            )
         if device_map == "auto":
-            device_map = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = checkpoint.resolve(pretrained_model_name_or_path, **kwargs)
-        model, fingerprint = checkpoint.load_model(folder, dtype)
-        return cls(
-            model.to(device_map),
-            variant,
-            backend=backend,
-            chunk_size=chunk_size,
-            similarity_settings=similarity_settings,
-            weights_fingerprint=fingerprint,
-        )
+            options["device_map"] = "cuda" if torch.cuda.is_available() else "cpu"
+        model, fingerprint = checkpoint.load(pretrained_model_name_or_path, **options)
+        return cls(model, variant, weights_fingerprint=fingerprint, **engine)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save the weights, or an adapter's, as `Chronos2Pipeline.save_pretrained`.
+
+        Upstream loads what was saved. The variant is no part of it.
+        """
+        finetuning.as_upstream(self.model).save_pretrained(save_directory, *args, **kwargs)
+
+    @functools.wraps(Chronos2Pipeline.fit, assigned=())
+    def fit(self, *args: Any, **kwargs: Any) -> Chronos2VariantPipeline:
+        """Fine-tune a copy of the model under the variant; parameters are `Chronos2Pipeline.fit`'s.
+
+        The loss is computed with the variant's attention. Where series mix, those of a training
+        batch do, as upstream draws it: their contexts end at different times.
+
+        Returns
+        -------
+        A pipeline of the same variant and settings with the new weights.
+        """
+        return finetuning.fit(self, *args, **kwargs)
 
     @property
     def variant(self) -> AttentionVariant:

@@ -62,6 +62,8 @@ class AttentionVariant:
         must hold series of one cutoff only, and its composition matters.
     softens_groups:
         Whether group attention is weighted by similarity instead of masked by group.
+    joins_groups:
+        Whether all series of a batch are one group.
     leaking:
         Whether a batch may hold several cutoffs, so that a series sees another's future: a
         diagnostic, whose results say nothing about accuracy.
@@ -73,6 +75,7 @@ class AttentionVariant:
     sparse_in_time: ClassVar[bool] = False
     mixes_series: ClassVar[bool] = False
     softens_groups: ClassVar[bool] = False
+    joins_groups: ClassVar[bool] = False
     leaking = False
 
     def __init_subclass__(cls) -> None:
