@@ -65,7 +65,7 @@ class _Forecasting(_Fields):
     input_patch_stride: Size
     output_patch_size: Size
     max_output_patches: Size = 1
-    time_encoding_scale: Size | None = None
+    time_encoding_scale: Size = None
     quantiles: list[Level] = Field(min_length=1)
     use_reg_token: bool = False
     use_arcsinh: bool = False
@@ -301,23 +301,27 @@ def cast(
 
 
 def choose_dtype(
-    dtype: torch.dtype | str | None, config: Chronos2CoreConfig, tensors: dict[str, torch.Tensor]
+    asked: torch.dtype | str | None,
+    config: Chronos2CoreConfig,
+    tensors: dict[str, torch.Tensor],
+    where: Path,
 ) -> torch.dtype:
-    """Return the dtype to load in; None and ``"auto"`` mean that of the checkpoint.
+    """Return the dtype to load in; None and ``"auto"`` mean that of the checkpoint `where`.
 
     Raises
     ------
     InputError
         If it is none of `DTYPES`.
     """
-    if dtype is None or dtype == "auto":
+    dtype, place = asked, ""
+    if asked is None or asked == "auto":
         stored = (t.dtype for t in tensors.values() if t.is_floating_point())
-        dtype = config.dtype or next(stored, torch.float32)
+        dtype, place = config.dtype or next(stored, torch.float32), str(where)
     if isinstance(dtype, str):
-        dtype = getattr(torch, dtype.removeprefix("torch."), None)
+        dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
     if dtype not in DTYPES:
         known = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
-        raise InputError("unknown dtype", mend=f"use auto or one of: {known}")
+        raise InputError(f"unknown dtype '{dtype}'", place, f"use one of: {known}")
     return dtype
 
 
@@ -367,7 +371,7 @@ def load_model(
         path = folder / "config.json"
         raise InputError(f"no model can be built ({error})", str(path), FETCH_AGAIN) from error
     check_names_and_shapes(wanted, tensors, folder)
-    dtype = choose_dtype(dtype, config, tensors)
+    dtype = choose_dtype(dtype, config, tensors, folder)
     model = Chronos2VariantModel.from_pretrained(
         None, config=config, state_dict=cast(tensors, dtype, folder), dtype=dtype, **kwargs
     )

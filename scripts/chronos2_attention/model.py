@@ -256,7 +256,10 @@ class Chronos2VariantModel(Chronos2Model):
         output_attentions: bool,
     ) -> Chronos2EncoderOutput:
         """Run upstream's blocks with the variant's masks: time (B, 1, S, S), group (S, 1, B, B)."""
-        encoder, dtype = self.encoder, tokens.embeddings.dtype
+        encoder, device = self.encoder, self.device.type
+        # Autocast casts masks too, and the lowest value of float32 is infinite in bfloat16.
+        low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        dtype = low or tokens.embeddings.dtype
         allowed = allowed_pairs(self.variant, tokens.layout, self.device)
         time_mask = additive(allowed & (tokens.mask > 0)[:, None, None, :], dtype)
         if bias is None:

@@ -133,12 +133,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         options = {"device_map": device_map, "dtype": torch_dtype or dtype, **kwargs}
         if str(pretrained_model_name_or_path).startswith("s3://"):
             # Fetches the files and comes back here with their folder.
+            options |= {"variant": variant, "force_s3_download": force_s3_download, **engine}
             return super(Chronos2Pipeline, cls).from_pretrained(
-                pretrained_model_name_or_path,
-                force_s3_download=force_s3_download,
-                variant=variant,
-                **engine,
-                **options,
+                pretrained_model_name_or_path, **options
             )
         if device_map == "auto":
             options["device_map"] = "cuda" if torch.cuda.is_available() else "cpu"
