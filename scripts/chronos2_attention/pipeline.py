@@ -143,10 +143,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         return cls(model, variant, weights_fingerprint=fingerprint, **engine)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Save the weights, or an adapter's, as `Chronos2Pipeline.save_pretrained`.
-
-        Upstream loads what was saved. The variant is no part of it.
-        """
+        """Save the weights, or an adapter's, as upstream does and loads; not the variant."""
         finetuning.as_upstream(self.model).save_pretrained(save_directory, *args, **kwargs)
 
     @functools.wraps(Chronos2Pipeline.fit, assigned=())
