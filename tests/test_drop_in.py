@@ -5,6 +5,7 @@ import os
 import shutil
 
 import fev
+import huggingface_hub
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from chronos.base import PipelineRegistry
 from chronos.chronos2 import Chronos2Dataset, Chronos2Model, Chronos2Pipeline
 from chronos.chronos2.dataset import DatasetMode
 from chronos.chronos2.preprocess import from_list_of_dicts
+from hub_server import HubServer
 from safetensors.torch import load_file, save_file
 from transformers.trainer_callback import TrainerCallback
 
@@ -506,3 +508,38 @@ def test_an_adapter_refers_to_its_model_as_upstreams_does(adapter, checkpoint_di
     spoil_config(adapter, auto_mapping={"base_model_class": "system", "parent_library": "os"})
     monkeypatch.setattr(os, "system", None)
     assert_equal(Chronos2VariantPipeline.from_pretrained(adapter).predict(SERIES), wanted)
+
+
+def test_models_and_adapters_on_the_hub(adapter, checkpoint_dir, tmp_path, monkeypatch):
+    """A model in a subfolder of a repository, an adapter in another, in a cache of one's own."""
+    model = {f"small/{path.name}": path.read_bytes() for path in checkpoint_dir.iterdir()}
+    spoil_config(shutil.copytree(adapter, tmp_path / "adapter"), base_model_name_or_path="us/whole")
+    lora = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    pickles = {"pytorch_model.bin": b"a pickle", "small/pytorch_model.bin": b"a pickle"}
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with HubServer() as server:
+        template = server.base + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.base)
+        whole = {name.removeprefix("small/"): body for name, body in model.items()}
+        for name, files in {"parts": model, "whole": whole, "lora": lora}.items():
+            server.add("model", f"us/{name}", "c" * 40, files | pickles)
+        place = {"cache_dir": tmp_path / "cache", "token": "hf_x", "revision": "c" * 40}
+
+        def load(name, **arguments):
+            return Chronos2VariantPipeline.from_pretrained(name, **place | arguments)
+
+        found = load("us/parts", subfolder="small", force_download=True)
+        assert found.model.config.name_or_path == "us/parts"
+        again = load("us/parts", subfolder="small", local_files_only=True)
+        wanted = Chronos2VariantPipeline.from_pretrained(checkpoint_dir).predict(SERIES)
+        assert_equal(found.predict(SERIES), wanted)
+        assert_equal(again.predict(SERIES), wanted)
+        adapted = Chronos2VariantPipeline.from_pretrained(adapter).predict(SERIES)
+        server_side = Chronos2VariantPipeline.from_pretrained(
+            "us/lora", cache_dir=place["cache_dir"]
+        )
+        assert_equal(server_side.predict(SERIES), adapted)
+        with pytest.raises(InputError, match="no checkpoint 'us/absent'"):
+            load("us/absent")
+    assert not list((tmp_path / "cache").rglob("*.bin"))

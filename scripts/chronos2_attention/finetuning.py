@@ -7,6 +7,7 @@ outermost, as upstream's does; `innermost` and `around` reach the model within.
 from __future__ import annotations
 
 import copy
+import inspect
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -72,5 +73,6 @@ def fit(trained: Chronos2Pipeline, *args: Any, **kwargs: Any) -> Chronos2Pipelin
     upstream = Chronos2Pipeline.fit
     names = vars(pipeline) | {"Chronos2Model": make_model, "Chronos2Pipeline": make_pipeline}
     run = FunctionType(upstream.__code__, names, "fit", upstream.__defaults__, upstream.__closure__)
-    kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), SaveForUpstream()]
-    return run(trained, *args, **kwargs)
+    asked = inspect.signature(upstream).bind(trained, *args, **kwargs)
+    asked.arguments["callbacks"] = [*(asked.arguments.get("callbacks") or []), SaveForUpstream()]
+    return run(*asked.args, **asked.kwargs)
