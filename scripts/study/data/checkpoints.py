@@ -95,11 +95,12 @@ def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
 
 def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the checkpoint in the hub's cache, and its provenance."""
-    from study.data.hub import HubError, hub_files
+    from study.data.download import FetchError
+    from study.data.hub import hub_files
 
     try:
         found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
-    except HubError as error:
+    except FetchError as error:
         tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
         ways = [error.mend] if error.mend else []
         ways += [
