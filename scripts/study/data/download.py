@@ -26,6 +26,7 @@ log = logging.getLogger("study.download")
 T = TypeVar("T")
 
 TIMEOUT_S = 10.0
+LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
 
 ATTEMPTS = 5
 
@@ -194,8 +195,9 @@ class Client(httpx.Client):
     def _before(self, request: httpx.Request) -> None:
         self._in_time()
         request.headers["Accept-Encoding"] = "identity"
-        waits = {name: wait or TIMEOUT_S for name, wait in request.extensions["timeout"].items()}
-        request.extensions["timeout"] = waits
+        waits = request.extensions["timeout"]
+        for name, wait in waits.items():
+            waits[name] = min(wait or TIMEOUT_S, LONGEST_TIMEOUT * TIMEOUT_S)
         # Each wait has its time-out; first lines that trickle in never meet it.
         self._watch.cancel()
         self._watch = threading.Timer(1.5 * waits["read"], self._give_up)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,8 +21,8 @@ import httpx
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
 from huggingface_hub import set_client_factory as use_clients
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.hf_api import RepoSibling
 
-from study.data import download
 from study.data.download import (
     ATTEMPTS,
     ChecksumError,
@@ -183,12 +184,9 @@ def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> H
 
     def ask():
         # Checksums make the hub look up every file of the repository: that may take longer.
-        return HfApi(endpoint=_endpoint()).repo_info(
-            repo,
-            repo_type=kind,
-            revision=revision,
-            files_metadata=True,
-            timeout=1.5 * download.TIMEOUT_S,
+        api = HfApi(endpoint=_endpoint())
+        return api.repo_info(
+            repo, repo_type=kind, revision=revision, files_metadata=True, timeout=60
         )
 
     info = with_retry(lambda: _asked(until, LISTING_BYTES, ask), f"{repo} on the hub")
@@ -200,39 +198,36 @@ def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> H
     entries = {entry.rfilename: entry for entry in info.siblings or ()}
     paths, checksums = {}, {}
     for name in _selected(entries, patterns, f"{repo} at revision {revision!r}"):
-        entry = entries[name]
-        stated = ("git blob sha1", entry.blob_id) if entry.blob_id else None
-        if entry.lfs is not None:
-            stated = "sha256", entry.lfs.sha256
-        most = float("inf") if entry.size is None else entry.size + SLACK_BYTES
-
-        def download(name=name) -> str:
-            return hf_hub_download(
-                repo,
-                name,
-                repo_type=kind,
-                revision=revision,
-                etag_timeout=download.TIMEOUT_S,
-                endpoint=_endpoint(),
-            )
-
-        def fetch(name=name, stated=stated, most=most, download=download):
-            path = Path(_asked(until, most, download))
-            if path.parents[name.count("/")].name != info.sha:
-                why = f"{revision!r} moved away from {info.sha} meanwhile"
-                raise FetchError(why, attempts=ATTEMPTS)
-            try:
-                return path, _checked(path, stated or _in_name(path))
-            except ChecksumError as error:
-                _discard(path, path.parents[name.count("/") + 2], error)
-                raise
-
-        paths[name], checksum = with_retry(fetch, f"{repo}/{name}")
+        get = partial(_one_file, repo, kind, revision, info.sha, entries[name], until)
+        paths[name], checksum = with_retry(get, f"{repo}/{name}")
         if checksum is not None:
             checksums[name] = checksum
         else:
             log.warning("the hub gives no checksum of %s/%s", repo, name)
     return HubFiles(info.sha, paths, checksums)
+
+
+def _one_file(
+    repo: str, kind: str, revision: str, commit: str, entry: RepoSibling, until: float
+) -> tuple[Path, str | None]:
+    """Return the path of a file in the cache, fetched if it is not there, and its checksum."""
+    name = entry.rfilename
+    most = float("inf") if entry.size is None else entry.size + SLACK_BYTES
+    get = partial(
+        hf_hub_download, repo, name, repo_type=kind, revision=revision, endpoint=_endpoint()
+    )
+    path = Path(_asked(until, most, get))
+    root = path.parents[name.count("/")]
+    if root.name != commit:
+        raise FetchError(f"{revision!r} moved away from {commit} meanwhile", attempts=ATTEMPTS)
+    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else _in_name(path)
+    if entry.lfs is not None:
+        stated = "sha256", entry.lfs.sha256
+    try:
+        return path, _checked(path, stated)
+    except ChecksumError as error:
+        _discard(path, root.parents[1], error)
+        raise
 
 
 def _discard(path: Path, home: Path, error: ChecksumError) -> None:
