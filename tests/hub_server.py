@@ -70,7 +70,11 @@ FAULTS: dict[str, dict] = {
     "redirect to nobody": {"status": 302, **_headers(Location="http://127.0.0.1:9/x")},
     "redirect to a file": {"status": 302, **_headers(Location="file:///etc/passwd")},
     "redirect to no address": {"status": 302, **_headers(Location="http://[x")},
-    "redirect without end": {**_headers(Location="/x"), "status": 302, "manner": "without end"},
+    "redirect without end": {
+        **_headers(Location="http://127.0.0.1:9/x"),
+        "status": 302,
+        "manner": "without end",
+    },
     "silence": {"manner": "silent"},
     "silence midway": {"manner": "silent midway"},
     "hangs up": {"manner": "hang up"},

@@ -19,7 +19,7 @@ from study.jobs import devices
 HOLDER = """
 import sys
 from pathlib import Path
-from study.devices import claim_device
+from study.jobs.devices import claim_device
 
 ids = sys.argv[2].split(",")
 print(ids[claim_device(ids, Path(sys.argv[1]), poll_seconds=0.02)], flush=True)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 from hub_server import (
@@ -121,6 +127,7 @@ def in_time(monkeypatch):
 
     monkeypatch.setattr(network, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(network, "RATE_WINDOW_S", 0.3)
+    monkeypatch.setattr(network, "LIMITS", network.Limits(max_gb=1e-3))
     earlier = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     yield
@@ -174,3 +181,171 @@ def test_the_table_of_faults(capsys):
         for (place, fault), (empty, *full) in OUTCOMES.items():
             print(f"{place}: {fault}{f' (full cache: {full[0][:60]})' if full else ''}")
             print(f"    {empty[:160]}")
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+BOUNDS = {
+    "rate": ({"manner": "slow body"}, {"min_kb_per_s": 2}, "less than 2 kB a second", "min_kb"),
+    "time": ({"manner": "slow body"}, {"max_minutes": 0.003}, "0.003 minutes", "max_minutes"),
+    "size": ({"manner": "without end"}, {"max_gb": 1e-4}, "more than 0.0001 GB", "max_gb"),
+    "stated size": ({}, {"max_gb": 1e-9}, "more than 1e-09 GB", "max_gb"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("pattern", ["GET /store/", "one.csv"])
+def test_bounds_are_set_by_the_configuration(
+    hub, tmp_path, monkeypatch, in_time, waits, name, pattern
+):
+    """Each of the three, for the hub's client as for a file by URL; and no byte stays."""
+    fault, limits, why, mend = BOUNDS[name]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(network, "LIMITS", network.Limits(**{"min_kb_per_s": 0, **limits}))
+    hub.files["one.csv"] = CSV
+    hub.faults.append(Fault(pattern, **fault))
+    spec = url_spec(hub.base) if pattern == "one.csv" else DATA
+    refused(lambda: fetch(spec), why, f"network.{mend}")
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".incomplete")]
+    assert sum(waits) <= 1
+
+
+def test_an_endless_body_stops_at_what_the_disk_has_room_for(hub, monkeypatch, in_time):
+    usage = namedtuple("Usage", "total used free")(10**9, 10**9 - 50_000, 50_000)
+    monkeypatch.setattr(network.shutil, "disk_usage", lambda folder: usage)
+    hub.files["one.csv"] = CSV
+    hub.faults += [Fault("one.csv", manner="without end")]
+    refused(lambda: fetch(url_spec(hub.base)), "than there is room for", "free space there")
+
+
+def test_a_file_that_the_hub_keeps_in_chunks_comes_over_http(hub):
+    """The backend for such files would know no bounds."""
+    xet = {"X-Xet-Hash": "a" * 64, "X-Xet-Refresh-Route": f"{hub.base}/xet", "Link": ""}
+    hub.faults.append(Fault("HEAD .*/resolve/", headers=xet))
+    assert fetch(DATA)[0]["id"].to_pylist() == ["a", "b", "c"]
+    assert not any("/xet" in line for line in hub.asked)
+
+
+def test_waiting_ends_however_long_a_server_wants_it(csv, waits):
+    csv.faults.append(Fault("one.csv", status=429, headers={"Retry-After": "86400"}))
+    refused(lambda: fetch(url_spec(csv.base)), "429")
+    assert sum(waits) <= network.ALL_PAUSES_S
+
+
+# --- the environment ----------------------------------------------------------------------------
+
+SECRET = "hf_secret"
+ENVIRONMENT = {
+    "SOCKS without its package": ("ALL_PROXY", "socks5://127.0.0.1:1080", "socksio"),
+    "SOCKS in small letters": ("all_proxy", f"socks5h://u:{SECRET}@127.0.0.1:1080", "socksio"),
+    "scheme of no proxy": ("HTTPS_PROXY", f"ftp://u:{SECRET}@127.0.0.1", "scheme"),
+    "scheme alone": ("http_proxy", "http://", "no host"),
+    "port of letters": ("HTTP_PROXY", "http://127.0.0.1:many", "port"),
+    "port too large": ("HTTP_PROXY", "127.0.0.1:99999999", "port"),
+    "exception with brackets": ("NO_PROXY", "[::1]:x", "NO_PROXY"),
+    "exception with a port of letters": ("no_proxy", "example.org:x", "NO_PROXY"),
+    "certificates that are absent": ("SSL_CERT_FILE", "/none/ca.pem", "No such file"),
+    "folder of certificates that is absent": ("SSL_CERT_DIR", "/none/certificates", "No such"),
+    "certificates of requests": ("REQUESTS_CA_BUNDLE", "/none/ca.pem", "No such file"),
+    "certificates that are none": ("SSL_CERT_FILE", __file__, "cannot be used"),
+    "log of keys in no folder": ("SSLKEYLOGFILE", "/none/keys.log", "No such file"),
+    "endpoint without scheme": ("HF_ENDPOINT", "huggingface.co", "https://"),
+    "endpoint of another scheme": ("HF_ENDPOINT", "ftp://huggingface.co", "https://"),
+    "endpoint with a port of letters": ("HF_ENDPOINT", "https://huggingface.co:x", "port"),
+    "endpoint without host": ("HF_ENDPOINT", f"https://u:{SECRET}@", "no host"),
+    "endpoint with a control character": ("HF_ENDPOINT", "https://a\x01b", "cannot be used"),
+    "token beyond ASCII": ("HF_TOKEN", f"{SECRET}é", "no token holds"),
+    "token with a blank": ("HF_TOKEN", f"{SECRET} x", "no token holds"),
+    "token with a control character": ("HUGGING_FACE_HUB_TOKEN", f"{SECRET}\x01", "no token"),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_a_variable_that_cannot_be_used_is_named(hub, monkeypatch, waits, name):
+    variable, value, words = ENVIRONMENT[name]
+    for other in (*network.PROXIES, *network.CERTIFICATES, "NO_PROXY", "HF_TOKEN"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    fetch(DATA)
+    monkeypatch.setenv(variable, value)
+    hub.faults.clear()
+    asked = len(hub.asked)
+    assert fetch(DATA)[0]["id"].to_pylist() == ["a", "b", "c"]  # of the cache
+    missing = replace(DATA, config="other")
+    line = refused(lambda: fetch(missing), variable, words, "mirror=")
+    assert SECRET not in line
+    if not variable.startswith(("HF_", "HUGGING")):
+        line = refused(lambda: fetch(url_spec(hub.base)), variable, words, "mirror=")
+        assert SECRET not in line
+    assert len(hub.asked) == asked
+    assert waits == []
+
+
+def test_a_proxy_out_of_reach_is_named(hub, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://u:{SECRET}@127.0.0.1:9")
+    line = refused(lambda: fetch(DATA), "refused", "check http_proxy")
+    assert SECRET not in line
+
+
+def test_addresses_keep_their_secrets(csv, caplog):
+    spec = url_spec(csv.base.replace("://", f"://u:{SECRET}@"))
+    signed = replace(spec.files[0], url=f"{spec.files[0].url}?signature={SECRET}")
+    csv.faults.append(Fault("one.csv", status=503))
+    line = refused(lambda: fetch(replace(spec, files=(signed,))), "503", "/one.csv")
+    assert SECRET not in line + caplog.text
+    csv.faults.clear()
+    assert SECRET not in str(fetch(replace(spec, files=(signed,)))[1])
+
+
+# --- this machine's files -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "free space there, or set"),
+        (errno.EDQUOT, "free space there, or set"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.ENAMETOOLONG, "set TMPDIR to another folder"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_network(
+    csv, monkeypatch, waits, number, words
+):
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number), "/somewhere/one.csv")
+
+    monkeypatch.setattr(network, "_download", fail)
+    line = refused(lambda: fetch(url_spec(csv.base)), "cannot write /somewhere/one.csv", words)
+    assert os.strerror(number) in line
+    assert "TMPDIR" in line
+    assert waits == []
+
+
+def test_a_limit_on_the_size_of_files_is_named(hub, tmp_path):
+    """Set for real, in a process of its own, for the cache and for a file by URL."""
+    code = """
+import resource, sys
+from pathlib import Path
+from hub_server import DATA, url_spec
+from study.data.fetch import fetch
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+for spec in (DATA, url_spec(sys.argv[1])):
+    try:
+        fetch(spec)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    hub.files["one.csv"] = CSV
+    paths = os.pathsep.join(sys.path)
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.base, "PYTHONPATH": paths}
+    command = [sys.executable, "-c", code, hub.base]
+    done = subprocess.run(
+        command, env={**os.environ, **home}, capture_output=True, text=True, check=True, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stdout
+    for line, folder in zip(lines, ("HF_HOME", "TMPDIR"), strict=True):
+        assert line.startswith("InputError")
+        assert "File too large" in line
+        assert f"ulimit -f), or set {folder}" in line

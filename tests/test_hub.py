@@ -118,6 +118,28 @@ def test_a_damaged_file_of_the_cache_is_fetched_again_or_named(hub, tmp_path, mo
     assert sha256(blob.read_bytes()) == blob.name
 
 
+def test_nothing_outside_the_cache_is_deleted(hub, tmp_path):
+    """A cached file that links out of the cache, and is not what the hub has, stays."""
+    fetch(DATA)
+    mine = tmp_path / "mine" / "precious.parquet"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    pointer = next((tmp_path / "cache").rglob("train-00001-of-00002.parquet"))
+    blob = pointer.resolve()
+    for link in (pointer, blob):
+        link.unlink()
+        link.symlink_to(mine)
+        assert fetch(DATA)[0]["id"].to_pylist() == ["a", "b", "c"]
+        assert mine.read_bytes() == b"mine"
+        assert pointer.resolve() == blob
+    # All blobs lie elsewhere: that file is named.
+    blob.parent.rename(tmp_path / "elsewhere")
+    blob.parent.symlink_to(tmp_path / "elsewhere")
+    blob.write_bytes(b"rotten")
+    refused(lambda: fetch(DATA), "expected", f"delete {blob}, to which a link leads")
+    assert (tmp_path / "elsewhere" / blob.name).read_bytes() == b"rotten"
+
+
 def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
     mirror = tmp_path / "mirror"
     folder = mirror / "group" / "sets"

@@ -171,14 +171,14 @@ class Client(httpx.Client):
         self._late = threading.Event()
         self._watch = threading.Timer(0.0, self._give_up)
         for name in map(_in_use, PROXIES):
-            _usable(name, lambda proxy: httpx.HTTPTransport(verify=False, proxy=_proxy(proxy)))
-        hooks = {"request": [self._before], "response": [self._after, check]}
+            usable(name, _proxy)
+        hooks = {"request": [self._before], "response": [check, self._after]}
         try:
             super().__init__(
                 verify=_certificates(), follow_redirects=True, timeout=TIMEOUT_S, event_hooks=hooks
             )
         except (ValueError, httpx.InvalidURL) as error:  # the proxies have been tried one by one
-            raise FetchError(f"NO_PROXY cannot be used: {reason(error)}", "mend it") from None
+            raise FetchError(f"{_in_use('NO_PROXY')} cannot be used: {reason(error)}") from None
 
     def send(self, request: httpx.Request, **options) -> httpx.Response:
         try:
@@ -273,7 +273,7 @@ def _refusal(answer: httpx.Response) -> FetchError:
         f"HTTP {status} {answer.reason_phrase}{f', {said[:200]}' if said else ''}",
         attempts=ATTEMPTS if transient else 1,
         wait=float(wait) if re.fullmatch(r"\d{1,9}", wait) else 0.0,
-        code=headers.get("X-Error-Code", "RepoNotFound" if status == 401 and not said else ""),
+        code=headers.get("X-Error-Code", ""),
     )
 
 
@@ -281,33 +281,44 @@ def _in_use(name: str) -> str:
     return name.lower() if os.environ.get(name.lower()) else name
 
 
-def _usable(name: str, use: Callable[[str], T]) -> T | None:
+def usable(name: str, use: Callable[[str], T]) -> T | None:
     """Use an environment variable, if it is set; if it cannot be used, name it."""
     value = os.environ.get(name)
     if not value:
         return None
     try:
         return use(value)
-    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+    except (ImportError, ValueError, OSError) as error:
         raise FetchError(f"{name} cannot be used: {reason(error)}", "unset or mend it") from None
 
 
-def _proxy(value: str) -> str:
-    url = httpx.URL(value if "://" in value else f"http://{value}")
+def _proxy(value: str) -> None:
+    url = address(value if "://" in value else f"http://{value}")
+    httpx.HTTPTransport(verify=False, proxy=url).close()
+
+
+def address(value: str) -> httpx.URL:
+    """Return an address that has a host and a port that there is; others are a `ValueError`."""
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from None
     if not url.host:
         raise ValueError("no host in it")
-    return str(url)
+    if not 0 < (url.port or 1) < 65536:
+        raise ValueError("no such port")
+    return url
 
 
 def _certificates() -> ssl.SSLContext | bool:
     def load(value: str) -> ssl.SSLContext:
-        if os.path.isdir(value):
+        if any(map(os.path.isdir, value.split(os.pathsep))):
             return ssl.create_default_context(capath=value)
         return ssl.create_default_context(cafile=value)
 
     # OpenSSL opens it for every context, and would be blamed on the certificates.
-    _usable("SSLKEYLOGFILE", lambda path: open(path, "a").close())
-    return next(filter(None, (_usable(name, load) for name in CERTIFICATES)), True)
+    usable("SSLKEYLOGFILE", lambda path: open(path, "a").close())
+    return next(filter(None, (usable(name, load) for name in CERTIFICATES)), True)
 
 
 def fetch_file(url: str, path: Path, kind: str, expected: str) -> None:

@@ -28,9 +28,11 @@ from study.data.download import (
     ChecksumError,
     Client,
     FetchError,
+    address,
     check_file,
     deadline,
     reason,
+    usable,
     with_retry,
 )
 
@@ -135,12 +137,7 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
 
 def _check_settings() -> None:
     """Raise if the address or the token could not be sent, which libraries say with a traceback."""
-    try:
-        url = httpx.URL(_endpoint())
-    except httpx.InvalidURL as error:
-        raise FetchError(f"HF_ENDPOINT is no address: {reason(error)}", "mend it") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise FetchError("HF_ENDPOINT is no address: it must begin with https://", "mend it")
+    usable("HF_ENDPOINT", _hub_address)
     names = [name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)]
     try:
         token = get_token() or ""
@@ -151,7 +148,17 @@ def _check_settings() -> None:
         raise FetchError(f"{where} holds what no token holds, such as blanks", "copy it again")
 
 
-def _check_names(answer: httpx.Response) -> None:
+def _hub_address(value: str) -> None:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it must begin with https://")
+    address(value)
+
+
+def _check_answer(answer: httpx.Response) -> None:
+    """Refuse names of files that lead elsewhere; a 401 of the hub itself says that it has none."""
+    said = "X-Error-Code" in answer.headers or "X-Error-Message" in answer.headers
+    if answer.status_code == 401 and not said and str(answer.url).startswith(_endpoint()):
+        raise FetchError("HTTP 401", code="RepoNotFound")
     for header, pattern in NAMES.items():
         value = answer.headers.get(header, "").removeprefix("W/").strip('"')
         if answer.request.method == "HEAD" and value and not re.fullmatch(pattern, value):
@@ -160,7 +167,7 @@ def _check_names(answer: httpx.Response) -> None:
 
 def _asked(until: float, most: float, action: Callable[[], T]) -> T:
     """Let the hub's client do something within bounds; what its answers lack is a `FetchError`."""
-    use_clients(lambda: Client(until, Path(constants.HF_HUB_CACHE), most, _check_names))
+    use_clients(lambda: Client(until, Path(constants.HF_HUB_CACHE), most, _check_answer))
     try:
         return action()
     except HFValidationError as error:
