@@ -10,11 +10,13 @@ import sys
 from collections import namedtuple
 from dataclasses import replace
 
+import huggingface_hub
 import pytest
 from hub_server import (
     CSV,
     DATA,
     FAULTS,
+    FIRST,
     NOBODY,
     Fault,
     HubServer,
@@ -218,6 +220,21 @@ def test_an_endless_body_stops_at_what_the_disk_has_room_for(hub, monkeypatch, i
     refused(lambda: fetch(url_spec(hub.base)), "than there is room for", "free space there")
 
 
+@pytest.mark.parametrize("pattern", ["GET /store/", "one.csv"])
+def test_a_body_that_breaks_and_never_ends_is_bounded_as_a_whole(
+    hub, tmp_path, monkeypatch, in_time, pattern
+):
+    """Every attempt goes on from where the last one broke, beyond any end."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(network, "LIMITS", network.Limits(max_gb=3e-6))
+    hub.files["one.csv"] = hub.repositories[0].files[FIRST] = bytes(10**6)
+    hub.faults.append(Fault(pattern, cut=1400, headers={"Content-Length": "2000"}))
+    spec = url_spec(hub.base) if pattern == "one.csv" else DATA
+    refused(lambda: fetch(spec), "more than 3e-06 GB", "network.max_gb")
+    assert sum("bytes=" in line for line in hub.asked) == 2
+
+
 def test_a_file_that_the_hub_keeps_in_chunks_comes_over_http(hub):
     """The backend for such files would know no bounds."""
     xet = {"X-Xet-Hash": "a" * 64, "X-Xet-Refresh-Route": f"{hub.base}/xet", "Link": ""}
@@ -243,7 +260,7 @@ ENVIRONMENT = {
     "port of letters": ("HTTP_PROXY", "http://127.0.0.1:many", "port"),
     "port too large": ("HTTP_PROXY", "127.0.0.1:99999999", "port"),
     "exception with brackets": ("NO_PROXY", "[::1]:x", "NO_PROXY"),
-    "exception with a port of letters": ("no_proxy", "example.org:x", "NO_PROXY"),
+    "exception with a port of letters": ("no_proxy", "example.org:x", "Invalid port"),
     "certificates that are absent": ("SSL_CERT_FILE", "/none/ca.pem", "No such file"),
     "folder of certificates that is absent": ("SSL_CERT_DIR", "/none/certificates", "No such"),
     "certificates of requests": ("REQUESTS_CA_BUNDLE", "/none/ca.pem", "No such file"),
@@ -254,10 +271,24 @@ ENVIRONMENT = {
     "endpoint with a port of letters": ("HF_ENDPOINT", "https://huggingface.co:x", "port"),
     "endpoint without host": ("HF_ENDPOINT", f"https://u:{SECRET}@", "no host"),
     "endpoint with a control character": ("HF_ENDPOINT", "https://a\x01b", "cannot be used"),
-    "token beyond ASCII": ("HF_TOKEN", f"{SECRET}é", "no token holds"),
-    "token with a blank": ("HF_TOKEN", f"{SECRET} x", "no token holds"),
-    "token with a control character": ("HUGGING_FACE_HUB_TOKEN", f"{SECRET}\x01", "no token"),
+    "token beyond ASCII": ("HF_TOKEN", f"{SECRET}é", "no header holds"),
+    "token with a blank": ("HF_TOKEN", f"{SECRET} x", "no header holds"),
+    "token with a control character": (
+        "HUGGING_FACE_HUB_TOKEN",
+        f"{SECRET}\x01",
+        "no header holds",
+    ),
 }
+
+
+def test_a_stored_token_that_cannot_be_sent_is_named(hub, tmp_path, monkeypatch):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "token"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(path))
+    for token in (f"{SECRET} x".encode(), b"\xff\xfe"):
+        path.write_bytes(token)
+        assert SECRET not in refused(lambda: fetch(DATA), f"the token in {path}")
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)

@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+import certifi
 import httpx
 
 from study.jobs.files import sha256_of_file
@@ -46,7 +48,6 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # What keeps a file from being written, and the way out beside another folder.
 DISK = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there, or ")
-DISK |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG), "")
 DISK[errno.EFBIG] = "raise the limit on the size of files (ulimit -f), or "
 
 
@@ -100,8 +101,8 @@ def explained(error: Exception) -> FetchError | None:
     """Turn what the libraries raise into what the user is told; None for a defect."""
     if isinstance(error, FetchError):
         return error
-    if isinstance(error, OSError) and error.errno in DISK:
-        mend = f"{DISK[error.errno]}set TMPDIR to another folder"
+    if isinstance(error, OSError) and error.errno:  # httpx has its own for those of sockets
+        mend = f"{DISK.get(error.errno, '')}set TMPDIR to another folder"
         why = f"cannot write {error.filename or 'what arrives'}: {error.strerror}"
         return FetchError(why, mend, final=True)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.TooManyRedirects):
@@ -167,7 +168,7 @@ class Client(httpx.Client):
             room = 0.9 * shutil.disk_usage(there).free
             bounds.append((room, f"more than there is room for in {folder}", "free space there"))
         self.most, self.too_large, self.mend = min(bounds)
-        self._counted, self._bytes = time.monotonic(), 0.0
+        self._since, self._bytes, self.total = time.monotonic(), 0, 0
         self._late = threading.Event()
         self._watch = threading.Timer(0.0, self._give_up)
         for name in map(_in_use, PROXIES):
@@ -214,54 +215,52 @@ class Client(httpx.Client):
         if answer.status_code >= 400 and answer.status_code != 416:
             raise _refusal(answer)
         if answer.status_code != httpx.codes.PARTIAL_CONTENT:  # which goes on with a broken one
-            self._counted, self._bytes = time.monotonic(), 0.0
+            self._since, self._bytes, self.total = time.monotonic(), 0, 0
         most = min(self.most, REDIRECT_BYTES) if answer.has_redirect_location else self.most
         plain = answer.headers.get("Content-Encoding", "identity") == "identity"
         stated = answer.headers.get("Content-Length", "")
         if answer.request.method != "HEAD" and stated.isdecimal() and int(stated) > most:
             raise FetchError(self.too_large, self.mend)
-        answer.stream = _Body(answer.stream, self, most, 1 if plain else LARGEST_INFLATION)
+        weight = 1 if plain else LARGEST_INFLATION
+        answer.stream = _Body(answer.stream, partial(self.count, weight=weight, most=most))
 
     def _in_time(self) -> None:
         if time.monotonic() > self.until:
             why = f"not done within {LIMITS.max_minutes:g} minutes"
             raise FetchError(why, "raise network.max_minutes")
 
-    def count(self, number: int) -> None:
-        """Take note of bytes that arrived; raise if it is too late, or they are too few."""
+    def count(self, number: int, weight: int, most: float) -> None:
+        """Take note of bytes that arrived; raise if it is too late, or too many or too few."""
         self._in_time()
+        self.total += weight * number
+        if self.total > most:
+            raise FetchError(self.too_large, self.mend)
         self._bytes += number
-        now = time.monotonic()
-        seconds = now - self._counted
+        seconds = time.monotonic() - self._since
         if seconds > RATE_WINDOW_S:
             if self._bytes < 1000 * LIMITS.min_kb_per_s * seconds:
                 why = f"less than {LIMITS.min_kb_per_s:g} kB a second for {RATE_WINDOW_S:g} s"
                 raise FetchError(why, "lower network.min_kb_per_s", attempts=FEW_ATTEMPTS)
-            self._counted, self._bytes = now, 0.0
+            self._since, self._bytes = time.monotonic(), 0
 
 
 class _Body(httpx.SyncByteStream):
     """An answer's bytes, counted."""
 
-    def __init__(self, stream, client: Client, most: float, weight: int) -> None:
-        self.stream, self.client, self.most, self.weight = stream, client, most, weight
+    def __init__(self, stream: httpx.SyncByteStream, count: Callable[[int], None]) -> None:
+        self.stream, self.count, self.close = stream, count, stream.close
 
     def __iter__(self) -> Iterator[bytes]:
-        total = 0
+        some = False
         try:
             for chunk in self.stream:
-                total += self.weight * len(chunk)
-                if total > self.most:
-                    raise FetchError(self.client.too_large, self.client.mend)
-                self.client.count(len(chunk))
+                self.count(len(chunk))
+                some = True
                 yield chunk
         except httpx.TransportError as error:
-            if total:  # the hub's client and `fetch_file` go on from here
+            if some:  # the hub's client and `fetch_file` go on from here
                 raise
             raise explained(error) from None
-
-    def close(self) -> None:
-        self.stream.close()
 
 
 def _refusal(answer: httpx.Response) -> FetchError:
@@ -310,15 +309,18 @@ def address(value: str) -> httpx.URL:
     return url
 
 
-def _certificates() -> ssl.SSLContext | bool:
-    def load(value: str) -> ssl.SSLContext:
-        if any(map(os.path.isdir, value.split(os.pathsep))):
-            return ssl.create_default_context(capath=value)
-        return ssl.create_default_context(cafile=value)
-
+def _certificates() -> ssl.SSLContext:
     # OpenSSL opens it for every context, and would be blamed on the certificates.
     usable("SSLKEYLOGFILE", lambda path: open(path, "a").close())
-    return next(filter(None, (usable(name, load) for name in CERTIFICATES)), True)
+    given = (usable(name, _context) for name in CERTIFICATES)
+    return next(filter(None, given), None) or _context(certifi.where())
+
+
+@cache
+def _context(value: str) -> ssl.SSLContext:
+    if any(map(os.path.isdir, value.split(os.pathsep))):
+        return ssl.create_default_context(capath=value)
+    return ssl.create_default_context(cafile=value)
 
 
 def fetch_file(url: str, path: Path, kind: str, expected: str) -> None:
@@ -349,6 +351,7 @@ def _download(client: Client, url: str, path: Path) -> None:
     have = path.stat().st_size if path.is_file() else 0
     headers = {"User-Agent": "chronos2-attention-study"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
+    client.total = have
     with open(path, "ab") as handle, client.stream("GET", url, headers=headers) as answer:
         goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
         if not (goes_on and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")):

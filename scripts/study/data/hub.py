@@ -138,14 +138,17 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
 def _check_settings() -> None:
     """Raise if the address or the token could not be sent, which libraries say with a traceback."""
     usable("HF_ENDPOINT", _hub_address)
-    names = [name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)]
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_USER_AGENT_ORIGIN"):
+        usable(name, _sendable)
     try:
-        token = get_token() or ""
-    except UnicodeDecodeError:
-        token = " "
-    if not re.fullmatch(r"[!-~]*", token):
-        where = names[0] if names else f"the token in {constants.HF_TOKEN_PATH}"
-        raise FetchError(f"{where} holds what no token holds, such as blanks", "copy it again")
+        _sendable(get_token() or "")
+    except ValueError as error:
+        raise FetchError(f"the token in {constants.HF_TOKEN_PATH}: {reason(error)}") from None
+
+
+def _sendable(value: str) -> None:
+    if not re.fullmatch(r"[!-~]*", value.strip()):
+        raise ValueError("it holds what no header holds, such as blanks")
 
 
 def _hub_address(value: str) -> None:
