@@ -149,7 +149,8 @@ class Client(httpx.Client):
     """A client that keeps to `LIMITS` and raises `FetchError`, which no library tries to mend.
 
     `until` is the fetch's deadline, `folder` where the files go, `most` the bytes of the largest
-    answer, and `check` looks at every answer.
+    answer, and `check` looks at every answer. A caller that itself goes on with a broken answer
+    does so after `kept` bytes.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Client(httpx.Client):
         folder: Path | None = None,
         most: float = float("inf"),
         check: Callable[[httpx.Response], None] = lambda answer: None,
+        kept: float = float("inf"),
     ) -> None:
         self.until = deadline() if until is None else until
         bounds = [(most, f"more than the {most:.0f} bytes expected", "")]
@@ -169,6 +171,7 @@ class Client(httpx.Client):
             bounds.append((room, f"more than there is room for in {folder}", "free space there"))
         self.most, self.too_large, self.mend = min(bounds)
         self._since, self._bytes, self.total = time.monotonic(), 0, 0
+        self._kept = kept
         self._late = threading.Event()
         self._watch = threading.Timer(0.0, self._give_up)
         for name in map(_in_use, PROXIES):
@@ -222,7 +225,8 @@ class Client(httpx.Client):
         if answer.request.method != "HEAD" and stated.isdecimal() and int(stated) > most:
             raise FetchError(self.too_large, self.mend)
         weight = 1 if plain else LARGEST_INFLATION
-        answer.stream = _Body(answer.stream, partial(self.count, weight=weight, most=most))
+        count = partial(self.count, weight=weight, most=most)
+        answer.stream = _Body(answer.stream, count, self._kept)
 
     def _in_time(self) -> None:
         if time.monotonic() > self.until:
@@ -247,18 +251,20 @@ class Client(httpx.Client):
 class _Body(httpx.SyncByteStream):
     """An answer's bytes, counted."""
 
-    def __init__(self, stream: httpx.SyncByteStream, count: Callable[[int], None]) -> None:
-        self.stream, self.count, self.close = stream, count, stream.close
+    def __init__(
+        self, stream: httpx.SyncByteStream, count: Callable[[int], None], kept: float
+    ) -> None:
+        self.stream, self.count, self.kept, self.close = stream, count, kept, stream.close
 
     def __iter__(self) -> Iterator[bytes]:
-        some = False
+        came = 0
         try:
             for chunk in self.stream:
+                came += len(chunk)
                 self.count(len(chunk))
-                some = True
                 yield chunk
         except httpx.TransportError as error:
-            if some:  # the hub's client and `fetch_file` go on from here
+            if came >= self.kept:
                 raise
             raise explained(error) from None
 

@@ -170,7 +170,8 @@ def _check_answer(answer: httpx.Response) -> None:
 
 def _asked(until: float, most: float, action: Callable[[], T]) -> T:
     """Let the hub's client do something within bounds; what its answers lack is a `FetchError`."""
-    use_clients(lambda: Client(until, Path(constants.HF_HUB_CACHE), most, _check_answer))
+    cache, kept = Path(constants.HF_HUB_CACHE), constants.DOWNLOAD_CHUNK_SIZE
+    use_clients(lambda: Client(until, cache, most, _check_answer, kept))
     try:
         return action()
     except HFValidationError as error:
