@@ -176,6 +176,8 @@ def test_every_fault_ends_in_time(hub, tmp_path, monkeypatch, in_time, place, fa
 
 def test_the_table_of_faults(capsys):
     """Print what the tests above saw."""
+    if not OUTCOMES:
+        pytest.skip("the tests above were not asked for")
     failed = [key for key, seen in OUTCOMES.items() if seen[0] != "fetched"]
     assert len(failed) > len(OUTCOMES) / 2
     with capsys.disabled():

@@ -76,7 +76,7 @@ class FetchError(Exception):
     ) -> None:
         self.mend, self.attempts, self.wait, self.code = mend, attempts, wait, code
         self.final = final
-        super().__init__(" ".join(why.split()))
+        super().__init__(" ".join(why.split())[:1000])
 
 
 class ChecksumError(FetchError):
@@ -330,15 +330,7 @@ def _context(value: str) -> ssl.SSLContext:
 
 
 def fetch_file(url: str, path: Path, kind: str, expected: str) -> None:
-    """Fetch a file and check it; a broken attempt is gone on with.
-
-    Raises
-    ------
-    ChecksumError
-        If another file is there than expected, see `check_file`.
-    FetchError
-        If it cannot be had for another reason.
-    """
+    """Fetch a file and check it, going on where an attempt broke; else raise a `FetchError`."""
     until = deadline()
 
     def attempt() -> None:

@@ -47,7 +47,7 @@ constants.HF_HUB_DISABLE_XET = True
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The client makes names of files of these.
-NAMES = {"ETag": r"[\w-]+(\.[\w-]+)*", "X-Linked-Etag": r"[\w-]+(\.[\w-]+)*"}
+NAMES = dict.fromkeys(("ETag", "X-Linked-Etag"), r"[\w-]+(\.[\w-]+)*")
 NAMES["X-Repo-Commit"] = COMMIT.pattern
 LISTING_BYTES = 1e8
 # A file without its size, such as one of a mirror, may still come with some headers.
@@ -87,14 +87,8 @@ def hub_files(
     """Fetch the files of a ``model`` or ``dataset`` that fit some patterns, and check them.
 
     In patterns ``*`` does not match a slash; each must fit a file. With `offline`, with
-    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used.
-
-    Raises
-    ------
-    FetchError
-        If the hub has no such repository, revision or file, gives no access, cannot be reached
-        while the cache lacks a file, or what it sends has not the checksum that it states. A file
-        of the wrong checksum is removed from the cache.
+    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used. A file that has
+    not the checksum that the hub states is removed from it. Raises `FetchError`.
     """
     if offline or constants.HF_HUB_OFFLINE:
         because = FetchError("offline" if offline else "HF_HUB_OFFLINE is set")
@@ -193,14 +187,10 @@ def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> H
     _check_settings()
     until = deadline()
 
-    def ask():
-        # Checksums make the hub look up every file of the repository: that may take longer.
-        api = HfApi(endpoint=_endpoint())
-        return api.repo_info(
-            repo, repo_type=kind, revision=revision, files_metadata=True, timeout=60
-        )
-
-    info = with_retry(lambda: _asked(until, LISTING_BYTES, ask), f"{repo} on the hub")
+    ask = partial(HfApi(endpoint=_endpoint()).repo_info, repo, repo_type=kind, revision=revision)
+    # Checksums make the hub look up every file of the repository: that may take longer.
+    listing = partial(ask, files_metadata=True, timeout=60)
+    info = with_retry(lambda: _asked(until, LISTING_BYTES, listing), f"{repo} on the hub")
     if not COMMIT.fullmatch(info.sha or ""):
         raise _not_the_hub(f"commit {info.sha}")
     if COMMIT.fullmatch(revision) and info.sha != revision:
@@ -211,23 +201,18 @@ def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> H
     for name in _selected(entries, patterns, f"{repo} at revision {revision!r}"):
         get = partial(_one_file, repo, kind, revision, info.sha, entries[name], until)
         paths[name], checksum = with_retry(get, f"{repo}/{name}")
-        if checksum is not None:
-            checksums[name] = checksum
-        else:
-            log.warning("the hub gives no checksum of %s/%s", repo, name)
+        checksums |= checksum
     return HubFiles(info.sha, paths, checksums)
 
 
 def _one_file(
     repo: str, kind: str, revision: str, commit: str, entry: RepoSibling, until: float
-) -> tuple[Path, str | None]:
+) -> tuple[Path, dict[str, str]]:
     """Return the path of a file in the cache, fetched if it is not there, and its checksum."""
     name = entry.rfilename
     most = float("inf") if entry.size is None else entry.size + SLACK_BYTES
-    get = partial(
-        hf_hub_download, repo, name, repo_type=kind, revision=revision, endpoint=_endpoint()
-    )
-    path = Path(_asked(until, most, get))
+    get = partial(hf_hub_download, repo, name, repo_type=kind, revision=revision)
+    path = Path(_asked(until, most, lambda: get(endpoint=_endpoint())))
     root = path.parents[name.count("/")]
     if root.name != commit:
         raise FetchError(f"{revision!r} moved away from {commit} meanwhile", attempts=ATTEMPTS)
@@ -235,7 +220,7 @@ def _one_file(
     if entry.lfs is not None:
         stated = "sha256", entry.lfs.sha256
     try:
-        return path, _checked(path, stated)
+        return path, _checked(name, path, stated)
     except ChecksumError as error:
         _discard(path, root.parents[1], error)
         raise
@@ -254,36 +239,26 @@ def _from_cache(
     repo: str, kind: str, revision: str, patterns: Sequence[str], because: FetchError
 ) -> HubFiles:
     place = f"{because} and the cache {constants.HF_HUB_CACHE}"
+    look = partial(snapshot_download, repo, repo_type=kind, revision=revision)
     try:
-        root = Path(
-            snapshot_download(
-                repo,
-                repo_type=kind,
-                revision=revision,
-                allow_patterns=list(patterns),
-                local_files_only=True,
-            )
-        )
+        root = Path(look(allow_patterns=list(patterns), local_files_only=True))
+        held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+        paths = {name: root / name for name in _selected(held, patterns, root.name)}
     except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
         why = f"{place} does not hold {repo} at revision {revision!r}"
         raise FetchError(why, because.mend) from None
-    try:
-        held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-        paths = {name: root / name for name in _selected(held, patterns, root.name)}
     except FetchError as error:
         why = f"{place} does not hold all of {repo}: {error}"
         raise FetchError(why, because.mend) from None
     checksums = {}
     for name, path in paths.items():
         try:
-            checksum = _checked(path, _in_name(path))
+            checksums |= _checked(name, path, _in_name(path))
         except ChecksumError as error:
             raise FetchError(
                 f"{because} and a file in the cache is damaged: {error}",
                 f"delete {_blob(path)} and fetch it again",
             ) from None
-        if checksum is not None:
-            checksums[name] = checksum
     return HubFiles(root.name, paths, checksums)
 
 
@@ -301,9 +276,10 @@ def _in_name(path: Path) -> tuple[str, str] | None:
     return ("git blob sha1", name) if COMMIT.fullmatch(name) else None
 
 
-def _checked(path: Path, stated: tuple[str, str] | None) -> str | None:
+def _checked(name: str, path: Path, stated: tuple[str, str] | None) -> dict[str, str]:
     if stated is None:
-        return None
+        log.warning("the hub gives no checksum of %s", name)
+        return {}
     kind, expected = stated
     check_file(path, kind, expected)
-    return f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"
+    return {name: f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"}
