@@ -1,15 +1,172 @@
-"""YAML files that are checked against a JSON schema before anything reads them."""
+"""Files of the configuration: strict YAML, checked by pydantic models before it is used."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
 
-from chronos2_attention.errors import InputError
+from chronos2_attention.errors import InputError, quote
 
-SCHEMA_DIR = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
+T = TypeVar("T")
+
+LONGEST_FILE = 2_000_000  # bytes; the largest that ships has 26 000
+DEEPEST = 40  # lists and mappings in each other, past which the parser would use up its stack
+MOST_MERGED = 10_000  # keys that `<<` may bring into one mapping: merges of merges grow fast
+
+# --- what models of files are made of ------------------------------------------------------------
+
+_CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Strict(BaseModel):
+    """A mapping of a file: no unknown key, no value of another type, no NaN and no infinity."""
+
+    model_config = ConfigDict(**_CONFIG, strict=True)
+
+
+# A dataclass that `check` can make of a mapping. Its fields must be strict types such as those
+# below, since a dataclass that is strict itself takes no mapping.
+checked_dataclass = dataclass(config=_CONFIG)
+
+
+def whole(least: int | None = None, most: int = 10**9) -> Any:
+    """Return the type of a whole number between two bounds (both included)."""
+    return Annotated[int, Field(strict=True, ge=least, le=most)]
+
+
+def number(least: float | None = None, most: float = 1e9, above: float | None = None) -> Any:
+    """Return the type of a finite number from `least`, or beyond `above`, to `most`."""
+    return Annotated[float, Field(strict=True, ge=least, gt=above, le=most, allow_inf_nan=False)]
+
+
+def matching(pattern: str) -> Any:
+    """Return the type of a text that matches a regular expression in full."""
+    return Annotated[str, Field(strict=True, pattern=rf"^(?:{pattern})$", max_length=1000)]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _each_once(values: tuple) -> tuple:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{quote(value)} is given twice; name it once")
+    return values
+
+
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True, min_length=1, max_length=20_000)]
+# A list; with at least one item; with no item twice.
+Many = Annotated[tuple[T, ...], Field(fail_fast=True), BeforeValidator(_as_tuple)]
+Some = Annotated[
+    tuple[T, ...],
+    Field(fail_fast=True, min_length=1, max_length=10_000),
+    BeforeValidator(_as_tuple),
+]
+Unique = Annotated[Some[T], AfterValidator(_each_once)]
+
+SHOULD = {
+    "mapping": "be a mapping of keys to values",
+    "model_type": "be a mapping of keys to values",
+    "dict_type": "be a mapping of keys to values",
+    "dataclass_type": "be a mapping of keys to values",
+    "tuple_type": "be a list",
+    "list_type": "be a list",
+    "too_short": "not be empty",
+    "string_too_short": "not be empty",
+    "string_type": "be text (between quotes if it looks like a number or a date)",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "bool_type": "be true or false",
+    "invalid_key": "be text, as every key",
+}
+
+
+def check(model: type[T], document: Any, where: str, mend: str = "see config/README.md") -> T:
+    """Make a model of a document that has been read.
+
+    Parameters
+    ----------
+    model:
+        A `Strict` class, or any type that pydantic knows.
+    document:
+        Anything that YAML or JSON can hold.
+    where:
+        What the message names as the place of a fault.
+    mend:
+        What the message advises where the fault does not say it itself.
+
+    Raises
+    ------
+    InputError
+        If the document does not fit: the message names the key, what it holds and what it should.
+    """
+    try:
+        return _adapter(model).validate_python(document)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+    what = _say(faults, document)
+    cause = faults[0].get("ctx", {}).get("error")
+    if isinstance(cause, InputError) and cause.mend:
+        mend = cause.mend
+    raise InputError(what, where, mend)
+
+
+_adapter = cache(TypeAdapter)
+
+
+def _say(faults: list[dict[str, Any]], document: Any) -> str:
+    """Say the first fault; a union has one for each of its types: the deepest says most."""
+    paths = [_path(fault["loc"], document) for fault in faults]
+    path = max((path for path in paths if path.startswith(paths[0])), key=len)
+    same = [fault for fault, other in zip(faults, paths, strict=True) if other == path]
+    first = same[0]
+    *_, last = first["loc"] or ("",)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        path = _path(first["loc"][:-1], document)
+    place = f"{path}: " if path else ""
+    cause = first.get("ctx", {}).get("error")
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{place}key {quote(last)} is missing"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place}unknown key {quote(last)}"
+    if cause is not None:
+        return place + (cause.what if isinstance(cause, InputError) else str(cause))
+    wishes = [SHOULD.get(fault["type"]) or fault["msg"].partition(" should ")[2] for fault in same]
+    key = "the key " if last == "[key]" else ""
+    return f"{place}{key}{quote(first['input'])} should {' or '.join(dict.fromkeys(wishes))}"
+
+
+def _path(steps: tuple[int | str, ...], document: Any) -> str:
+    """Spell the place of a fault, ``tasks[0].horizon``; names of union members are left out."""
+    path = ""
+    for step in steps:
+        if isinstance(document, Mapping) and step in document:
+            path += f".{step}"
+        elif isinstance(document, list | tuple) and isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            continue
+        document = document[step]
+    return path.lstrip(".")
+
+
+# --- YAML ---------------------------------------------------------------------------------------
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -20,18 +177,36 @@ class _StrictLoader(_Base):
     A key beside a merge (``<<: *anchor``) overrides the merged one, as YAML has it.
     """
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
+            kind = node.tag.rpartition(":")[2]
+            raise _fault(f"{quote(node.value)} cannot be read as {kind}", node) from None
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_MERGED:
+            raise _fault(f"more than {MOST_MERGED} keys are merged", node)
+
+
+def _fault(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+
 
 def _mapping_without_duplicates(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    if not isinstance(node, yaml.MappingNode):
+        raise _fault("a mapping of keys to values is expected", node)
     # Keys as written: what `<<` brings in may be given again, which is what it is for.
     written = set()
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _fault("a key is a list or a mapping", key_node)
         key = loader.construct_object(key_node, deep=True)
         if key in written:
-            raise yaml.constructor.ConstructorError(
-                problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-            )
+            raise _fault(f"key {quote(key)} is given twice", key_node)
         written.add(key)
     loader.flatten_mapping(node)  # merged keys first, so that written ones win
     return {
@@ -45,38 +220,42 @@ _StrictLoader.add_constructor(
 )
 
 
-def load_checked_yaml(path: str | Path, schema: str, schema_dir: Path = SCHEMA_DIR) -> Any:
-    """Read a YAML file and check it against one of the workflow's schemas.
-
-    Parameters
-    ----------
-    path:
-        The YAML file.
-    schema:
-        Name of the schema, ``"datasets"`` for ``datasets.schema.yaml``.
-    schema_dir:
-        Directory of the schemas.
-
-    Returns
-    -------
-    The parsed document.
+def load_yaml(path: str | Path) -> Any:
+    """Read a YAML file.
 
     Raises
     ------
     InputError
-        If the file is absent, is no YAML, or does not fit: the message names
-        the file and the key.
+        If the file is absent, too large or no YAML, or gives a key twice: the message names the
+        file and the line.
     """
     path = Path(path)
     try:
-        with open(path, encoding="utf-8") as handle:
-            document = yaml.load(handle, Loader=_StrictLoader)  # a subclass of the safe loader
+        with open(path, "rb") as handle:
+            content = handle.read(LONGEST_FILE + 1)
     except FileNotFoundError:
         raise InputError("no such file", str(path), "give the path of an existing file") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot be read: {error.strerror}", str(path), "give the path of a readable file"
+            f"cannot be read: {reason}", str(path), "give the path of a readable file"
         ) from None
+    if len(content) > LONGEST_FILE:
+        raise InputError(
+            f"larger than {LONGEST_FILE} bytes", str(path), "give a file of the configuration"
+        )
+    try:
+        text = content.decode("utf-8")
+        depth = 0
+        for event in yaml.parse(text, _Base):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"more than {DEEPEST} lists and mappings in each other",
+                    problem_mark=event.start_mark,
+                )
+        return yaml.load(text, Loader=_StrictLoader)  # a subclass of the safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -87,38 +266,30 @@ def load_checked_yaml(path: str | Path, schema: str, schema_dir: Path = SCHEMA_D
             f"mend {'that line' if mark else 'the file'}",
         ) from None
 
-    check_document(document, schema, str(path), schema_dir)
+
+def load_checked(model: type[T], path: str | Path, mend: str = "see config/README.md") -> T:
+    """Read a YAML file and make a model of it, see `load_yaml` and `check`."""
+    return check(model, load_yaml(path), str(path), mend)
+
+
+def load_checked_yaml(path: str | Path, schema: str) -> Any:
+    """Read a YAML file and check it against a JSON schema of the workflow."""
+    document = load_yaml(path)
+    check_document(document, schema, str(path))
     return document
 
 
-def check_document(document: Any, schema: str, where: str, schema_dir: Path = SCHEMA_DIR) -> None:
-    """Check a document that has been read against one of the workflow's schemas.
-
-    Parameters
-    ----------
-    document:
-        Anything that YAML can hold.
-    schema, schema_dir:
-        See `load_checked_yaml`.
-    where:
-        What the message names as the place of a fault.
-
-    Raises
-    ------
-    InputError
-        If the document does not fit: the message names the key.
-    """
+def check_document(document: Any, schema: str, where: str) -> None:
+    """Check a document against a JSON schema of the workflow."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    with open(schema_dir / f"{schema}.schema.yaml", encoding="utf-8") as handle:
-        rules = yaml.load(handle, Loader=_Base)
+    folder = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
+    rules = yaml.load((folder / f"{schema}.schema.yaml").read_text(encoding="utf-8"), Loader=_Base)
     worst = best_match(Draft202012Validator(rules).iter_errors(document))
     if worst is not None:
-        key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in worst.absolute_path)
-        text = worst.message if len(worst.message) < 200 else worst.message[:197] + "..."
         raise InputError(
-            f"{key.lstrip('.') or 'the document'}: {text}",
+            f"{_path(tuple(worst.absolute_path), document) or 'the document'}: {worst.message}",
             where,
             f"see workflow/schemas/{schema}.schema.yaml",
         )
