@@ -72,16 +72,16 @@ def setting(name: str, *words: str, **change) -> None:
         settle(config)
 
 
-setting("config: unknown key", "'radius' was unexpected", radius=8)
+setting("config: unknown key", "unknown key 'radius'", radius=8)
 setting("config: unknown key in a section", "forecast", "'devices'", forecast__devices="cpu")
 setting("config: wrong type", "forecast.batch_size", "'many'", forecast__batch_size="many")
-setting("config: section that is a number", "forecast", "3 is not", forecast=3)
-setting("config: below its range", "forecast.batch_size", "minimum", forecast__batch_size=0)
+setting("config: section that is a number", "forecast: 3 should be a mapping", forecast=3)
+setting("config: below its range", "forecast.batch_size", "at least 1", forecast__batch_size=0)
 setting("config: download of no size", "network.max_gb", network__max_gb=0)
 setting("config: rate that is no number", "network.min_kb_per_s", network__min_kb_per_s="slow")
 setting("config: negative radius", "radii[0]", "-3", radii=[-3])
 setting("config: radius that is no integer", "radii[1]", "2.5", radii=[8, 2.5])
-setting("config: radius twice", "radii", "non-unique", radii=[8, 8])
+setting("config: radius twice", "radii", "8 is given twice", radii=[8, 8])
 setting("config: unknown device", "forecast.device", "'gpu'", forecast__device="gpu")
 setting("config: unknown dtype", "forecast.dtype", "'float8'", forecast__dtype="float8")
 setting("config: unknown backend", "sparse.backend", "'fast'", sparse__backend="fast")
@@ -169,7 +169,7 @@ def suite_case(name: str, *words: str, text: str | bytes = "", **change) -> None
 TASK = SUITE["tasks"][0]
 suite_case("suite: malformed YAML", "not readable as YAML", "line 2", text="title: T\ntasks: ]\n")
 suite_case("suite: not UTF-8", "not readable as YAML", text=b"title: \xff\xfe")
-suite_case("suite: empty file", "None is not of type 'object'", text="# nothing\n")
+suite_case("suite: empty file", "None should be a mapping", text="# nothing\n")
 suite_case("suite: unknown key", "'windows'", windows=3)
 suite_case("suite: horizon of 0", "tasks[0].horizon", tasks=[{**TASK, "horizon": 0}])
 suite_case("suite: task twice", "'a' is given twice", tasks=[TASK, TASK])
@@ -206,7 +206,7 @@ def _(folder, repo):
     load_registry(path)
 
 
-@case("model: hub without a revision", "'revision' is a required property", "mine.yaml")
+@case("model: hub without a revision", "key 'revision' is missing", "mine.yaml")
 def _(folder, repo):
     path = folder / "models" / "mine.yaml"
     path.parent.mkdir()

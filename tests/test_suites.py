@@ -63,7 +63,7 @@ def test_a_task_takes_defaults_and_its_name_as_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({k: v for k, v in GOOD.items() if k != "model"}, "'model' is a required property"),
+        ({k: v for k, v in GOOD.items() if k != "model"}, "key 'model' is missing"),
         ({**GOOD, "tasks": []}, "tasks"),
         ({**GOOD, "quantile_levels": [0.5, 1.0]}, "quantile_levels[1]"),
         ({**GOOD, "windows": 3}, "windows"),

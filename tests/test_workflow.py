@@ -203,7 +203,7 @@ def test_a_wrong_setting_is_named(run, tmp_path):
         tmp_path, "--cores", "1", "--config", "radii=[-3]", "--", "results/demo_ttest_r8.csv"
     )
     assert done.returncode == 1
-    assert "error: radii[0]: -3 is less than the minimum of 0" in done.stdout
+    assert "error: radii[0]: -3 should be at least 0" in done.stdout
 
 
 def test_a_missing_mirror_file_is_named(run, tmp_path):

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
 
 from chronos2_attention.errors import InputError
-from study.config.yaml_files import load_checked_yaml
+from study.config.yaml_files import (
+    REPOSITORY,
+    Name,
+    Strict,
+    Text,
+    check,
+    checked_dataclass,
+    find_named,
+    load_yaml,
+    matching,
+    number,
+    whole,
+)
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
 QUANTILES = [0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
+class Architecture:
+    """Sizes of a randomly initialised model, see upstream's `Chronos2CoreConfig`."""
+
+    d_model: whole(1, 100_000)
+    d_kv: Annotated[whole(2, 10_000), Field(multiple_of=2)]
+    d_ff: whole(1, 1_000_000)
+    num_layers: whole(1, 1000)
+    num_heads: whole(1, 1000)
+    context_length: Annotated[whole(16, 1_000_000), Field(multiple_of=16)]
+    max_output_patches: whole(1, 10_000)
+    initializer_factor: number(gt=0, most=100)
+
+
+@checked_dataclass
 class ModelSpec:
     """One model of ``config/models``.
 
@@ -38,15 +64,25 @@ class ModelSpec:
         Gate 3's threshold by suite, where it is not 1.
     """
 
-    name: str
-    title: str
-    source: str
-    repo: str = ""
-    revision: str = ""
-    path: str = ""
-    seed: int = 0
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    baseline_rel_mase_max: Mapping[str, float] = field(default_factory=dict)
+    name: Text
+    title: Text
+    source: Literal["hub", "local", "random"]
+    repo: matching(REPOSITORY) = ""
+    revision: Text = ""
+    path: Text = ""
+    seed: whole(0, 2**63 - 1) = 0
+    architecture: Architecture | None = None
+    baseline_rel_mase_max: dict[Name, number(gt=0, most=1)] = field(default_factory=dict)
+
+
+NEEDED = {"hub": ("repo", "revision"), "local": ("path",), "random": ("seed", "architecture")}
+
+
+class _Outline(Strict):
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal[None] = None
+    source: Literal[tuple(NEEDED)]
 
 
 def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
@@ -55,14 +91,19 @@ def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
     Raises
     ------
     InputError
-        If there is no such model, naming those there are, or its file does not fit the schema.
+        If there is no such model, naming those there are, or its file does not fit.
     """
-    folder = Path(config_dir) / "models"
-    path = folder / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise InputError(f"unknown model '{name}'", str(folder), f"use one of: {known}")
-    return ModelSpec(name=name, **load_checked_yaml(path, "model"))
+    path = find_named("model", name, Path(config_dir, "models"))
+    document = load_yaml(path)
+    source = check(_Outline, document, str(path)).source
+    for key in NEEDED[source]:
+        if key not in document:
+            raise InputError(
+                f"key {key!r} is missing, which a model of source {source!r} needs",
+                str(path),
+                "see config/README.md",
+            )
+    return check(ModelSpec, {**document, "name": name}, str(path))
 
 
 def local_files(spec: ModelSpec, repo_root: Path, mirror: Path | None) -> list[Path]:
@@ -79,11 +120,11 @@ def local_files(spec: ModelSpec, repo_root: Path, mirror: Path | None) -> list[P
     return []
 
 
-def core_config(architecture: Mapping[str, Any]):
+def core_config(architecture: Architecture):
     """Return upstream's configuration of a Chronos-2 model of the given sizes."""
     from chronos.chronos2.config import Chronos2CoreConfig
 
-    sizes = dict(architecture)
+    sizes = asdict(architecture)
     context_length = sizes.pop("context_length")
     max_output_patches = sizes.pop("max_output_patches")
     return Chronos2CoreConfig(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -27,6 +29,15 @@ LONGEST_FILE = 2_000_000  # bytes; the largest that ships has 26 000
 DEEPEST = 40  # lists and mappings in each other, past which the parser would use up its stack
 MOST_MERGED = 10_000  # keys that `<<` may bring into one mapping: merges of merges grow fast
 
+# What suites, models, tasks and data sets may be called: their names become parts of file names,
+# which the rules take apart again. Two names of the greatest length fit into one.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+GOOD_NAMES = "use at most 64 letters, digits, '.', '_' and '-', a letter or digit first"
+# A repository of the Hugging Face hub.
+REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+# results/prior_validity.csv is of no suite.
+RESERVED = {"prior"}
+
 # --- what models of files are made of ------------------------------------------------------------
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -48,9 +59,9 @@ def whole(least: int | None = None, most: int = 10**9) -> Any:
     return Annotated[int, Field(strict=True, ge=least, le=most)]
 
 
-def number(least: float | None = None, most: float = 1e9, above: float | None = None) -> Any:
-    """Return the type of a finite number from `least`, or beyond `above`, to `most`."""
-    return Annotated[float, Field(strict=True, ge=least, gt=above, le=most, allow_inf_nan=False)]
+def number(least: float | None = None, most: float = 1e9, **bounds: float) -> Any:
+    """Return the type of a finite number from `least` to `most`; bounds left out are gt and lt."""
+    return Annotated[float, Field(strict=True, ge=least, le=most, allow_inf_nan=False, **bounds)]
 
 
 def matching(pattern: str) -> Any:
@@ -69,9 +80,18 @@ def _each_once(values: tuple) -> tuple:
     return values
 
 
+def check_name(name: str) -> str:
+    """Return the name of a suite, model, task or data set, if files can bear it without doubt."""
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"{quote(name)} is no good name", mend=GOOD_NAMES)
+    return name
+
+
+Name = Annotated[str, Field(strict=True), AfterValidator(check_name)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=20_000)]
-# A list; with at least one item; with no item twice.
+# A list of two; of any number; of at least one; of at least one and none twice.
+Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
 Many = Annotated[tuple[T, ...], Field(fail_fast=True), BeforeValidator(_as_tuple)]
 Some = Annotated[
     tuple[T, ...],
@@ -94,6 +114,11 @@ SHOULD = {
     "float_type": "be a number",
     "bool_type": "be true or false",
     "invalid_key": "be text, as every key",
+    "greater_than_equal": "be at least {ge}",
+    "less_than_equal": "be at most {le}",
+    "greater_than": "be more than {gt}",
+    "less_than": "be less than {lt}",
+    "too_long": "have at most {max_length} items",
 }
 
 
@@ -147,9 +172,15 @@ def _say(faults: list[dict[str, Any]], document: Any) -> str:
         return f"{place}unknown key {quote(last)}"
     if cause is not None:
         return place + (cause.what if isinstance(cause, InputError) else str(cause))
-    wishes = [SHOULD.get(fault["type"]) or fault["msg"].partition(" should ")[2] for fault in same]
+    wishes = dict.fromkeys(map(_wish, same))
     key = "the key " if last == "[key]" else ""
-    return f"{place}{key}{quote(first['input'])} should {' or '.join(dict.fromkeys(wishes))}"
+    return f"{place}{key}{quote(first['input'])} should {' or '.join(wishes)}"
+
+
+def _wish(fault: dict[str, Any]) -> str:
+    if fault["type"] in SHOULD:
+        return SHOULD[fault["type"]].format(**fault.get("ctx", {}))
+    return fault["msg"].partition(" should ")[2]
 
 
 def _path(steps: tuple[int | str, ...], document: Any) -> str:
@@ -265,6 +296,19 @@ def load_yaml(path: str | Path) -> Any:
             f"{path}{line}",
             f"mend {'that line' if mark else 'the file'}",
         ) from None
+
+
+def find_named(kind: str, name: str, folder: Path) -> Path:
+    """Return the file of a suite or model; InputError if there is none or no rule can name it."""
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        near = difflib.get_close_matches(name[:100], known, n=3) if len(known) > 12 else known
+        shown = ", ".join(near or known) or "none"
+        raise InputError(f"unknown {kind} {quote(name)}", str(folder), f"known: {shown}")
+    path = folder / f"{name}.yaml"
+    if not re.fullmatch(NAME, name) or name in RESERVED:
+        raise InputError(f"{kind} {quote(name)} has no good name", str(path), GOOD_NAMES)
+    return path
 
 
 def load_checked(model: type[T], path: str | Path, mend: str = "see config/README.md") -> T:
