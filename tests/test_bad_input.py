@@ -32,7 +32,7 @@ from study.config.models import ModelSpec, load_model_spec
 from study.config.settings import settle
 from study.config.study import Study, load_study
 from study.config.suites import Suite, TaskSpec, load_suite
-from study.config.targets import check_targets
+from study.config.targets import TargetCheck
 from study.data.checkpoints import fetch_model
 from study.data.fetch import fetch, write_dataset
 from study.forecasts.chronos2 import forecast_suite
@@ -137,12 +137,14 @@ def _(folder, repo):
 
 @case("name: result outside results/", "'..'", "results/models/../config.json")
 def _(folder, repo):
-    check_targets(["results/models/../config.json"], "results", repo / "config", None)
+    TargetCheck([], repo / "config", None).file("results/models/../config.json")
 
 
 @case("name: result of an unknown model", "unknown model 'nosuch'")
 def _(folder, repo):
-    check_targets(["results/models/nosuch.json"], "results", repo / "config", None)
+    TargetCheck(["results/models/{model}.json"], repo / "config", None).file(
+        "results/models/nosuch.json"
+    )
 
 
 # --- files of the configuration -----------------------------------------------------------------
@@ -187,7 +189,7 @@ def _(folder, repo):
     shutil.copytree(repo / "config", folder / "config")
     suite = {**SUITE, "tasks": [{**TASK, "dataset": "nowhere"}]}
     (folder / "config/suites/mine.yaml").write_text(yaml.safe_dump(suite))
-    check_targets(["results/mine_ttest_r8.csv"], "results", folder / "config", None)
+    TargetCheck([], folder / "config", None).study("mine")
 
 
 @case("registry: data set twice", "'a' is given twice", "line 3")

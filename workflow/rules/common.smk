@@ -2,7 +2,8 @@
 
 import re
 import sys
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 
 # Not `workflow.basedir`, which is another workflow's where this one is a module of it.
 REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -15,31 +16,34 @@ from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.similarity import MEASURES
 from study.config.settings import complete, settle
 from study.config.study import load_study
-from study.config.targets import check_targets
+from study.config.targets import TargetCheck
+from study.config.yaml_files import NAME
 from study.jobs.script import check_writable
 
-try:
+
+@contextmanager
+def mistakes_in_one_line():
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def is_target(word):
+    """Whether a word of the command line is a target, and not an option's value."""
+    from snakemake.cli import get_argument_parser
+
+    return word in get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
+
+
+with mistakes_in_one_line():
     complete(config, CONFIG_DIR / "config.yaml")
     settle(config)
-    # Snakemake knows its targets only after this file is read; those of a workflow that this one is
-    # a module of are its own affair.
-    words = [] if IS_MODULE else sys.argv[1:]
-    requested = [word for word in words if word.startswith("results/")]
-    check_targets(
-        requested or [f"results/{study}_validity.csv" for study in config["run"]],
-        "results",
-        CONFIG_DIR,
-        config["only"],
-    )
-except InputError as error:
-    sys.exit(f"error: {error}")
 
 
 onstart:
-    try:
+    with mistakes_in_one_line():
         check_writable(Path("results"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
@@ -58,12 +62,12 @@ SPARSE = [p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r
 
 
 wildcard_constraints:
-    study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
+    study=f"{NAME}?(?:@{NAME})?",
     variant=VARIANT,
     method=f"seasonal_naive|{VARIANT}",
     r="|".join(SPARSE),
-    dataset=r"[A-Za-z0-9_.-]+",
-    model=r"[A-Za-z0-9._-]+",
+    dataset=NAME,
+    model=NAME,
     measure="|".join(MEASURES),
     temperature=r"\d+(?:\.\d+)?",
 
