@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from chronos2_attention.architecture import check_config, read_json
 from chronos2_attention.errors import InputError
 from study.config.yaml_files import (
     REPOSITORY,
@@ -185,6 +185,5 @@ def seen_by_model(config: str | os.PathLike, context_length: int | None) -> int:
     InputError
         If the setting exceeds the limit.
     """
-    with open(config, encoding="utf-8") as handle:
-        limit = int(json.load(handle)["chronos_config"]["context_length"])
-    return context_limit(context_length, limit)
+    content = check_config(read_json(Path(config)), str(config))
+    return context_limit(context_length, content["chronos_config"]["context_length"])

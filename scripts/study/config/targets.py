@@ -13,7 +13,7 @@ from chronos2_attention.errors import quote
 from chronos2_attention.variants.soft import MEASURES
 from study.config.datasets import find_spec, load_registry
 from study.config.models import load_model_spec
-from study.config.study import Study, load_study
+from study.config.study import load_study
 from study.config.suites import known_suites
 
 # A wildcard of a rule's output, `{name}` or `{name,regular expression}`.
@@ -38,18 +38,24 @@ class TargetCheck:
         self, outputs: Iterable[str], config_dir: Path, only: str | list[str] | None
     ) -> None:
         self.outputs = sorted(set(outputs), key=lambda output: -len(WILDCARD.sub("", output)))
+        self.regexes = [
+            re.compile(_regex(output, lambda _, constraint: constraint or ".+"))
+            for output in self.outputs
+        ]
         self.config_dir, self.only = config_dir, only
+        self._sound: set[str] = set()
 
     @cached_property
     def registry(self) -> dict:
         return load_registry(self.config_dir / "datasets.yaml")
 
-    def study(self, name: str) -> Study:
-        """Load a study; its data sets must be registered."""
-        study = load_study(name, self.config_dir, self.only)
-        for dataset in study.suite.datasets:
+    def study(self, name: str) -> None:
+        """Check that a study can be loaded and that its data sets are registered."""
+        if name in self._sound:
+            return
+        for dataset in load_study(name, self.config_dir, self.only).suite.datasets:
             find_spec(self.registry, dataset)
-        return study
+        self._sound.add(name)
 
     def file(self, target: str, is_target: Callable[[], bool] = lambda: True) -> bool:
         """Check one file; return whether it is a target, which is asked where no rule makes it.
@@ -82,10 +88,8 @@ class TargetCheck:
         raise InputError("no rule makes this result", target, self._nearest(name))
 
     def _made_by(self, name: str) -> Iterator[dict[str, str]]:
-        for output in self.outputs:
-            found = re.fullmatch(_regex(output, lambda _, constraint: constraint or ".+"), name)
-            if found is not None:
-                yield found.groupdict()
+        for found in filter(None, (regex.fullmatch(name) for regex in self.regexes)):
+            yield found.groupdict()
 
     def _almost_made_by(self, name: str) -> Iterator[dict[str, str]]:
         """Read a name without the wildcards' constraints, with a known suite if there is one."""
@@ -104,7 +108,9 @@ class TargetCheck:
             "dataset": lambda word: find_spec(self.registry, word),
             "model": lambda word: load_model_spec(word, self.config_dir),
             "measure": _check_measure,
-            "temperature": lambda word: AttentionVariant.parse(f"soft_{MEASURES[0]}_t{word}"),
+            "temperature": lambda word: AttentionVariant.parse(
+                f"soft_{wildcards.get('measure', MEASURES[0])}_t{word}"
+            ),
             "r": lambda word: AttentionVariant.parse(f"sparse_r{word}"),
             "soft": lambda word: AttentionVariant.parse(f"soft_{word}"),
             "variant": AttentionVariant.parse,

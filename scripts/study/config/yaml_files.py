@@ -1,26 +1,17 @@
-"""Files of the configuration: strict YAML, checked by pydantic models before it is used."""
+"""Files of the configuration: strict YAML, and the names that they may give."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, Field
 
+from chronos2_attention.checking import *  # noqa: F403 what models of these files are made of
+from chronos2_attention.checking import _path, check
 from chronos2_attention.errors import InputError, quote
 
 T = TypeVar("T")
@@ -38,47 +29,6 @@ REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 # results/prior_validity.csv is of no suite.
 RESERVED = {"prior"}
 
-# --- what models of files are made of ------------------------------------------------------------
-
-_CONFIG = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Strict(BaseModel):
-    """A mapping of a file: no unknown key, no value of another type, no NaN and no infinity."""
-
-    model_config = ConfigDict(**_CONFIG, strict=True)
-
-
-# A dataclass that `check` can make of a mapping. Its fields must be strict types such as those
-# below, since a dataclass that is strict itself takes no mapping.
-checked_dataclass = dataclass(config=_CONFIG)
-
-
-def whole(least: int | None = None, most: int = 10**9) -> Any:
-    """Return the type of a whole number between two bounds (both included)."""
-    return Annotated[int, Field(strict=True, ge=least, le=most)]
-
-
-def number(least: float | None = None, most: float = 1e9, **bounds: float) -> Any:
-    """Return the type of a finite number from `least` to `most`; bounds left out are gt and lt."""
-    return Annotated[float, Field(strict=True, ge=least, le=most, allow_inf_nan=False, **bounds)]
-
-
-def matching(pattern: str) -> Any:
-    """Return the type of a text that matches a regular expression in full."""
-    return Annotated[str, Field(strict=True, pattern=rf"^(?:{pattern})$", max_length=1000)]
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _each_once(values: tuple) -> tuple:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{quote(value)} is given twice; name it once")
-    return values
-
 
 def check_name(name: str) -> str:
     """Return the name of a suite, model, task or data set, if files can bear it without doubt."""
@@ -88,115 +38,6 @@ def check_name(name: str) -> str:
 
 
 Name = Annotated[str, Field(strict=True), AfterValidator(check_name)]
-Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(strict=True, min_length=1, max_length=20_000)]
-# A list of two; of any number; of at least one; of at least one and none twice.
-Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
-Many = Annotated[tuple[T, ...], Field(fail_fast=True), BeforeValidator(_as_tuple)]
-Some = Annotated[
-    tuple[T, ...],
-    Field(fail_fast=True, min_length=1, max_length=10_000),
-    BeforeValidator(_as_tuple),
-]
-Unique = Annotated[Some[T], AfterValidator(_each_once)]
-
-SHOULD = {
-    "mapping": "be a mapping of keys to values",
-    "model_type": "be a mapping of keys to values",
-    "dict_type": "be a mapping of keys to values",
-    "dataclass_type": "be a mapping of keys to values",
-    "tuple_type": "be a list",
-    "list_type": "be a list",
-    "too_short": "not be empty",
-    "string_too_short": "not be empty",
-    "string_type": "be text (between quotes if it looks like a number or a date)",
-    "int_type": "be a whole number",
-    "float_type": "be a number",
-    "bool_type": "be true or false",
-    "invalid_key": "be text, as every key",
-    "greater_than_equal": "be at least {ge}",
-    "less_than_equal": "be at most {le}",
-    "greater_than": "be more than {gt}",
-    "less_than": "be less than {lt}",
-    "too_long": "have at most {max_length} items",
-}
-
-
-def check(model: type[T], document: Any, where: str, mend: str = "see config/README.md") -> T:
-    """Make a model of a document that has been read.
-
-    Parameters
-    ----------
-    model:
-        A `Strict` class, or any type that pydantic knows.
-    document:
-        Anything that YAML or JSON can hold.
-    where:
-        What the message names as the place of a fault.
-    mend:
-        What the message advises where the fault does not say it itself.
-
-    Raises
-    ------
-    InputError
-        If the document does not fit: the message names the key, what it holds and what it should.
-    """
-    try:
-        return _adapter(model).validate_python(document)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-    what = _say(faults, document)
-    cause = faults[0].get("ctx", {}).get("error")
-    if isinstance(cause, InputError) and cause.mend:
-        mend = cause.mend
-    raise InputError(what, where, mend)
-
-
-_adapter = cache(TypeAdapter)
-
-
-def _say(faults: list[dict[str, Any]], document: Any) -> str:
-    """Say the first fault; a union has one for each of its types: the deepest says most."""
-    paths = [_path(fault["loc"], document) for fault in faults]
-    path = max((path for path in paths if path.startswith(paths[0])), key=len)
-    same = [fault for fault, other in zip(faults, paths, strict=True) if other == path]
-    first = same[0]
-    *_, last = first["loc"] or ("",)
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        path = _path(first["loc"][:-1], document)
-    place = f"{path}: " if path else ""
-    cause = first.get("ctx", {}).get("error")
-    if first["type"] in ("missing", "missing_argument"):
-        return f"{place}key {quote(last)} is missing"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place}unknown key {quote(last)}"
-    if cause is not None:
-        return place + (cause.what if isinstance(cause, InputError) else str(cause))
-    wishes = dict.fromkeys(map(_wish, same))
-    key = "the key " if last == "[key]" else ""
-    return f"{place}{key}{quote(first['input'])} should {' or '.join(wishes)}"
-
-
-def _wish(fault: dict[str, Any]) -> str:
-    if fault["type"] in SHOULD:
-        return SHOULD[fault["type"]].format(**fault.get("ctx", {}))
-    return fault["msg"].partition(" should ")[2]
-
-
-def _path(steps: tuple[int | str, ...], document: Any) -> str:
-    """Spell the place of a fault, ``tasks[0].horizon``; names of union members are left out."""
-    path = ""
-    for step in steps:
-        if isinstance(document, Mapping) and step in document:
-            path += f".{step}"
-        elif isinstance(document, list | tuple) and isinstance(step, int):
-            path += f"[{step}]"
-        else:
-            continue
-        document = document[step]
-    return path.lstrip(".")
-
-
 # --- YAML ---------------------------------------------------------------------------------------
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
