@@ -181,7 +181,7 @@ def _path(steps: tuple[int | str, ...], document: Any) -> str:
     for step in steps:
         if isinstance(document, Mapping) and step in document:
             path += f".{step}"
-        elif isinstance(document, list | tuple) and isinstance(step, int):
+        elif isinstance(document, list | tuple) and step in range(len(document)):
             path += f"[{step}]"
         else:
             continue
