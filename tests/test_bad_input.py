@@ -599,11 +599,17 @@ def command_line(own: Path, folder: Path, *arguments: str) -> subprocess.Complet
     [
         (["--config", "nosuch=1", "--", "results/demo_validity.csv"], ("'nosuch'", "--config")),
         (["--config", "forecast={device: gpu}", "--", "all"], ("forecast.device", "'gpu'")),
+        (["--config", "radii=...", "--", "all"], ("radii[0]: '...'", "whole number")),
+        (["--config", "radii=[8.0]", "--", "all"], ("radii[0]: 8.0", "whole number")),
+        (["--config", "statistics={alpha: .nan}", "--", "all"], ("statistics.alpha: '.nan'",)),
         (["results/broken_validity.csv"], ("not readable as YAML", "broken.yaml")),
         (["results/lost_validity.csv"], ("unknown data set 'nowhere'",)),
         (["results/models/../../x.json"], ("'..'", "results/models/../../x.json")),
     ],
-    ids=["unknown key", "unknown device", "malformed suite", "unregistered data", "path"],
+    ids=[
+        *("unknown key", "unknown device", "dots", "decimals", "NaN"),
+        *("malformed suite", "unregistered data", "path"),
+    ],
 )
 def test_the_command_line_stops_before_any_job(own, tmp_path, arguments, words):
     done = command_line(own, tmp_path, *arguments)

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from snakemake.cli import parse_config
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention.checking import check, number
 from chronos2_attention.checkpoint import load_model
+from chronos2_attention.errors import quote
 from pretraining.settings import load_settings
 from study.config.models import load_model_spec
 from study.config.settings import complete, settle
@@ -174,6 +176,34 @@ def test_a_document_of_many_references_is_read_once(tmp_path):
     lines += [f"t{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
     path.write_text("\n".join([*lines, "tasks: *a29"]))
     assert works_or_says_why(lambda: load_suite("mine", tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "z" * 10_000_000,
+        "z z " * 2_000_000,
+        ["z" * 1000] * 1000,
+        {"z" * 1000: "z" * 1000},
+        "z'" * 999,
+    ],
+)
+def test_a_message_quotes_at_most_300_characters(tmp_path, value):
+    """Whether it was shortened where it is quoted, or only where all messages are made."""
+    path = tmp_path / ("z" * 150) / "file.yaml"
+    for what in (f"unknown suite {value!r}", f"{quote(value)} is no number"):
+        error = InputError(what, str(path), "use another")
+        assert str(error).isprintable()
+        assert str(error).count("z") <= 300
+    assert len(quote(value)) <= 80
+    assert len(str(InputError(f"no column {value}", f"{value}", f"not {value}"))) <= 1410
+    with pytest.raises(InputError) as caught:
+        check(dict[str, number()], {"key": value}, "file")
+    assert str(caught.value).count("z") <= 80
+
+
+def test_what_cannot_be_printed_is_escaped():
+    assert str(InputError("a\x1b[31m\x00b\nc", "d\ud800")) == r"a\x1b[31m\x00b c; in d\ud800"
 
 
 # --- checkpoints --------------------------------------------------------------------------------

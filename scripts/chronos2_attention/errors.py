@@ -6,10 +6,13 @@ import re
 import reprlib
 from collections.abc import Mapping
 
-# So much of a message's parts is shown, and so much of a word without a space: what a user gave
-# may be a hundred megabytes.
-LONGEST = {"what": 300, "where": 200, "mend": 400}
-LONGEST_WORD = {"what": 100, "where": 150, "mend": 100}
+# What a user gave may be a hundred megabytes. So much is shown of what stands between quotes or
+# brackets, of a word (often a path), and of each part of a message; together at most 300 characters
+# of a value and of the path that it is from.
+LONGEST_QUOTE, LONGEST_WORD = 100, 200
+LONGEST = {"what": 600, "where": 200, "mend": 600}
+QUOTED = re.compile(r"""(['"]).*?\1(?![^\s.,;:)\]}])""")
+LISTED = re.compile(r"\[.*\]|\{.*\}")
 
 
 class InputError(ValueError):
@@ -32,7 +35,7 @@ class InputError(ValueError):
 
     def __init__(self, what: str, where: str = "", mend: str = "") -> None:
         self.what, self.where, self.mend = (
-            _line(part, LONGEST[name], LONGEST_WORD[name])
+            _line(part, LONGEST[name])
             for name, part in {"what": what, "where": where, "mend": mend}.items()
         )
         parts = [self.what, f"in {self.where}" if self.where else "", self.mend]
@@ -44,9 +47,11 @@ def quote(value: object) -> str:
     return _BRIEF.repr(value)
 
 
-def _line(text: str, most: int, longest_word: int) -> str:
-    words = _cut(text, 8 * most).split()
-    return _cut(_printable(" ".join(_cut(word, longest_word) for word in words)), most)
+def _line(text: str, most: int) -> str:
+    words = " ".join(_cut(word, LONGEST_WORD) for word in _cut(text, 8 * most).split())
+    for pattern in (QUOTED, LISTED):
+        words = pattern.sub(lambda found: _cut(found[0], LONGEST_QUOTE), words)
+    return _cut(_printable(words), most)
 
 
 def _cut(text: str, most: int) -> str:

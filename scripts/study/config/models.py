@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from chronos2_attention.architecture import check_config, read_json
 from chronos2_attention.errors import InputError
 from study.config.yaml_files import (
     REPOSITORY,
@@ -67,9 +66,9 @@ class ModelSpec:
     name: Text
     title: Text
     source: Literal["hub", "local", "random"]
-    repo: matching(REPOSITORY) = ""
-    revision: Text = ""
-    path: Text = ""
+    repo: matching(rf"({REPOSITORY})?") = ""
+    revision: matching(r"\S*") = ""
+    path: matching(r"[^\x00]*") = ""
     seed: whole(0, 2**63 - 1) = 0
     architecture: Architecture | None = None
     baseline_rel_mase_max: dict[Name, number(gt=0, most=1)] = field(default_factory=dict)
@@ -97,7 +96,7 @@ def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
     document = load_yaml(path)
     source = check(_Outline, document, str(path)).source
     for key in NEEDED[source]:
-        if key not in document:
+        if document.get(key) in (None, ""):
             raise InputError(
                 f"key {key!r} is missing, which a model of source {source!r} needs",
                 str(path),
@@ -185,5 +184,7 @@ def seen_by_model(config: str | os.PathLike, context_length: int | None) -> int:
     InputError
         If the setting exceeds the limit.
     """
+    from chronos2_attention.architecture import check_config, read_json
+
     content = check_config(read_json(Path(config)), str(config))
     return context_limit(context_length, content["chronos_config"]["context_length"])
