@@ -11,7 +11,7 @@ RUN := $(BIN)/python -m
 .PHONY: demo report test lint format clean
 
 demo: $(VENV)/.installed
-	$(RUN) snakemake --cores $(CORES) --quiet rules
+	$(RUN) snakemake --cores $(CORES) --quiet rules -- $(OF)
 
 report: $(VENV)/.installed
 	$(RUN) snakemake --report report.html -- $(OF)

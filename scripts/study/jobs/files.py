@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from chronos2_attention.errors import InputError
+
 # Characters of a name in that of its temporary folder, which must not be longer than names may be.
 LONGEST = 200
 
@@ -62,6 +64,8 @@ def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
     ------
     FileNotFoundError
         If one of them was not written; then none takes its name.
+    InputError
+        If a folder was removed meanwhile.
     """
     paths = [Path(path) for path in paths]
     with ExitStack() as stack:
@@ -98,6 +102,14 @@ def _holder(path: Path) -> Iterator[Path]:
     try:
         _lock(lock)
         yield holder
+    except Exception as error:
+        if not holder.is_dir() or not os.path.samestat(os.stat(holder), os.fstat(lock)):
+            raise InputError(
+                "the folder was removed while its files were made",
+                str(path.parent),
+                "run the same command again",
+            ) from error
+        raise
     finally:
         os.close(lock)
         shutil.rmtree(holder, ignore_errors=True)

@@ -93,7 +93,7 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
         sys.exit(130)
     except Exception as error:
         inputs = [str(path) for path in snakemake.input]
-        explained = explain(error, inputs, dict(snakemake.params.items()), map(str, final))
+        explained = explain(error, inputs, dict(snakemake.params.items()))
         if explained is not None:
             log.error("%s: %s", snakemake.rule, explained)
             sys.exit(1)
@@ -105,10 +105,7 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
 
 
 def explain(
-    error: BaseException,
-    inputs: Iterable[str],
-    params: Mapping[str, Any],
-    outputs: Iterable[str] = (),
+    error: BaseException, inputs: Iterable[str], params: Mapping[str, Any]
 ) -> InputError | None:
     """Turn a failure that is no defect of the program into what a user can do about it.
 
@@ -117,9 +114,9 @@ def explain(
     error:
         What a job's script raised; causes and contexts are looked at too. An `InputError` is
         returned as it is, unless the disk or the memory was the reason for it.
-    inputs, outputs:
-        The job's files, relative to the working directory where a rule makes them. They are looked
-        at when nothing else explains the error.
+    inputs:
+        The job's input files, relative to the working directory where a rule makes them. They are
+        read when nothing else explains the error.
     params:
         The rule's parameters; those of `forecast` that take memory are named if it ran out.
 
@@ -133,10 +130,6 @@ def explain(
             return found
     if isinstance(error, InputError):
         return error
-    for path in outputs:
-        folder = Path(path).parent
-        if not folder.is_dir():
-            return InputError("the folder was removed while the job ran", str(folder), AGAIN[5:])
     for cause in _chain(error):
         found = _of_paths(cause)
         if found is not None:
