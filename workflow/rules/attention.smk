@@ -1,11 +1,9 @@
 # Where attention goes: that of time by distance, over which gate 4 decides, and that of groups.
 
 
-
 rule probe_attention:
     input:
-        data=data_of,
-        weights=lambda wildcards: model_of(wildcards)["weights"],
+        unpack(data_and_weights_of),
     output:
         heads="results/mass/{study}_heads.parquet",
         layers="results/mass/{study}_layers.parquet",

@@ -105,6 +105,10 @@ def model_of(wildcards):
     return {"weights": f"{folder}/model.safetensors", "model": f"{folder}.json"}
 
 
+def data_and_weights_of(wildcards):
+    return {"data": data_of(wildcards), "weights": model_of(wildcards)["weights"]}
+
+
 def similarity_of(wildcards):
     """The similarities that a soft mask weighs series by; a leaking one has batches of its own."""
     if "variant" in wildcards.keys():
@@ -156,9 +160,9 @@ def model_spec(name):
     return load_model_spec(name, CONFIG_DIR)
 
 
-def pieces_of_scores(suffix, methods):
+def pieces_of_scores(name, suffix, methods):
     """Files of the pieces that a split study is scored in; none where one job does it all."""
-    found = pieces(gather.score, "results/scores/pieces/{study}_{variant}", suffix, methods)
+    found = pieces(gather.score, name, suffix, methods)
     return found if len(found) > len(methods) else []
 
 

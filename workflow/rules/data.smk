@@ -4,7 +4,6 @@
 # a file was found is no reason to fetch it again, as a changed `params` would be.
 
 
-
 localrules:
     fetch_dataset,
     fetch_model,

@@ -1,6 +1,9 @@
 # Accuracy of forecasts: per item, window and step, and per task as fev reports it.
 
 
+SCORE_PIECES = "results/scores/pieces/{study}"
+
+
 # What is scored by one job: its rule, its name in those of logs, the methods whose forecasts it is.
 for scoring, job, methods in [
     ("score", "{study}_{method}", ["{method}"]),
@@ -14,13 +17,8 @@ for scoring, job, methods in [
             forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
             data=data_of,
         output:
-            **{
-                kind: [
-                    temp(f"results/scores/pieces/{{study}}_{method}_{{scatteritem}}.{suffix}")
-                    for method in methods
-                ]
-                for kind, suffix in {"scores": "parquet", "accuracy": "csv"}.items()
-            },
+            scores=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.parquet" for m in methods]),
+            accuracy=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.csv" for m in methods]),
         log:
             f"results/logs/score/{job}_{{scatteritem}}.log",
         benchmark:
@@ -38,8 +36,8 @@ for scoring, job, methods in [
         input:
             forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
             data=data_of,
-            pieces=pieces_of_scores("parquet", methods),
-            tables=pieces_of_scores("csv", methods),
+            pieces=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "parquet", methods),
+            tables=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "csv", methods),
         output:
             scores=[f"results/scores/{{study}}_{method}.parquet" for method in methods],
             accuracy=[f"results/accuracy/{{study}}_{method}.csv" for method in methods],

@@ -12,14 +12,14 @@ FORECAST_PARAMS = {
     "sparse": config["sparse"],
     "similarity": similarity_settings_of,
 }
-FORECAST_PIECES = "results/forecasts/pieces/{study}_{variant}"
+FORECAST_PIECES = "results/forecasts/pieces/{study}"
 
 
 rule forecast:
     input:
         unpack(inputs_of_model),
     output:
-        temp(f"{FORECAST_PIECES}_{{scatteritem}}.parquet"),
+        temp(f"{FORECAST_PIECES}_{{variant}}_{{scatteritem}}.parquet"),
     log:
         "results/logs/forecast/{study}_{variant}_{scatteritem}.log",
     benchmark:
@@ -38,10 +38,7 @@ rule forecast:
 
 use rule forecast as forecast_soft with:
     output:
-        [
-            temp(f"results/forecasts/pieces/{{study}}_{variant}_{{scatteritem}}.parquet")
-            for variant in SOFT_FAMILY
-        ],
+        temp([f"{FORECAST_PIECES}_{soft}_{{scatteritem}}.parquet" for soft in SOFT_FAMILY]),
     log:
         "results/logs/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
     benchmark:
@@ -55,7 +52,7 @@ use rule forecast as forecast_soft with:
 
 rule gather_forecasts:
     input:
-        pieces(gather.forecast, FORECAST_PIECES, "parquet"),
+        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet"),
     output:
         "results/forecasts/{study}_{variant}.parquet",
     log:
@@ -70,7 +67,7 @@ rule gather_forecasts:
 
 use rule gather_forecasts as gather_forecasts_soft with:
     input:
-        pieces(gather.forecast, FORECAST_PIECES, "parquet", SOFT_FAMILY),
+        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet", SOFT_FAMILY),
     output:
         [f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
     log:

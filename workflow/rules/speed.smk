@@ -11,8 +11,7 @@ EFFICIENCY_PARAMS = {
 
 rule measure_efficiency:
     input:
-        data=data_of,
-        weights=lambda wildcards: model_of(wildcards)["weights"],
+        unpack(data_and_weights_of),
     output:
         "results/efficiency/{study}_radii.csv",
     log:
@@ -64,6 +63,8 @@ BENCHMARK_REGIMES = [
     "ragged",
     "ragged_long",
 ]
+
+
 rule benchmark_attention_regime:
     input:
         unpack(series_of_regime),

@@ -23,15 +23,13 @@ log = logging.getLogger("study")
 
 AGAIN = "then run the same command again: what is finished is kept"
 
-# What a file system says that is full or can take no such file. Some writers keep the system's
-# words and not its number, and `datasets` has its own.
-NO_ROOM = {
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "no space left on the disk",
-    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
-}
-NO_ROOM_TEXTS = {os.strerror(number): what for number, what in NO_ROOM.items()}
-NO_ROOM_TEXTS["Not enough disk space"] = NO_ROOM[errno.ENOSPC]
+# What a file system says that is full or can take no such file, and the mend. Some writers keep the
+# system's words and not its number, and `datasets` has its own.
+FULL = ("no space left on the disk", "free some")
+TOO_LARGE = ("a file is larger than its file system or `ulimit -f` allows", "raise the limit")
+NO_ROOM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: TOO_LARGE}
+NO_ROOM_TEXTS = {os.strerror(number): told for number, told in NO_ROOM.items()}
+NO_ROOM_TEXTS["Not enough disk space"] = FULL
 
 NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 
@@ -209,13 +207,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_room(error: BaseException) -> InputError | None:
-    what = NO_ROOM.get(getattr(error, "errno", None)) or next(
-        (what for text, what in NO_ROOM_TEXTS.items() if text in str(error)), None
+    told = NO_ROOM.get(getattr(error, "errno", None)) or next(
+        (told for text, told in NO_ROOM_TEXTS.items() if text in str(error)), None
     )
-    if what is not None:
+    if told is not None:
+        what, mend = told
         temporary = os.environ.get("TMPDIR", "/tmp")
         where = getattr(error, "filename", None) or f"the results or TMPDIR ({temporary})"
-        return InputError(what, str(where), f"free some, or use another disk, {AGAIN}")
+        return InputError(what, str(where), f"{mend}, {AGAIN}")
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
         return InputError(
             "no folder for temporary files can be written",
