@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,8 +126,8 @@ class Suite:
     """
 
     name: Text
-    title: Text
-    description: Text
+    title: Text = field(repr=False)
+    description: Text = field(repr=False)
     model: Name
     quantile_levels: Unique[number(gt=0, lt=1)]
     tasks: Some[TaskSpec]
