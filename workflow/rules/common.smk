@@ -220,3 +220,45 @@ def series_of_regime(wildcards):
         kind: [f"results/data/{name}.parquet" for name in names if ragged]
         for kind, names in RAGGED.items()
     }
+
+
+def each(patterns):
+    """The files of a pattern of the tables, one for each of what it names; see figures.yaml."""
+    if isinstance(patterns, str) and re.findall(r"{(\w+)}", patterns) == ["study"]:
+        return patterns
+    return lambda wildcards: expand(
+        patterns,
+        study=wildcards.study,
+        r=config["radii"],
+        soft=SOFT_MASKS,
+        measure=SOFT_SETTINGS["measures"],
+        model=study_of(wildcards).model.name,
+        dataset=study_of(wildcards).suite.datasets,
+    )
+
+
+def settings_of(keys):
+    """What a figure is given beside its inputs: of its study, or of the settings."""
+    return lambda wildcards: {
+        key: getattr(study_of(wildcards), key) if hasattr(study_of(wildcards), key) else config[key]
+        for key in keys
+    }
+
+
+def in_report(path, caption, entry, shows):
+    """A result in its section of the report."""
+    return report(
+        path,
+        caption=f"../report/{caption}.rst",
+        **dict(zip(["category", "subcategory"], entry["section"])),
+        labels={"shows": shows, "study": "{study}"},
+    )
+
+
+def shown(family):
+    """Figures and pages of the studies of the settings."""
+    results = [f"figures/{{study}}_{name}.{{suffix}}" for name in FIGURES.get(family, [])]
+    results += [f"report/{{study}}_{page}.html" for page in PAGES[family]]
+    return expand(
+        [f"results/{path}" for path in results], study=config["run"], suffix=["svg", "png"]
+    )

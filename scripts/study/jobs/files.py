@@ -9,10 +9,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chronos2_attention.errors import InputError
 
@@ -182,3 +182,13 @@ def sha256_of_file(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 digest of the file at `path`."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_tables(paths: str | Sequence[str]) -> Any:
+    """Read CSV files below each other as one table; hand on what is none."""
+    import pandas as pd
+
+    every = [paths] if isinstance(paths, str) else list(paths)
+    if not every or not all(path.endswith(".csv") for path in every):
+        return paths
+    return pd.concat(map(pd.read_csv, every), ignore_index=True)
