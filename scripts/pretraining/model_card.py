@@ -33,15 +33,7 @@ class Scores:
 
 
 def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` so that upstream's pipeline loads them.
-
-    Parameters
-    ----------
-    model:
-        Trained model; its parameters are written as float32.
-    folder:
-        Existing folder.
-    """
+    """Write `config.json` and `model.safetensors` (float32) for upstream's pipeline."""
     config = model.config.to_dict()
     plain = Chronos2Model(type(model.config).from_dict(config))
     plain.load_state_dict(model.state_dict(), strict=True)
@@ -75,13 +67,7 @@ def _markdown_table(table: pd.DataFrame, digits: int = 3) -> str:
 
 
 def loss_curve(losses: list[tuple[int, float]]) -> str:
-    """Draw the training loss as bars of text, at most `CURVE_ROWS` of them.
-
-    Parameters
-    ----------
-    losses:
-        (last step, mean loss) of equal runs of steps.
-    """
+    """Draw (last step, mean loss) of equal runs of steps as at most `CURVE_ROWS` bars of text."""
     parts = np.array_split(np.array(losses, dtype=float), min(CURVE_ROWS, len(losses)))
     ends = [int(part[-1, 0]) for part in parts]
     means = [part[:, 1].mean() for part in parts]
@@ -110,23 +96,7 @@ def write_card(
     device: str,
     notes: str,
 ) -> str:
-    """Return the model card as Markdown.
-
-    Parameters
-    ----------
-    model:
-        Trained model.
-    data, training:
-        Its settings.
-    history:
-        What `pretraining.training.train` returned.
-    scores:
-        Scores on held-out synthetic series.
-    device:
-        Torch device it was trained on.
-    notes:
-        Remarks on how the training came about.
-    """
+    """Return the model card as Markdown, with remarks on how the training came about (`notes`)."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
     families, lead_lag = scores.families, scores.lead_lag

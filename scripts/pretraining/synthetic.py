@@ -35,12 +35,7 @@ NESTED_PERIODS = ((24, 168), (24, 168), (48, 336), (7, 365), (7, 30), (96, 672),
 
 
 def draw_periods(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Draw a seasonal period for each series, mostly such that two cycles fit into `length`.
-
-    Returns
-    -------
-    ndarray of int64, shape (count,)
-    """
+    """Draw a seasonal period for each series, mostly such that two cycles fit into `length`."""
     fits = np.where(length >= 2 * PERIODS, 1.0, 0.04)
     weights = PERIOD_WEIGHTS * fits
     periods = rng.choice(PERIODS, size=count, p=weights / weights.sum())
@@ -462,26 +457,11 @@ def sample_series(
     weights: Mapping[str, float],
     pure: bool = False,
 ) -> np.ndarray:
-    """Draw `count` standardised series of `length` points from a mixture of families.
+    """Draw `count` standardised series of `length` points from a mixture of families by weight.
 
-    Parameters
-    ----------
-    rng:
-        Generator that decides everything.
-    count, length:
-        Number of series and points of each.
-    weights:
-        Weights of names in `FAMILIES`; a name left out counts as zero.
-    pure:
-        Leave the series as the families make them, apart from their scale.
-
-    Returns
-    -------
-    ndarray of float64, shape (count, length)
-        Rows in random order. Each row has unit standard deviation before some
-        are changed, unless `pure`: a tenth become convex combinations of two
-        or three rows (TSMixup); a few get additive outliers or a level shift,
-        or are rounded to a coarse grid.
+    A family left out counts as zero; rows are in random order. Each has unit standard deviation
+    before some are changed, unless `pure`: a tenth become convex combinations of two or three rows
+    (TSMixup); a few get additive outliers or a level shift, or are rounded to a coarse grid.
     """
     names = [name for name in FAMILIES if weights.get(name, 0.0) > 0]
     shares = np.array([weights[name] for name in names])

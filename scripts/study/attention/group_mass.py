@@ -36,34 +36,12 @@ def measure_group_mass(
     """Measure the cross-group attention mass of variants whose series mix.
 
     Batches are those of the forecast. The first windows of each task are measured, on the first
-    rows of its data set where that is read in slices.
+    rows of its data set where that is read in slices. `similarities` of the series in each batch
+    are for soft masks; None measures them anew.
 
-    Parameters
-    ----------
-    pipeline:
-        The model.
-    variants:
-        Soft masks, their controls, `joint`.
-    study:
-        Its suite gives the tasks.
-    data_paths:
-        Data set name to Parquet file.
-    batch_size:
-        Most series in a batch.
-    windows_per_task:
-        Most windows of a task.
-    context_length:
-        Most observations of context; None for the model's own limit.
-    similarities:
-        Of the series in each batch, for soft masks; None measures them anew.
-    seed:
-        Of the controls that shuffle.
-
-    Returns
-    -------
-    A row per variant, task, window and layer: `variant`, `task_name`, `window_index`, `layer`,
-    `cross_group_mass` (mean share of weight over heads, observed tokens and the series that share
-    a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
+    Returns a row per variant, task, window and layer: `variant`, `task_name`, `window_index`,
+    `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
+    that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
     rows = []
     work = Work(pipeline.model_output_patch_size)

@@ -49,26 +49,9 @@ def probe_suite(
     context_length: int | None,
     seed: int,
 ) -> pd.DataFrame:
-    """Measure the attention mass of every head on a sample of each task's windows.
+    """Measure the attention mass of every head under `full` on a sample of each task's windows.
 
-    Parameters
-    ----------
-    pipeline:
-        The study's model; the mass is that of `full`, whatever its variant.
-    study:
-        Its suite gives the tasks.
-    data_paths:
-        Data set name to Parquet file.
-    radii:
-        Distances in tokens.
-    max_windows_per_task, max_series_per_window, seed:
-        See `study.forecasts.slices.sample_windows`.
-    exclude_reg_query, batch_size, context_length:
-        See `chronos2_attention.attention_mass.attention_mass`.
-
-    Returns
-    -------
-    One row a window, radius, layer and head:
+    Returns one row a window, radius, layer and head:
 
     - `WINDOW`; `ctx_used` is the longest context of the window's sample, in observations;
     - `layer`, `head`, counted from 0;
@@ -152,19 +135,9 @@ def _window_columns(
 
 
 def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
-    """Average mass over heads, and over layers unless kept.
+    """Average the mass of `probe_suite` over heads, and over layers unless `keep` is ``["layer"]``.
 
-    Parameters
-    ----------
-    heads:
-        From `probe_suite`.
-    keep:
-        ``["layer"]`` for a row a layer, nothing for a row a window and radius.
-
-    Returns
-    -------
-    The columns of `heads` but those averaged over. Edges do not differ between heads and layers, so
-    that the lift of the means is the mean lift.
+    Edges do not differ between heads and layers, so that the lift of the means is the mean lift.
     """
     keys = ["task_name", "window_index", "radius", *keep]
     dropped = [name for name in ("layer", "head") if name not in keep]
@@ -178,17 +151,10 @@ def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
 def summarise(per_window: pd.DataFrame) -> pd.DataFrame:
     """Average kept mass over windows, all of them and by the length of their sequences.
 
-    Parameters
-    ----------
-    per_window:
-        One row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
-        `kept_edges_frac_ctxQ`.
-
-    Returns
-    -------
-    One row a radius; for all windows, those of fewer than `LONG` tokens and the others, mean and
-    standard deviation (n - 1) of the mass and their number, then, in columns of their own, the mean
-    edges and the mean lift.
+    `per_window` has a row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
+    `kept_edges_frac_ctxQ`. Returns one row a radius; for all windows, those of fewer than `LONG`
+    tokens and the others, mean and standard deviation (n - 1) of the mass and their number, then,
+    in columns of their own, the mean edges and the mean lift.
     """
     table = per_window.assign(lift=per_window[KEPT] / per_window[EDGES])
     parts = {

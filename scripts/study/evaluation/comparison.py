@@ -34,24 +34,8 @@ def with_timings(
 ) -> pd.DataFrame:
     """Put a variant's times and memory beside its accuracy.
 
-    Parameters
-    ----------
-    accuracy:
-        From `study.evaluation.scores.score_suite`, of this variant.
-    efficiency:
-        From `study.speed.efficiency.measure_suite`; None for a method that was not timed.
-    variant:
-        Name of the variant.
-
-    Returns
-    -------
-    The rows of `accuracy` with `TIMING_COLUMNS` after `ctx_used`, NaN where not timed;
-    `TIMED_COLUMNS` are those of the timing where there is one.
-
-    Raises
-    ------
-    InputError
-        If `efficiency` lacks the variant or one of the tasks, or is of other weights.
+    `efficiency` is from `study.speed.efficiency.measure_suite`; without it, `TIMING_COLUMNS`, which
+    follow `ctx_used`, are NaN. `TIMED_COLUMNS` become those of the timing where there is one.
     """
     table = accuracy.copy()
     place = table.columns.get_loc("ctx_used") + 1
@@ -88,13 +72,7 @@ def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.D
 
 
 def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Index a table of performance by task.
-
-    Raises
-    ------
-    InputError
-        If it has no column `task_name`, or names a task twice.
-    """
+    """Index a table of performance by task; an InputError if it names a task twice."""
     if "task_name" not in perf:
         raise InputError("no column 'task_name'", what, "give a table with a row per task")
     twice = perf["task_name"][perf["task_name"].duplicated()]
@@ -111,32 +89,13 @@ def compare_tasks(
     setting: Mapping[str, object] | None = None,
     metric: str = "MASE",
 ) -> pd.DataFrame:
-    """Put the performance of two methods side by side, task by task.
+    """Put the performance of two methods on the same tasks side by side, task by task.
 
-    Parameters
-    ----------
-    baseline, variant:
-        Tables with a row per task, see `study.evaluation.scores.score_suite`; both of the
-        same tasks. Times and memory are taken where both have them.
-    labels:
-        Suffixes of the columns of baseline and variant.
-    setting:
-        Columns after `task_name` with one value each, such as the radius.
-    metric:
-        Column of errors to compare.
-
-    Returns
-    -------
-    `task_name`, the setting, ``{metric}_{label}`` twice, `delta_metric`
-    (variant - baseline), ``inference_time_s_median_{label}`` twice, `speedup`
-    (baseline / variant), ``peak_{alloc,reserved}_mb_median_{label}`` twice each,
-    `delta_peak_alloc_mb`, `delta_peak_reserved_mb`; NaN where not measured. In
-    the baseline's order of tasks.
-
-    Raises
-    ------
-    InputError
-        If the tasks differ, one is given twice, or the metric is missing.
+    Returns `task_name`, the setting (columns with one value each, such as the radius),
+    ``{metric}_{label}`` twice, `delta_metric` (variant - baseline),
+    ``inference_time_s_median_{label}`` twice, `speedup` (baseline / variant),
+    ``peak_{alloc,reserved}_mb_median_{label}`` twice each, `delta_peak_alloc_mb`,
+    `delta_peak_reserved_mb`; NaN where not measured. In the baseline's order of tasks.
     """
     first, second = labels
     left, right = by_task(baseline, first), by_task(variant, second)
@@ -183,29 +142,12 @@ def ttest_row(
     margin: float = 0.01,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Summarise a comparison over tasks in one row.
+    """Summarise a comparison over tasks, from `compare_tasks` with the same labels, in one row.
 
-    Parameters
-    ----------
-    compared:
-        From `compare_tasks` with the same `labels` and `metric`.
-    setting:
-        Columns after `metric_col`, such as the radius.
-    run:
-        Values of `chunk_size`, `backend` and `RUN_COLUMNS`; empty where absent.
-    baseline_rel_mase:
-        Geometric mean of the baseline's MASE relative to Seasonal Naive's.
-    valid, reason:
-        Verdict of the gates, see `study.evaluation.gates.summary`.
-    margin, alpha:
-        See `paired_test`.
-
-    Returns
-    -------
-    One row: `metric_col`, the setting, `chunk_size`, `backend`, the fields of
-    `PairedResult` but its log-ratio interval, means of speed and memory,
-    `baseline_rel_mase`, `valid`; then the log-ratio interval, `RUN_COLUMNS` and
-    `reason` (of the gates and of the statistics).
+    Returns `metric_col`, the setting, `chunk_size`, `backend`, the fields of `PairedResult` but its
+    log-ratio interval, means of speed and memory, `baseline_rel_mase` (geometric mean of the
+    baseline's MASE relative to Seasonal Naive's), `valid`; then the log-ratio interval, the rest of
+    `RUN_COLUMNS` and `reason` (of the gates and of the statistics). What `run` lacks is empty.
     """
     first, second = labels
     result = paired_test(

@@ -42,21 +42,7 @@ _OFF_ONE = 1e-3
 
 @dataclass(frozen=True)
 class GateRow:
-    """One row of a validity table.
-
-    Attributes
-    ----------
-    gate:
-        data, weights, baseline, attention, or all.
-    task:
-        The task, or ``all``.
-    value, threshold:
-        What was measured, and its limit; NaN where there is none.
-    verdict:
-        pass, fail, not applicable or not run.
-    note:
-        One sentence for a reader.
-    """
+    """One row of a validity table: what a gate measured on a task (or ``all``), limit and verdict."""
 
     gate: str
     task: str
@@ -75,21 +61,10 @@ def data_gate(
     published: pd.DataFrame | None,
     tolerance: float = 0.01,
 ) -> list[GateRow]:
-    """Gate 1: Seasonal Naive's MASE here equals the published one.
+    """Gate 1: Seasonal Naive's MASE here equals the published one; a row a task.
 
-    Parameters
-    ----------
-    perf_seasonal_naive:
-        Table of performance of Seasonal Naive here.
-    published:
-        Columns `task_name`, `MASE` and, to tell a namesake with another
-        definition, `DEFINITION`; None for a suite without published figures.
-    tolerance:
-        Largest relative deviation.
-
-    Returns
-    -------
-    One row a task; `value` is the relative deviation.
+    `value` is the relative deviation. `published` has `task_name`, `MASE` and, to tell a namesake
+    with another definition, `DEFINITION`; None for a suite without published figures.
     """
     here = by_task(perf_seasonal_naive, "seasonal naive")
     known = by_task(published, "published figures") if published is not None else None
@@ -126,16 +101,8 @@ def _equal(one: object, other: object) -> bool:
 def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
     """Gate 2: trained weights, loaded strictly, the same in every file.
 
-    Parameters
-    ----------
-    runs:
-        Name of a file of forecasts to its metadata: `weights_source`,
-        `weights_strict`, `weights_fingerprint`.
-
-    Returns
-    -------
-    One row; it fails for random weights, a load that was not strict, and a
-    missing fingerprint or more than one. Not run without files.
+    `runs` gives the metadata of each file of forecasts. It fails for random weights, a load that
+    was not strict, and a missing fingerprint or more than one. Not run without files.
     """
     if not runs:
         return [not_run("weights", "no forecasts with metadata")]
@@ -158,13 +125,7 @@ def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
 
 
 def relative_mase(perf: pd.DataFrame, perf_seasonal_naive: pd.DataFrame) -> pd.Series:
-    """MASE of a method over Seasonal Naive's, by task, in the method's order.
-
-    Raises
-    ------
-    InputError
-        If Seasonal Naive lacks a task.
-    """
+    """MASE of a method over Seasonal Naive's, by task, in the method's order."""
     model, naive = by_task(perf, "performance"), by_task(perf_seasonal_naive, "seasonal naive")
     missing = sorted(set(model.index) - set(naive.index))
     if missing:
@@ -177,18 +138,8 @@ def baseline_gate(
 ) -> list[GateRow]:
     """Gate 3: the baseline is better than Seasonal Naive.
 
-    Parameters
-    ----------
-    perf_full, perf_seasonal_naive:
-        Tables of performance with `task_name` and `MASE`.
-    threshold:
-        The geometric mean over tasks of MASE(full) / MASE(Seasonal Naive) must
-        be below this.
-
-    Returns
-    -------
-    One row; `value` is the geometric mean, NaN (which fails) if a ratio is
-    undefined.
+    `value`, the geometric mean over tasks of MASE(full) / MASE(Seasonal Naive), must be below the
+    threshold; it is NaN (which fails) if a ratio is undefined.
     """
     ratios = relative_mase(perf_full, perf_seasonal_naive)
     value = geometric_mean_ratio(ratios, np.ones(len(ratios)))
@@ -208,35 +159,17 @@ def baseline_gate(
 def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
     """Gate 4: attention is not uniform.
 
-    The lift is the mass of attention kept within a radius over the share of
-    edges kept, the mass under uniform attention. At a small radius, a trained
-    model has a layer whose mean lift over windows is more than `LIFT_MARGIN`
-    from 1.
+    The lift is the mass of attention kept within a radius over the share of edges kept, the mass
+    under uniform attention. At a small radius, a trained model has a layer whose mean lift over
+    windows is more than `LIFT_MARGIN` from 1. `value` is the mean lift of the layer that is
+    furthest from 1, `threshold` the margin. Not applicable if every window is padded, or so short
+    that no radius cuts any of its context.
 
-    Parameters
-    ----------
-    mass:
-        One row a window and radius (and layer): `task_name`, `window_index`,
-        `radius`, and `lift` or both `kept_mass_frac_ctxQ` and
-        `kept_edges_frac_ctxQ`; `layer` if measured per layer; `padded` (bool)
-        and `ctx_tokens` if known.
-
-    Returns
-    -------
-    One row; `value` is the mean lift of the layer that is furthest from 1,
-    `threshold` the margin. Not applicable if every window is padded, or so
-    short that no radius cuts any of its context.
-
-    Notes
-    -----
-    Without a column `padded`, a window is taken as padded if its lift is not 1
-    yet the same at every radius: mass that is lost at every radius alike was
-    given to no key at all, and says nothing on where attention goes.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or there is no row.
+    `mass` has a row a window and radius (and layer): `task_name`, `window_index`, `radius`, and
+    `lift` or both `kept_mass_frac_ctxQ` and `kept_edges_frac_ctxQ`; `layer` if measured per layer;
+    `padded` (bool) and `ctx_tokens` if known. Without a column `padded`, a window is taken as
+    padded if its lift is not 1 yet the same at every radius: mass that is lost at every radius
+    alike was given to no key at all, and says nothing on where attention goes.
     """
     needed = {"task_name", "window_index", "radius"}
     if "lift" not in mass:

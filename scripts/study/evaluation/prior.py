@@ -16,21 +16,9 @@ def prior_soft(
 ) -> pd.DataFrame:
     """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
 
-    Its table holds MASE per task and nothing on data, weights, attention, forecasts or controls:
-    only gate 3 can run, on the tasks for which Seasonal Naive was published.
-
-    Parameters
-    ----------
-    table:
-        Columns `benchmark_task`, `mode` (``hard`` or ``soft``), `MASE`.
-    published:
-        Columns `task_name`, `MASE` of Seasonal Naive.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-
-    Returns
-    -------
-    One row, see `study.evaluation.comparison.ttest_row`, with `gate_tasks` (on which gate 3 ran),
+    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE`, and nothing on data,
+    weights, attention, forecasts or controls: only gate 3 can run, on the tasks for which Seasonal
+    Naive was published. One row, see `ttest_row`, with `gate_tasks` (on which gate 3 ran),
     `more_than_smoothing` and `more_than_random`, both undecided.
     """
     table = table.rename(columns={"benchmark_task": "task_name"})
@@ -67,26 +55,9 @@ def prior_study(
 ) -> pd.DataFrame:
     """Put the tables of the prior sparse study through these statistics and gates.
 
-    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2
-    cannot run; the published Seasonal Naive is the denominator of gate 3.
-
-    Parameters
-    ----------
-    full:
-        Its performance under full attention.
-    by_radius:
-        Its performance under sparse attention, by radius.
-    published:
-        Seasonal Naive's published figures.
-    mass:
-        Its attention mass per window.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-
-    Returns
-    -------
-    One row a radius, see `study.evaluation.comparison.ttest_row`, with `attention_lift`
-    after `baseline_rel_mase`.
+    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2 cannot run; the
+    published Seasonal Naive is the denominator of gate 3. One row a radius, see `ttest_row`, with
+    `attention_lift` after `baseline_rel_mase`.
     """
     attention = attention_gate(mass)
     baseline = baseline_gate(full, published)

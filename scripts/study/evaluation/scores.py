@@ -64,17 +64,8 @@ PIECE = ("task_name", "num_forecasts", "ctx_used", "num_slices")
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
-    """Mean absolute seasonal difference of each series, the scale of MASE.
+    """Mean absolute seasonal difference of each flat series, the scale of MASE.
 
-    Parameters
-    ----------
-    values, lengths:
-        Flat series of context, see `study.forecasts.windows.flat_series`.
-    seasonality:
-        Steps in a season, at least 1.
-
-    Returns
-    -------
     float64, shape (n_series,); NaN where no two values are a season apart.
     """
     differences, series = lagged_differences(values, lengths, seasonality)
@@ -92,18 +83,8 @@ def score_window(
 ) -> dict[str, np.ndarray]:
     """Score the forecasts of one window and target column.
 
-    Parameters
-    ----------
-    truth, point:
-        float, shape (n, horizon); NaN in `truth` is a missing value.
-    quantiles:
-        Level to forecasts, each of shape (n, horizon).
-    scale:
-        float, shape (n,), see `seasonal_error`.
-
-    Returns
-    -------
-    Name of the score (see the module) to a float64 matrix (n, horizon).
+    `truth` (NaN where missing), `point` and the forecasts at each level are (n, horizon), `scale`
+    is (n,), see `seasonal_error`. Returns the name of each score (see the module) with its matrix.
     """
     error = np.abs(truth - point)
     usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
@@ -126,11 +107,8 @@ def aligned_window(
 ) -> pa.Table:
     """Read one window's forecasts of one target column, in fev's order of items.
 
-    Raises
-    ------
-    InputError
-        If the items of the file are not the items of the window, each once, or
-        its quantile levels not those of the task.
+    An InputError if the items of the file are not the items of the window, each once, or its levels
+    not those of the task.
     """
     item_ids = list(item_ids)
     span = (min(item_ids), max(item_ids))
@@ -156,26 +134,11 @@ def aligned_window(
 
 
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
-    """Score the forecasts of one task in several files and write the scores.
+    """Score the forecasts of one task in several files, cutting its windows once; write the scores.
 
-    Parameters
-    ----------
-    task:
-        The task; its data set is loaded if it is not yet, and its windows are cut once.
-    files:
-        Of forecasts, each with the writer that receives its scores.
-
-    Returns
-    -------
-    For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
-    given (time steps). Of a slice with a window that all its series are too short for, which fev
-    cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
-
-    Raises
-    ------
-    InputError
-        If forecasts are missing, not finite or of a wrong length, or if the
-        task has not both metrics MASE and WQL.
+    Returns for each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest
+    context given (time steps). Of a slice with a window that all its series are too short for,
+    which fev cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
     """
     names = [
         m if isinstance(m, str) else m["name"] for m in [task.eval_metric, *task.extra_metrics]
@@ -256,18 +219,9 @@ def _score_target(
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """A file of forecasts and the writer of its scores.
+    """A file of forecasts, the writer of its scores, and what it says of its run (`RUN_COLUMNS`).
 
-    Attributes
-    ----------
-    forecasts:
-        File of forecasts, see `study.forecasts.files`.
-    writer:
-        Receives the scores, window by window.
-    name:
-        ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
-    run:
-        What the file says of its run: the values of `RUN_COLUMNS`.
+    `name` is ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
     """
 
     forecasts: str | os.PathLike
@@ -277,13 +231,7 @@ class ScoredFile:
 
     @classmethod
     def open(cls, forecasts: str | os.PathLike, scores: str | os.PathLike) -> ScoredFile:
-        """Read what a file of forecasts says of itself and open the file of its scores.
-
-        Raises
-        ------
-        InputError
-            If it says not which study, model and variant it holds.
-        """
+        """Read what a file of forecasts says of itself and open the file of its scores."""
         metadata = read_metadata(forecasts)
         missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
         if missing:
@@ -319,30 +267,14 @@ def score_files(
 ) -> list[pd.DataFrame]:
     """Score files of forecasts of one suite, task by task.
 
-    Parameters
-    ----------
-    tasks:
-        The suite's tasks, in order; a generator keeps one data set in memory. Consecutive tasks
-        of one name are slices of its data, see `study.forecasts.slices.task_slices`.
-    paths:
-        Files of forecasts, see `study.forecasts.files`, each with the file of scores to write.
-    total:
-        Number of tasks, for the progress bar.
-    is_piece:
-        Whether the tasks hold a part of the series only. Then the tables are for
-        `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may
-        lack all but `task_name`, `num_forecasts` and `ctx_used`.
+    `paths` are files of forecasts, each with the file of scores to write. Of the suite's tasks, a
+    generator keeps one data set in memory; consecutive ones of one name are slices of its data, see
+    `study.forecasts.slices.task_slices`.
 
-    Returns
-    -------
-    A table a file, with one row a task: fev's summary, unchanged, then `ctx_used`, `study`,
-    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`, `chunk_size`.
-    `model_name` is ``<model>/<variant>``, or ``seasonal_naive``.
-
-    Raises
-    ------
-    InputError
-        See `score_task`; also if a file says not which variant it holds.
+    Returns a table a file, with one row a task: fev's summary, unchanged, then `ctx_used` and
+    `RUN_COLUMNS`. If the tasks hold a part of the series only (`is_piece`), the tables are for
+    `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may lack
+    all but `task_name`, `num_forecasts` and `ctx_used`.
     """
     rows: list[list[dict[str, object]]] = [[] for _ in paths]
     with ExitStack() as stack:
@@ -374,26 +306,9 @@ def gather_scores(
 ) -> pd.DataFrame:
     """Join the scores of pieces of a suite's series, and what is known of its tasks.
 
-    Parameters
-    ----------
-    pieces, tables:
-        Files of scores in the order in which their series follow each other, and CSV files of the
-        tables that `score_files` returned with them.
-    forecasts:
-        The file of forecasts that was scored.
-    path:
-        File of scores to write.
-    tasks:
-        Names of the suite's tasks in its order.
-
-    Returns
-    -------
-    The table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
-
-    Raises
-    ------
-    InputError
-        If not all forecasts were scored, or a task has no series that is long enough.
+    `pieces` are files of scores in the order in which their series follow each other, `tables` the
+    CSV files that `score_files` gave with them, `forecasts` the file that was scored. Returns the
+    table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
     """
     gather_pieces(pieces, path, tasks)
     numbers = dict.fromkeys(PIECE[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
@@ -465,11 +380,8 @@ def run_of(perf: pd.DataFrame) -> dict[str, object]:
 def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     """Compute MASE and WQL per task from a file of scores, as fev counts them.
 
-    Reads one row group at a time; see the module for the means taken.
-
-    Returns
-    -------
-    Columns `task_name`, `MASE`, `WQL` in the file's order of tasks.
+    Returns `task_name` and `METRICS`. Reads one row group at a time; see the module for the means
+    taken.
     """
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]

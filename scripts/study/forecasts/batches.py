@@ -31,20 +31,9 @@ log = logging.getLogger("study.similarity")
 
 @dataclass(frozen=True)
 class WindowBatches:
-    """The contexts of one window.
+    """The contexts of one window's n series: float32, oldest value first, NaN where missing.
 
-    Attributes
-    ----------
-    series:
-        n arrays of float32, oldest value first, NaN where missing.
-    item_ids:
-        n identifiers.
-    cutoffs:
-        datetime64, shape (n,): the time of each series' last value.
-    task_name, window_index:
-        Which window.
-    batch_size:
-        Most series in a batch.
+    `cutoffs`, datetime64 of shape (n,), are the times of the series' last values.
     """
 
     series: list[np.ndarray]
@@ -58,10 +47,7 @@ class WindowBatches:
     def of(
         cls, window: fev.EvaluationWindow, task_name: str, window_index: int, batch_size: int
     ) -> WindowBatches | None:
-        """Read the contexts of a window; None where all its series are too short for it.
-
-        Values are single precision, as the model reads them.
-        """
+        """Read the contexts of a window; None where all its series are too short for it."""
         past = context_of(window)
         if past is None:
             return None
@@ -120,20 +106,7 @@ def write_similarities(
 ) -> None:
     """Measure the similarities of all batches of a suite and write them batch by batch.
 
-    Parameters
-    ----------
-    suite:
-        Its tasks.
-    data_paths:
-        Data set name to Parquet file.
-    writer:
-        Receives the batches.
-    measure, settings:
-        See `chronos2_attention.similarity.similarity`.
-    batch_size:
-        Most series in a batch.
-    context_length:
-        Most observations of context, as the model sees them.
+    `context_length` is the most observations of context that the model sees.
     """
     for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
         counts: Counter[int] = Counter()

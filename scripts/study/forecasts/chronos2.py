@@ -54,33 +54,10 @@ def forecast_variants(
 ) -> None:
     """Forecast every window of every task and write as a few thousand series are done.
 
-    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none
-    sees the future of another.
-
-    Parameters
-    ----------
-    runs:
-        Pipelines, one a variant, each with its writer, which receives one row a forecast; all of
-        one model. Windows are read once for all.
-    study:
-        Its suite gives tasks and quantile levels.
-    data_paths:
-        Data set name to Parquet file.
-    batch_size:
-        Most series in a batch.
-    context_length:
-        Most observations of context; None for the model's own limit.
-    piece:
-        Part of each window's series to forecast.
-    similarities:
-        Of the series in each batch, for soft masks; None measures them anew.
-    seed:
-        Of the controls that shuffle.
-
-    Raises
-    ------
-    InputError
-        If the model lacks one of the suite's quantile levels or takes no such context.
+    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none sees
+    the future of another. `runs` are pipelines of one model, one a variant, each with the writer
+    that receives one row a forecast; windows are read once for all. `similarities` of the series in
+    each batch are for soft masks; None measures them anew.
     """
     pipeline = runs[0][0]
     levels = sorted(study.suite.quantile_levels)

@@ -43,13 +43,7 @@ def quantile_columns(names: Sequence[str]) -> list[str]:
 
 
 def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
-    """Return an Arrow list column as a float64 matrix (n, horizon).
-
-    Raises
-    ------
-    InputError
-        If the lists differ in length.
-    """
+    """Return an Arrow list column, all of one length, as a float64 matrix (n, horizon)."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
     if len(lengths) != 1:
@@ -197,13 +191,7 @@ class ForecastWriter(WindowedWriter):
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """Return the run's key/value strings from a file of forecasts or scores.
-
-    Raises
-    ------
-    InputError
-        If the file is no Parquet file.
-    """
+    """Return the run's key/value strings from a file of forecasts or scores."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
@@ -224,18 +212,10 @@ def read_window(
     target: str,
     ids: tuple[str, str] | None = None,
 ) -> pa.Table:
-    """Return the rows of one task, window and target column.
+    """Return the rows of one task, window and target column; an InputError if there are none.
 
-    Parameters
-    ----------
-    ids:
-        First and last item to read in the order of strings; None for all. Row groups that hold
-        none between them are skipped.
-
-    Raises
-    ------
-    InputError
-        If the file holds none.
+    `ids` are the first and last item to read in the order of strings; row groups that hold none
+    between them are skipped.
     """
     filters = [
         ("task_name", "==", task_name),
@@ -259,15 +239,8 @@ def gather_pieces(
 ) -> None:
     """Join files of forecasts or of scores by task and window, a row group at a time.
 
-    Parameters
-    ----------
-    pieces:
-        Files whose row groups hold one window and target each, in the order in which their series
-        follow each other.
-    path:
-        File to write.
-    tasks:
-        Names of the suite's tasks in its order.
+    Row groups of the pieces hold one window and target each, in the order in which their series
+    follow each other; the tasks are named in the suite's order.
     """
     files = [pq.ParquetFile(piece) for piece in pieces]
     metadata = [read_metadata(piece) for piece in pieces]

@@ -31,15 +31,7 @@ _FIELDS = [
 
 
 class SimilarityWriter:
-    """Write a file of similarities, one batch at a time.
-
-    Parameters
-    ----------
-    path:
-        File to write; wrap it in `study.jobs.files.atomic_path`.
-    metadata:
-        Key/value strings for the file's schema: study, measure, settings, batch size.
-    """
+    """Write a file of similarities, one batch at a time."""
 
     def __init__(self, path: str | os.PathLike, metadata: Mapping[str, object]) -> None:
         texts = {str(key): str(value) for key, value in metadata.items()}
@@ -79,23 +71,7 @@ class SimilarityWriter:
 
 
 class SimilarityFile:
-    """A file of similarities, read a batch at a time.
-
-    Parameters
-    ----------
-    path:
-        The file; opened once, and no similarity is read before it is asked for.
-
-    Attributes
-    ----------
-    metadata:
-        Key/value strings of the file's schema.
-
-    Raises
-    ------
-    InputError
-        If the file is no Parquet file.
-    """
+    """A file of similarities, opened once and read a batch at a time."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
@@ -121,24 +97,10 @@ class SimilarityFile:
         self._file.close()
 
     def batch(self, task_name: str, window_index: int, item_ids: Sequence[str]) -> np.ndarray:
-        """Return the similarities of one batch.
+        """Return the similarities of the n series of a batch, in its order: float64, shape (n, n).
 
-        An item belongs to one batch of a window, so the items say which: jobs that share a
-        forecast need not agree on how batches are counted.
-
-        Parameters
-        ----------
-        item_ids:
-            The batch's n series, in its order.
-
-        Returns
-        -------
-        float64, shape (n, n).
-
-        Raises
-        ------
-        InputError
-            If the file has no batch of exactly these series in this order.
+        An item belongs to one batch of a window, so the items say which: jobs that share a forecast
+        need not agree on how batches are counted.
         """
         group = self._group_of.get((task_name, window_index, item_ids[0]))
         rows = None

@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """The part of each data set that one of several jobs works on.
-
-    Attributes
-    ----------
-    index, count:
-        This is piece `index` of `count`, counted from 0.
-    """
+    """The part of each data set that one of several jobs works on: `index`, from 0, of `count`."""
 
     index: int = 0
     count: int = 1
@@ -63,30 +57,11 @@ def task_slices(
     multiple: int = 1,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Iterator[fev.Task]:
-    """Load a task on consecutive rows of its data set.
+    """Load a task on consecutive rows of its data set, in its order, which is fev's.
 
     A data set that fits is loaded as it is. fev drops series that are too short for a window, and
-    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`.
-
-    Parameters
-    ----------
-    task, suite, data_path:
-        See `study.forecasts.windows.fev_task`.
-    piece:
-        Part of the rows.
-    multiple:
-        Pieces are cut at multiples of so many rows.
-    rows_at_once:
-        Most rows of a slice.
-
-    Yields
-    ------
-    The task on each slice, its data loaded, in the order of the data set, which is fev's.
-
-    Raises
-    ------
-    InputError
-        If the task has several windows and no series is long enough for the first.
+    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`. Pieces
+    are cut at multiples of `multiple` rows.
     """
     total = pq.read_metadata(data_path).num_rows
     if task.num_windows > 1:
@@ -125,17 +100,7 @@ def read_rows(path: Path, rows: range) -> pa.Table:
 
 @dataclass(frozen=True)
 class SampledWindow:
-    """Some series of one evaluation window.
-
-    Attributes
-    ----------
-    index:
-        The window's position in its task.
-    horizon:
-        Steps to forecast.
-    series:
-        Contexts, float32 arrays of shape (T,), NaN where missing.
-    """
+    """Some series of the window `index` of a task: contexts, float32 (T,), NaN where missing."""
 
     index: int
     horizon: int
@@ -156,20 +121,6 @@ def sample_windows(
     The draw depends on the seed and on the names of task and window alone, so that a task's sample
     is the same whatever other tasks a suite has. Of a data set with more rows than fit, rows are
     drawn first.
-
-    Parameters
-    ----------
-    task, suite, data_path:
-        See `study.forecasts.windows.fev_task`.
-    max_windows, max_series:
-        Most windows of the task, and most series of a window.
-    seed:
-        Of the draw.
-
-    Raises
-    ------
-    InputError
-        If all series are too short for a window.
     """
     name = zlib.crc32(task.name.encode())
     rng = np.random.default_rng([seed, name])

@@ -21,14 +21,8 @@ TASK, SERIES = "task", "series"
 class TaskForecasts:
     """One method's forecasts of a task: n rows, each of one series, window and target column.
 
-    Attributes
-    ----------
-    point:
-        Median forecasts, float64, shape (n, horizon).
-    low, high:
-        Forecasts at the lowest and the highest quantile level, of the same shape.
-    scaled_error:
-        Absolute errors over the seasonal error, of the same shape; NaN where there is none.
+    All are float64 of shape (n, horizon): the median, the lowest and the highest quantile level,
+    and absolute errors over the seasonal error, NaN where there is none.
     """
 
     point: np.ndarray
@@ -47,20 +41,10 @@ class TaskForecasts:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Forecasts of full attention, with what all methods share.
+    """Forecasts of full attention, with what all methods share; mappings are by task name.
 
-    Attributes
-    ----------
-    keys:
-        Task name to the columns of `KEY_COLUMNS` of its n forecasts.
-    forecasts:
-        Task name to forecasts.
-    truth:
-        Task name to true values, float64, shape (n, horizon), NaN where missing.
-    scale:
-        Task name to seasonal errors, float64, shape (n,); NaN where zero or undefined.
-    fingerprint:
-        Of the weights.
+    `keys` holds the columns of `KEY_COLUMNS` of the n forecasts, `truth` true values, (n, horizon),
+    NaN where missing, `scale` seasonal errors, (n,), NaN where zero or undefined.
     """
 
     keys: dict[str, pd.DataFrame]
@@ -76,18 +60,7 @@ class Baseline:
 
 
 def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Baseline:
-    """Read the baseline's scores and forecasts.
-
-    Parameters
-    ----------
-    scores, forecasts:
-        Files, see `study.evaluation.scores` and `study.forecasts.files`.
-
-    Raises
-    ------
-    InputError
-        If the two hold different forecasts, or are of an older layout.
-    """
+    """Read the baseline's scores and forecasts."""
     table = _read(scores, ["scaled_abs_error", "truth", "seasonal_error"])
     frame = _keys(table)
     by_task = {name: part.index.to_numpy() for name, part in frame.groupby("task_name", sort=False)}
@@ -114,17 +87,7 @@ def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Ba
 def read_variant(
     baseline: Baseline, scores: str | os.PathLike, forecasts: str | os.PathLike
 ) -> dict[str, TaskForecasts]:
-    """Read a variant's scores and forecasts in the baseline's order.
-
-    Returns
-    -------
-    Task name to forecasts.
-
-    Raises
-    ------
-    InputError
-        If they are not of the baseline's series and windows.
-    """
+    """Read a variant's scores and forecasts by task in the baseline's order."""
     table = _read(scores, ["scaled_abs_error"])
     order = _order(table, baseline.all_keys, scores)
     column = table.column("scaled_abs_error").combine_chunks()
@@ -191,22 +154,12 @@ def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a study.
+    """The pairs of a study: tasks or series (`unit`), with a row of `labels` each.
 
-    Attributes
-    ----------
-    unit:
-        ``task`` or ``series``.
-    labels:
-        A row a pair: `task_name`, and for series `item_id` and `target`.
-    pair, cell:
-        Pair and cell of each forecast, integers, shape (n,), in the baseline's order. Errors are
-        means over a cell's steps, then over a pair's cells: windows and target columns of a task,
-        forecasts of a series.
-    cell_pair:
-        Pair of each cell.
-    batch_size:
-        Number of series in the batch of each forecast, shape (n,).
+    `labels` holds `task_name`, and for series `item_id` and `target`. `pair`, `cell` and
+    `batch_size` (series in its batch) are of each forecast, shape (n,), in the baseline's order;
+    `cell_pair` is the pair of each cell. Errors are means over a cell's steps, then over a pair's
+    cells: windows and target columns of a task, forecasts of a series.
     """
 
     unit: str
@@ -230,17 +183,9 @@ class Pairs:
         return np.bincount(self.pair[which], minlength=len(self.labels)) > 0
 
     def mase(self, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the MASE of each pair.
+        """Return the MASE of each pair, float64, shape (n_pairs,), from scaled errors by task.
 
-        Parameters
-        ----------
-        scaled_error:
-            Task name to scaled absolute errors, float64 (n, horizon), NaN where there is none; the
-            tasks in the baseline's order.
-
-        Returns
-        -------
-        float64, shape (n_pairs,). A task with a window that has no error at all is NaN, as in
+        Tasks are in the baseline's order. One with a window that has no error at all is NaN, as in
         `fev`; of a series, only the windows that have one count.
         """
         sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
@@ -265,20 +210,7 @@ def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
-    """Return the pairs of a study.
-
-    Parameters
-    ----------
-    unit:
-        ``task`` or ``series``, as the suite says.
-    batch_sizes:
-        From `read_batch_sizes`.
-
-    Raises
-    ------
-    InputError
-        If a forecast has no batch.
-    """
+    """Return the pairs of a study; the suite says the unit, `read_batch_sizes` the batches."""
     keys = baseline.all_keys
     window = keys.groupby(["task_name", "window_index", "target"], sort=False).ngroup().to_numpy()
     if unit == TASK:
@@ -302,8 +234,6 @@ def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
 def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
     """Return the number of series in each series' batch from a file of similarities.
 
-    Returns
-    -------
     int64, by `task_name`, `window_index`, `item_id`. A row group is a batch, so that no similarity
     is read.
     """

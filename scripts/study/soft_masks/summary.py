@@ -41,24 +41,12 @@ COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_rati
 class Evaluated:
     """A variant reduced to what the tests need.
 
-    Attributes
-    ----------
-    name:
-        The variant.
-    mase:
-        MASE of each pair, shape (n_pairs,).
-    smoothed_mase:
-        MASE of each pair of the baseline smoothed until it is as rough as the variant.
-    error:
-        MASE of each forecast, shape (n,).
-    step_error:
-        Mean scaled error of each pair at each step, shape (n_pairs, longest horizon).
-    figures:
-        `roughness_ratio`, `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline
-        differs from the baseline), `share_improved`, `forecast_correlation`,
-        `forecast_correlation_centred`, `cross_group_mass`.
-    run:
-        Metadata of the run: model, fingerprint of the weights, ...
+    `mase` and `smoothed_mase` (of the baseline smoothed until it is as rough as the variant) are of
+    each pair, (n_pairs,), `error` is of each forecast, (n,), `step_error` the mean scaled error of
+    each pair at each step, (n_pairs, longest horizon). `figures`: `roughness_ratio`,
+    `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline differs from the
+    baseline), `share_improved`, `forecast_correlation`, `forecast_correlation_centred`,
+    `cross_group_mass`. `run` is the metadata of the scores.
     """
 
     name: str
@@ -80,16 +68,10 @@ class Validity:
 
 
 def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean scaled error of each pair at each step.
+    """Return the mean scaled error of each pair at each step, from those by task.
 
-    Parameters
-    ----------
-    scaled_error:
-        Task name to scaled absolute errors (n, horizon), tasks in the baseline's order.
-
-    Returns
-    -------
-    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon.
+    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon. Tasks are in the
+    baseline's order.
     """
     longest = max(errors.shape[1] for errors in scaled_error.values())
     size = len(pairs.labels) * longest
@@ -115,19 +97,7 @@ def evaluate(
     cross_group_mass: float = nan,
     run: Mapping[str, str] | None = None,
 ) -> Evaluated:
-    """Reduce a variant's forecasts to what the tests need.
-
-    Parameters
-    ----------
-    name:
-        The variant.
-    variant:
-        From `study.soft_masks.pairs.read_variant`.
-    cross_group_mass:
-        Mean share of group attention that goes to other groups, see `mean_cross_group_mass`.
-    run:
-        Metadata of the run.
-    """
+    """Reduce a variant's forecasts to what the tests need."""
     errors = {task: part.scaled_error for task, part in variant.items()}
     error = np.concatenate([part.error for part in variant.values()])
     base_error = np.concatenate([part.error for part in baseline.forecasts.values()])
@@ -166,12 +136,8 @@ def forecast_correlations(
     """Pearson's correlation of a variant's median forecasts with the baseline's, over all steps.
 
     Each series is divided by its seasonal error. Levels dominate such a correlation; the second
-    figure is that of the forecasts less the mean of the baseline's path.
-
-    Parameters
-    ----------
-    mixed:
-        Forecasts that count, bool, shape (n,).
+    figure is that of the forecasts less the mean of the baseline's path. `mixed` says which
+    forecasts count, bool, shape (n,).
     """
     parts = []
     start = 0
@@ -195,15 +161,8 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
 def mean_cross_group_mass(table: pd.DataFrame) -> float:
     """Mean over layers, windows and tasks of the attention that goes to other groups.
 
-    Parameters
-    ----------
-    table:
-        A row per task, window and layer: `task_name`, `cross_group_mass`, `num_mixed_series`.
-
-    Returns
-    -------
-    NaN where no series shares a batch with another group. Windows weigh by their series that do,
-    tasks weigh alike.
+    The table is from `measure_group_mass`. NaN where no series shares a batch with another group.
+    Windows weigh by their series that do, tasks weigh alike.
     """
     rows = table[(table["num_mixed_series"] > 0) & table["cross_group_mass"].notna()]
     if rows.empty:
@@ -228,25 +187,13 @@ def variant_row(
 ) -> pd.DataFrame:
     """Test one variant against the baseline, its controls and the smoothed baseline.
 
-    Parameters
-    ----------
-    baseline_mase:
-        MASE of each pair under full attention.
-    controls:
-        Name of a control to its results; empty for `joint` and for controls.
-    validity:
-        Of the study; a variant of other weights than the baseline's is not valid either.
-    fingerprint:
-        Of the baseline's weights.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
+    `joint` and controls have no controls. A variant of other weights than the baseline's is not
+    valid.
 
-    Returns
-    -------
-    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
-    setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
-    of `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log
-    ratio of the variant to it.
+    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its setting;
+    then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures of
+    `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log ratio
+    of the variant to it.
     """
     mixing = pairs.mixing
     compared = pd.DataFrame(
@@ -303,19 +250,8 @@ def summarise(
 ) -> pd.DataFrame:
     """Put the rows of a sweep into one table and correct for their number.
 
-    Parameters
-    ----------
-    rows:
-        From `variant_row`.
-    controls:
-        Names of the controls that soft masks are compared with.
-    alpha:
-        Level of the verdicts.
-
-    Returns
-    -------
-    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as
-    one family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
+    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as one
+    family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
     ``vs_{name}_tost_p_holm`` and ``vs_{name}_verdict_holm`` over the soft masks; and the answers
     `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that is no
     soft mask concern smoothing only.

@@ -19,15 +19,7 @@ def sweep_variants(
 ) -> list[str]:
     """Return the names of a sweep's variants: `joint`, then every measure at every temperature.
 
-    Parameters
-    ----------
-    measures, temperatures, controls:
-        As in the settings ``soft``; each soft mask is followed by its controls.
-
-    Raises
-    ------
-    InputError
-        If a measure, a temperature or a control is none.
+    Each soft mask is followed by its controls.
     """
     return [
         JOINT,
@@ -41,14 +33,9 @@ def sweep_variants(
 
 
 def setting_of(variant: str) -> dict[str, object]:
-    """Return the columns `measure`, `temperature` and `control` of a variant.
+    """Return the columns `measure`, `temperature` and `control` of `joint` or a soft mask.
 
     `joint` is the temperature 0 of any measure; `control` is ``none`` where the variant is none.
-
-    Raises
-    ------
-    InputError
-        If the name is not that of `joint` or a soft mask.
     """
     if variant == JOINT:
         return {"measure": ANY_MEASURE, "temperature": 0.0, "control": NO_CONTROL}

@@ -42,18 +42,7 @@ class VariantFiles:
 def evaluate_files(
     baseline: Baseline, pairs: Pairs, files: Mapping[str, VariantFiles]
 ) -> dict[str, Evaluated]:
-    """Read the variants one after the other and keep of each what the tests need.
-
-    Parameters
-    ----------
-    files:
-        Name of a variant to its files.
-
-    Raises
-    ------
-    InputError
-        If a file does not hold the baseline's forecasts.
-    """
+    """Read the variants one after the other and keep of each what the tests need."""
     found = {}
     for name, paths in progress(files.items(), desc="soft masks", unit="variant"):
         found[name] = evaluate(
@@ -109,27 +98,8 @@ def sweep_tables(
     resamples: int,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
-    """Return all tables of a sweep.
+    """Return all tables of a sweep, whose `evaluated` variants include the controls.
 
-    Parameters
-    ----------
-    study:
-        Its name.
-    evaluated:
-        Name of a variant to its results, controls included.
-    controls:
-        Names of the controls of each soft mask.
-    validity:
-        Of the study.
-    feature_of:
-        Gives the feature of a task name and an item id.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-    resamples, seed:
-        See `study.soft_masks.breakdown.by_sample_size`.
-
-    Returns
-    -------
     `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
     """
     rows = rows_of(baseline, pairs, evaluated, controls, validity, margin=margin, alpha=alpha)

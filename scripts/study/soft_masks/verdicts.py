@@ -37,15 +37,7 @@ def percent(log_ratio: float, digits: int = 1) -> str:
 
 
 def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | None:
-    """Return the row of the soft mask with the largest mean gain, or None without a tested one.
-
-    Parameters
-    ----------
-    summary:
-        Rows of ``soft_summary.csv``.
-    measure:
-        Look among its rows only.
-    """
+    """Return the row of the soft mask with the largest mean gain, or None without a tested one."""
     rows = summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
     if measure is not None:
         rows = rows[rows["measure"] == measure]
@@ -61,24 +53,11 @@ def verdicts(
     valid: bool,
     reason: str,
 ) -> pd.DataFrame:
-    """Say in plain words what a sweep found.
+    """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
-    Parameters
-    ----------
-    study:
-        Its name.
-    summary:
-        Rows of ``soft_summary.csv``.
-    samples:
-        Rows of ``soft_by_sample_size.csv``.
-    valid, reason:
-        Verdict of the gates.
-
-    Returns
-    -------
-    Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then
-    each measure at the temperature with the largest mean gain, then `joint`, then what samples of
-    the smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
+    Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then each
+    measure at the temperature with the largest mean gain, then `joint`, then what samples of the
+    smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
     """
     rows = [_validity(summary, valid=valid, reason=reason), _conclusion(summary)]
     soft = summary[summary["control"] == NO_CONTROL]

@@ -104,31 +104,13 @@ def measure_suite(
     context_length: int | None,
     seed: int,
 ) -> pd.DataFrame:
-    """Measure variants on a sample of each task's series.
+    """Measure variants on a sample of each task's series, in turns.
 
-    Parameters
-    ----------
-    pipeline:
-        The study's model.
-    variants:
-        Names of the variants; they take turns in this order, from another start in each repeat.
-    study:
-        Its suite gives the tasks; of each, a window and some of its series are drawn.
-    data_paths:
-        Data set name to Parquet file.
-    perf_repeats:
-        Measured forecasts of a task and variant, after one that is not measured.
-    max_series_per_task:
-        Most series of the window.
-    batch_size, context_length:
-        See `study.forecasts.chronos2.forecast_suite`.
-    seed:
-        See `study.forecasts.slices.sample_windows`.
+    Of each task one window is taken; the first forecast of it is not measured, and each repeat
+    starts with another variant.
 
-    Returns
-    -------
-    One row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series` series were
-    forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
+    Returns one row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series`
+    series were forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
     `TIMED_COLUMNS`, `threads`, `study`, `model`, `weights_fingerprint`.
     """
     options = {"batch_size": batch_size, "context_length": context_length}

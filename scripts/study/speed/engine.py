@@ -54,17 +54,7 @@ FULL = Method("full", nan, "dense")
 
 @dataclass(frozen=True)
 class Regime:
-    """Series to forecast, and what to call them.
-
-    Attributes
-    ----------
-    name:
-        For example ``8x8192``.
-    series:
-        One-dimensional float32 tensors.
-    batch_size, horizon:
-        Given to every method.
-    """
+    """Series to forecast (one-dimensional, float32), and what they are called: ``8x8192``."""
 
     name: str
     series: Sequence[torch.Tensor]
@@ -95,19 +85,10 @@ def ragged_regime(
     num_short: int,
     num_long: int,
 ) -> Regime:
-    """Return real series: short ones, or the same with a few long ones among them.
+    """Return real series of data sets: short ones, or the same with a few long ones among them.
 
-    Parameters
-    ----------
-    name:
-        ``ragged`` or ``ragged_long``.
-    short, long:
-        Data sets in the workflow's layout; series of 20 to 130 observations are short, of 500 and
-        more long.
-    seed:
-        Of the sample and its order.
-    num_short, num_long:
-        Series of each kind, fewer where there are fewer.
+    The name is ``ragged`` or ``ragged_long``. Series of 20 to 130 observations are short, of 500
+    and more long; fewer where there are fewer.
     """
     rng = np.random.default_rng(seed)
 
@@ -181,27 +162,11 @@ def run_benchmark(
 ) -> pd.DataFrame:
     """Time upstream and every variant in rounds, in each of which every method runs once.
 
-    Parameters
-    ----------
-    ours:
-        The model.
-    regime:
-        What is forecast.
-    radii:
-        Radii of ``sparse_r{r}`` on the backend ``auto``.
-    backends, backend_radii:
-        Further backends, and the radii that they are timed with.
-    repeats:
-        Least measured repeats of each method, after one that is not measured.
-    seconds:
-        Least measured time of upstream, of `full` and of each radius on ``auto``, which goes on in
-        further rounds.
-    seed:
-        Of the resampling.
+    Sparse attention runs on the backend ``auto`` at each of `radii`, and on further `backends` at
+    `backend_radii`. After a forecast that is not measured follow at least `repeats` rounds;
+    upstream, `full` and ``auto`` go on in further rounds until each was measured for `seconds`.
 
-    Returns
-    -------
-    A row a method, radius and backend: seconds (median, least, most); ratios of medians to
+    Returns a row a method, radius and backend: seconds (median, least, most); ratios of medians to
     upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
     a 95 % interval (percentiles over resampled rounds); tokens a second, share of the matmul peak;
     peak memory of tensors in MiB above what was held before, and its ratio to that of `full`; and

@@ -44,19 +44,9 @@ def benchmark_probe(
 ) -> pd.DataFrame:
     """Time the probe and measure its memory, turn about with upstream's forward pass.
 
-    Parameters
-    ----------
-    model:
-        The model.
-    batch_size, num_patches, num_future:
-        Series, context patches of each and future tokens; a sequence has a REG token besides.
-    repeats:
-        Measured repeats, after one that is not.
-    seed:
-        Of the series, random walks.
+    Series are random walks; a sequence has a REG token besides its `num_patches` and `num_future`.
+    The first of the repeats is not measured.
 
-    Returns
-    -------
     One row a method: ``forward`` is upstream's forward pass with eager attention, ``weights`` the
     same with the attention weights of all layers kept, ``probe`` the mass at all of `RADII`.
     Seconds (median, least, most) and their ratio to ``forward``; peak memory in MiB above what was

@@ -96,9 +96,7 @@ def measure_scale(
 ) -> dict[str, float]:
     """Forecast and score `count` series with M4's lengths, from file to file.
 
-    Returns
-    -------
-    series, tokens; for forecasting and for scoring seconds on the wall and on the CPU (all
+    Returns series, tokens; for forecasting and for scoring seconds on the wall and on the CPU (all
     threads), and the peak of resident memory (MiB), the process included; seconds of the CPU for
     both together a thousand series.
     """
