@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
+from .components import autoregressive
+
 MAX_LAG = 64  # points of history that a coupling may reach back
 
 # "unrelated" leaves the series of a group as they are.
@@ -49,7 +51,7 @@ def lively_series(rng: np.random.Generator, shape: tuple[int, ...], length: int)
     e = rng.normal(size=(rows, length + 40))
     kind = rng.choice(4, size=rows, p=[0.4, 0.1, 0.3, 0.2])
     phi = np.select([kind == 0, kind == 1], [1.0, 0.0], rng.uniform(0.3, 0.97, size=rows))
-    x = np.stack([lfilter([1.0], [1.0, -p], row) for p, row in zip(phi, e, strict=True)])
+    x = autoregressive(phi, e)
     width = rng.integers(2, 10, size=rows)
     for i in np.flatnonzero(kind == 3):
         x[i] = lfilter(np.ones(width[i]) / width[i], [1.0], e[i])
@@ -132,12 +134,7 @@ def couple(
         walk = np.cumsum(rng.normal(size=(groups, 1, length - MAX_LAG)), axis=-1)
         phi = rng.uniform(0.0, 0.95, size=(groups, n))
         e = rng.normal(size=(groups, n, length - MAX_LAG))
-        spread = np.stack(
-            [
-                lfilter([1.0], [1.0, -p], row)
-                for p, row in zip(phi.ravel(), e.reshape(groups * n, -1), strict=True)
-            ]
-        ).reshape(e.shape)
+        spread = autoregressive(phi.ravel(), e.reshape(groups * n, -1)).reshape(e.shape)
         x = walk + spread * rng.uniform(0.2, 3.0, size=(groups, n, 1))
     elif kind == "hierarchy":
         x = x - x.min(axis=-1, keepdims=True)
