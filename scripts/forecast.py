@@ -10,6 +10,7 @@ from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from chronos2_attention.similarity import SimilaritySettings
 from study.config.study import load_study
 from study.data.checkpoints import read_provenance
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants, prepare_torch
 from study.forecasts.files import ForecastWriter
 from study.forecasts.similarity_files import SimilarityFile
@@ -59,11 +60,9 @@ with rule_script(snakemake) as log:
             runs,
             study,
             dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
-            batch_size=params.batch_size,
-            context_length=params.context_length,
+            ForecastSettings(params.batch_size, params.context_length, params.seed),
             piece=Piece.parse(wildcards.scatteritem),
             similarities=SimilarityFile(similarity[0]) if similarity else None,
-            seed=params.seed,
         )
         for run, writer in runs:
             writer.add_metadata({"backend": run.describe()["backend"]})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from chronos2_attention import Chronos2VariantPipeline
 from study.config.study import load_study
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import prepare_torch
 from study.jobs.devices import pick_device
 from study.jobs.files import atomic_path
@@ -26,11 +27,9 @@ with rule_script(snakemake) as log:
         params.variants,
         load_study(snakemake.wildcards.study, Path(params.config_dir), params.only),
         dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
+        ForecastSettings(params.batch_size, params.context_length, params.seed),
         perf_repeats=params.perf_repeats,
         max_series_per_task=params.max_series_per_task,
-        batch_size=params.batch_size,
-        context_length=params.context_length,
-        seed=params.seed,
     )
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)

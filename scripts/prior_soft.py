@@ -3,6 +3,7 @@
 import pandas as pd
 
 from study.evaluation.prior import prior_soft
+from study.evaluation.statistics import Criteria
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
@@ -11,8 +12,7 @@ with rule_script(snakemake) as log:
     row = prior_soft(
         pd.read_csv(inputs.prior),
         pd.read_csv(inputs.published),
-        margin=params.tost_margin,
-        alpha=params.alpha,
+        Criteria(params.alpha, params.tost_margin),
     )
     with atomic_path(snakemake.output[0]) as path:
         row.to_csv(path, index=False)

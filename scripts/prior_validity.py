@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.evaluation.prior import prior_study
+from study.evaluation.statistics import Criteria
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
@@ -21,8 +22,7 @@ with rule_script(snakemake) as log:
         radii,
         pd.read_csv(snakemake.input.published),
         pd.read_csv(reference / "prior_cbii_mass_per_window.csv"),
-        margin=params.tost_margin,
-        alpha=params.alpha,
+        Criteria(params.alpha, params.tost_margin),
     )
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from chronos2_attention import Chronos2VariantPipeline
 from study.attention.time_mass import mean_over, probe_suite, summarise
 from study.config.study import load_study
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import prepare_torch
 from study.jobs.devices import pick_device
 from study.jobs.files import atomic_path
@@ -23,13 +24,11 @@ with rule_script(snakemake) as log:
         pipeline,
         load_study(snakemake.wildcards.study, Path(params.config_dir), params.only),
         dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
+        ForecastSettings(params.batch_size, params.context_length, params.seed),
         radii=params.radii,
         max_windows_per_task=params.max_windows_per_task,
         max_series_per_window=params.max_series_per_window,
         exclude_reg_query=params.exclude_reg_query,
-        batch_size=params.batch_size,
-        context_length=params.context_length,
-        seed=params.seed,
     )
     per_window = mean_over(heads)
     with (

@@ -6,6 +6,7 @@ from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.similarity import SimilaritySettings
 from study.attention.group_mass import measure_group_mass
 from study.config.study import load_study
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import prepare_torch
 from study.forecasts.similarity_files import SimilarityFile
 from study.jobs.devices import pick_device
@@ -30,11 +31,9 @@ with rule_script(snakemake) as log:
         [AttentionVariant.parse(name) for name in params.variants],
         study,
         dict(zip(params.datasets, map(Path, inputs.data), strict=True)),
-        batch_size=params.batch_size,
+        ForecastSettings(params.batch_size, params.context_length, params.seed),
         windows_per_task=params.windows_per_task,
-        context_length=params.context_length,
         similarities=SimilarityFile(inputs.similarity[0]) if inputs.similarity else None,
-        seed=params.seed,
     )
     for name, output in zip(params.variants, snakemake.output, strict=True):
         rows = table[table["variant"] == name]

@@ -6,10 +6,12 @@ import pandas as pd
 
 from study.config.study import load_study
 from study.config.suites import feature_of
+from study.evaluation.gates import validity_of
+from study.evaluation.statistics import Criteria
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
-from study.soft_masks.tables import VariantFiles, evaluate_files, sweep_tables, validity_of
+from study.soft_masks.tables import VariantFiles, evaluate_files, sweep_tables
 from study.soft_masks.verdicts import as_markdown
 
 with rule_script(snakemake) as log:
@@ -34,15 +36,9 @@ with rule_script(snakemake) as log:
         pairs,
         evaluate_files(baseline, pairs, dict(zip(params.variants, files, strict=True))),
         params.controls,
-        validity_of(
-            *map(
-                pd.read_csv,
-                (inputs.validity, inputs.accuracy_full, inputs.accuracy_seasonal_naive),
-            )
-        ),
+        validity_of(pd.read_csv(inputs.validity)),
         lambda task, item: feature_of(suite.task(task), item),
-        margin=params.tost_margin,
-        alpha=params.alpha,
+        Criteria(params.alpha, params.tost_margin),
         resamples=params.resamples,
         seed=params.seed,
     )

@@ -5,10 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from study.config.study import load_study
+from study.evaluation.gates import validity_of
+from study.evaluation.statistics import Criteria
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
-from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, validity_of
+from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of
 
 with rule_script(snakemake) as log:
     inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study
@@ -22,14 +24,8 @@ with rule_script(snakemake) as log:
         pairs,
         evaluate_files(baseline, pairs, dict(zip(params.variants, files, strict=True))),
         params.controls,
-        validity_of(
-            *map(
-                pd.read_csv,
-                (inputs.validity, inputs.accuracy_full, inputs.accuracy_seasonal_naive),
-            )
-        ),
-        margin=params.tost_margin,
-        alpha=params.alpha,
+        validity_of(pd.read_csv(inputs.validity)),
+        Criteria(params.alpha, params.tost_margin),
     )
     row = rows[params.variants[0]]
     with atomic_path(snakemake.output[0]) as path:

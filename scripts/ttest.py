@@ -6,6 +6,7 @@ from chronos2_attention import AttentionVariant
 from study.evaluation import gates
 from study.evaluation.comparison import ttest_row
 from study.evaluation.scores import run_of
+from study.evaluation.statistics import Criteria
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
@@ -13,18 +14,13 @@ with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     variant = AttentionVariant.parse(f"sparse_r{params.radius}")
     full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
-    naive = pd.read_csv(inputs.accuracy_seasonal_naive)
-    valid, reason = gates.read_summary(pd.read_csv(inputs.validity))
-    mismatch = gates.same_weights(full, sparse)
+    validity = gates.validity_of(pd.read_csv(inputs.validity))
     row = ttest_row(
         pd.read_csv(inputs.compare),
+        validity.unless(gates.same_weights(full, sparse)),
         setting={"radius": variant.radius},
         run=run_of(sparse),
-        baseline_rel_mase=gates.baseline_gate(full, naive)[0].value,
-        valid=valid and not mismatch,
-        reason="; ".join(filter(None, [reason, mismatch])),
-        margin=params.tost_margin,
-        alpha=params.alpha,
+        criteria=Criteria(params.alpha, params.tost_margin),
     )
     with atomic_path(snakemake.output[0]) as path:
         row.to_csv(path, index=False)

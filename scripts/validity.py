@@ -22,7 +22,7 @@ with rule_script(snakemake) as log:
     with atomic_path(snakemake.output[0]) as path:
         gates.validity_table(rows).to_csv(path, index=False)
     log.info("gates of %s: %s", snakemake.wildcards.study, gates.summary_line(rows))
-    valid, reason = gates.summary(rows)
+    valid, reason, _ = gates.summary(rows)
     if valid:
         log.info("the study is valid")
     else:

@@ -11,8 +11,9 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-import torch
 from chronos.chronos2 import Chronos2Model
+
+from study.speed.measuring import device_name
 
 from .batches import LONG_WINDOW, DataConfig
 from .grouped_model import GroupedChronos2Model
@@ -44,15 +45,8 @@ def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:
 
 def describe_machine(device: str) -> str:
     """Return the name of the GPU, or the processor and its number of usable cores."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass  # not Linux: the platform's name has to do
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+    name = device_name(device)
+    return name if device.startswith("cuda") else f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _markdown_table(table: pd.DataFrame, digits: int = 3) -> str:

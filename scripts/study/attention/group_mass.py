@@ -11,9 +11,8 @@ import pandas as pd
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.group_mass import cross_group_mass
-from study.config.models import context_limit
 from study.config.study import Study
-from study.forecasts.batches import WindowBatches
+from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import task_slices
 from study.jobs.progress import Work, progress
@@ -26,12 +25,10 @@ def measure_group_mass(
     variants: Sequence[AttentionVariant],
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
-    batch_size: int,
     windows_per_task: int,
-    context_length: int | None = None,
     similarities: SimilarityFile | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Measure the cross-group attention mass of variants whose series mix.
 
@@ -45,12 +42,12 @@ def measure_group_mass(
     """
     rows = []
     work = Work(pipeline.model_output_patch_size)
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
         windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
         for window_index, window in windows:
-            batches = WindowBatches.of(window, task.name, window_index, batch_size)
+            batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
             if batches is None:
                 continue
             work.add(batches.lengths, window.horizon, limit)
@@ -59,12 +56,12 @@ def measure_group_mass(
                 for batch in batches.batches(variant):
                     if len(batch) < 2:
                         continue
-                    told = batches.mixing(batch, variant, similarities, seed)
+                    told = batches.mixing(batch, variant, similarities, settings.seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
                         [batches.series[index] for index in batch],
                         window.horizon,
-                        context_length=context_length,
+                        context_length=settings.context_length,
                         similarity=told.get("similarity"),
                         seed=told["seed"],
                     )

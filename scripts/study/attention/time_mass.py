@@ -11,8 +11,8 @@ import pandas as pd
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import AttentionMass, attention_mass
-from study.config.models import context_limit
 from study.config.study import Study
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.slices import SampledWindow, sample_windows
 from study.jobs.progress import Work, progress
 
@@ -40,14 +40,12 @@ def probe_suite(
     pipeline: Chronos2VariantPipeline,
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
     radii: Sequence[int],
     max_windows_per_task: int,
     max_series_per_window: int,
     exclude_reg_query: bool,
-    batch_size: int,
-    context_length: int | None,
-    seed: int,
 ) -> pd.DataFrame:
     """Measure the attention mass of every head under `full` on a sample of each task's windows.
 
@@ -63,7 +61,7 @@ def probe_suite(
       sample give away, 1 each;
     - `RUN`.
     """
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     run = {
         "study": study.name,
         "model": study.model.name,
@@ -78,14 +76,14 @@ def probe_suite(
             data_paths[task.dataset],
             max_windows=max_windows_per_task,
             max_series=max_series_per_window,
-            seed=seed,
+            seed=settings.seed,
         ):
             mass = attention_mass(
                 pipeline,
                 window.series,
                 window.horizon,
-                batch_size=batch_size,
-                context_length=context_length,
+                batch_size=settings.batch_size,
+                context_length=settings.context_length,
                 exclude_reg_query=exclude_reg_query,
             )
             table = _head_table(mass, radii)

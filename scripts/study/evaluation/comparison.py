@@ -8,7 +8,15 @@ from math import nan
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.statistics import PairedResult, correct_family, paired_test
+from study.evaluation.gates import Validity, by_task
+from study.evaluation.statistics import (
+    USUAL,
+    Criteria,
+    PairedResult,
+    correct_family,
+    paired_test,
+)
+from study.forecasts.files import RUN_COLUMNS
 
 TIMING_COLUMNS = [
     "inference_time_s_median",
@@ -24,9 +32,7 @@ TIMING_COLUMNS = [
 ]
 
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
-TIMED_COLUMNS = ["device", "dtype", "backend", "chunk_size"]
-
-RUN_COLUMNS = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
+TIMED_COLUMNS = list(RUN_COLUMNS[4:])
 
 
 def with_timings(
@@ -69,16 +75,6 @@ def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.D
     Together they are the family that `correct_family` corrects, at level `alpha`.
     """
     return correct_family(pd.concat(rows, ignore_index=True), alpha=alpha)
-
-
-def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Index a table of performance by task; an InputError if it names a task twice."""
-    if "task_name" not in perf:
-        raise InputError("no column 'task_name'", what, "give a table with a row per task")
-    twice = perf["task_name"][perf["task_name"].duplicated()]
-    if len(twice):
-        raise InputError(f"task {twice.iloc[0]!r} is given twice", what, "keep one row per task")
-    return perf.set_index("task_name")
 
 
 def compare_tasks(
@@ -131,16 +127,13 @@ def compare_tasks(
 
 def ttest_row(
     compared: pd.DataFrame,
+    validity: Validity,
     *,
     labels: tuple[str, str] = ("full", "sparse"),
     metric: str = "MASE",
     setting: Mapping[str, object] | None = None,
     run: Mapping[str, object] | None = None,
-    baseline_rel_mase: float = nan,
-    valid: bool,
-    reason: str = "",
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Summarise a comparison over tasks, from `compare_tasks` with the same labels, in one row.
 
@@ -150,11 +143,10 @@ def ttest_row(
     `RUN_COLUMNS` and `reason` (of the gates and of the statistics). What `run` lacks is empty.
     """
     first, second = labels
-    result = paired_test(
-        compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], margin=margin, alpha=alpha
-    )
+    result = paired_test(compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], criteria)
     run = run or {}
     names = [f for f in PairedResult.__dataclass_fields__ if f != "reason"]
+    about = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
     late = ["log_ratio_ci_low", "log_ratio_ci_high"]
     row = {
         "metric_col": metric,
@@ -166,10 +158,10 @@ def ttest_row(
         "median_speedup": compared["speedup"].median(),
         "mean_delta_peak_alloc_mb": compared["delta_peak_alloc_mb"].mean(),
         "mean_delta_peak_reserved_mb": compared["delta_peak_reserved_mb"].mean(),
-        "baseline_rel_mase": baseline_rel_mase,
-        "valid": bool(valid),
+        "baseline_rel_mase": validity.baseline_rel_mase,
+        "valid": bool(validity.valid),
         **{name: getattr(result, name) for name in late},
-        **{name: run.get(name, "") for name in RUN_COLUMNS},
-        "reason": "; ".join(filter(None, [reason, result.reason])),
+        **{name: run.get(name, "") for name in about},
+        "reason": "; ".join(filter(None, [validity.reason, result.reason])),
     }
     return pd.DataFrame([row])

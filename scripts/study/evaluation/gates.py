@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.comparison import by_task
 from study.evaluation.statistics import geometric_mean_ratio
 
 PASS, FAIL = "pass", "fail"
@@ -40,9 +40,22 @@ _FLAT = 0.01
 _OFF_ONE = 1e-3
 
 
+class Validity(NamedTuple):
+    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown)."""
+
+    valid: bool
+    reason: str = ""
+    baseline_rel_mase: float = nan
+
+    def unless(self, fault: str) -> Validity:
+        """Return this verdict or, if there is a fault, that the study is not valid for it, too."""
+        reason = "; ".join(filter(None, [self.reason, fault]))
+        return self._replace(valid=self.valid and not fault, reason=reason)
+
+
 @dataclass(frozen=True)
 class GateRow:
-    """One row of a validity table: what a gate measured on a task (or ``all``), limit and verdict."""
+    """One row of a validity table: what a gate found on a task (or ``all``), and its limit."""
 
     gate: str
     task: str
@@ -50,6 +63,16 @@ class GateRow:
     threshold: float
     verdict: str
     note: str
+
+
+def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Index a table of performance by task; an InputError if it names a task twice."""
+    if "task_name" not in perf:
+        raise InputError("no column 'task_name'", what, "give a table with a row per task")
+    twice = perf["task_name"][perf["task_name"].duplicated()]
+    if len(twice):
+        raise InputError(f"task {twice.iloc[0]!r} is given twice", what, "keep one row per task")
+    return perf.set_index("task_name")
 
 
 def _verdict(passed: bool) -> str:
@@ -218,10 +241,12 @@ def not_run(gate: str, note: str) -> GateRow:
     return GateRow(gate, "all", nan, nan, NOT_RUN, note)
 
 
-def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
+def summary(rows: Iterable[GateRow]) -> Validity:
     """Whether no gate failed, and one sentence on those that did."""
     failed: dict[str, list[str]] = {}
+    relative = nan
     for row in rows:
+        relative = row.value if row.gate == "baseline" else relative
         if row.verdict == FAIL:
             where = "" if row.task == "all" else f"{row.task}: "
             failed.setdefault(row.gate, []).append(where + row.note)
@@ -229,7 +254,7 @@ def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
     for gate, notes in failed.items():
         more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
         parts.append(f"gate {gate} failed ({'; '.join(notes[:3])}{more})")
-    return not failed, "; ".join(parts)
+    return Validity(not failed, "; ".join(parts), relative)
 
 
 def summary_line(rows: Iterable[GateRow]) -> str:
@@ -245,24 +270,23 @@ def summary_line(rows: Iterable[GateRow]) -> str:
 
 def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
-    valid, reason = summary(rows)
+    valid, reason, _ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
     return pd.DataFrame([asdict(row) for row in (*rows, last)], columns=COLUMNS)
 
 
-def read_summary(table: pd.DataFrame) -> tuple[bool, str]:
-    """Read validity and reason back from a table that `validity_table` made.
-
-    Raises
-    ------
-    InputError
-        If it has no row of the summary.
-    """
+def validity_of(table: pd.DataFrame) -> Validity:
+    """Read the verdict back from a table that `validity_table` made."""
     last = table[(table["gate"] == "all") & (table["task"] == "all")]
     if len(last) != 1:
         raise InputError("no row of the summary", "table of validity", "make it again")
     row = last.iloc[0]
-    return row["verdict"] == PASS, "" if pd.isna(row["note"]) else str(row["note"])
+    relative = table["value"][table["gate"] == "baseline"]
+    return Validity(
+        row["verdict"] == PASS,
+        "" if pd.isna(row["note"]) else str(row["note"]),
+        float(relative.iloc[-1]) if len(relative) else nan,
+    )
 
 
 def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:

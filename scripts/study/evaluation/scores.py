@@ -34,33 +34,26 @@ import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
 from study.forecasts.files import (
-    WindowedWriter,
+    KEY_TYPES,
+    LISTS,
+    RUN_COLUMNS,
+    RowWriter,
     gather_pieces,
     matrix,
     quantile_columns,
+    ratio,
     read_metadata,
     read_window,
 )
-from study.forecasts.windows import context_of, flat_series, lagged_differences
+from study.forecasts.windows import context_of, flat_series, lagged_differences, too_short
 from study.jobs.progress import progress
 
 METRICS = ("MASE", "WQL")
 
-RUN_COLUMNS = (
-    "study",
-    "variant",
-    "model",
-    "weights_fingerprint",
-    "device",
-    "dtype",
-    "backend",
-    "chunk_size",
-)
-
 SEASONAL_NAIVE = "seasonal_naive"
 
 # What is known of a task in each of its pieces.
-PIECE = ("task_name", "num_forecasts", "ctx_used", "num_slices")
+PIECE_COLUMNS = ("task_name", "num_forecasts", "ctx_used", "num_slices")
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
@@ -72,7 +65,7 @@ def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) ->
     known = ~np.isnan(differences)
     sums = np.bincount(series[known], np.abs(differences[known]), minlength=len(lengths))
     counts = np.bincount(series[known], minlength=len(lengths))
-    return np.divide(sums, counts, out=np.full(len(lengths), np.nan), where=counts > 0)
+    return ratio(sums, counts)
 
 
 def score_window(
@@ -207,12 +200,12 @@ def _score_target(
         )
     quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
     file.writer.write(
-        task.task_name,
-        window_index,
-        target,
-        item_ids,
-        score_window(truth, point, quantiles, scale),
-        numbers={"seasonal_error": scale},
+        task_name=task.task_name,
+        window_index=window_index,
+        target=target,
+        item_id=item_ids,
+        seasonal_error=scale,
+        **score_window(truth, point, quantiles, scale),
     )
     return table
 
@@ -225,7 +218,7 @@ class ScoredFile:
     """
 
     forecasts: str | os.PathLike
-    writer: WindowedWriter
+    writer: RowWriter
     name: str
     run: Mapping[str, str]
 
@@ -239,10 +232,9 @@ class ScoredFile:
         variant = metadata["variant"]
         name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
         levels = quantile_columns(pq.read_schema(forecasts).names)
-        columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
-        writer = WindowedWriter(
-            scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
-        )
+        lists = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
+        types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), "seasonal_error": pa.float64()}
+        writer = RowWriter(scores, types, metadata)
         run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
         return cls(forecasts, writer, name, run)
 
@@ -293,7 +285,9 @@ def score_files(
         bar.close()
     if is_piece:
         # A piece may hold no series of any task.
-        return [pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE) for found in rows]
+        return [
+            pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE_COLUMNS) for found in rows
+        ]
     return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
 
 
@@ -311,7 +305,7 @@ def gather_scores(
     table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
     """
     gather_pieces(pieces, path, tasks)
-    numbers = dict.fromkeys(PIECE[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
+    numbers = dict.fromkeys(PIECE_COLUMNS[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
     found: dict[str, list[dict[str, object]]] = {name: [] for name in tasks}
     columns: list[str] = []
     for table in tables:
@@ -332,10 +326,7 @@ def _table(
     """Check that all forecasts were scored, and take the means of sliced tasks from the scores."""
     for row in rows:
         if "model_name" not in row:
-            raise InputError(
-                f"all series of task '{row['task_name']}' are too short for its windows",
-                mend="give the task a shorter horizon, fewer windows or longer series",
-            )
+            raise too_short(row["task_name"])
     table = pd.DataFrame(rows)
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
@@ -397,9 +388,7 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     parts = []
     for key, (sums, counts) in totals.items():
         # A mean over nothing is NaN, as in fev.
-        scaled, target, *loss = np.divide(
-            sums, counts, out=np.full(len(columns), np.nan), where=counts > 0
-        )
+        scaled, target, *loss = ratio(sums, counts)
         wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
         parts.append((*key, scaled, float(wql)))
     frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])

@@ -11,21 +11,31 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, nan
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from study.forecasts.files import KEY_COLUMNS
+from study.forecasts.files import KEY_COLUMNS, matrix, mean_known
 
 # Spread below this share of the values that were subtracted is rounding.
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
 NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
+
+
+class Criteria(NamedTuple):
+    """What verdicts rest on: the level of the tests, and the relative margin of equivalence."""
+
+    alpha: float = 0.05
+    margin: float = 0.01
+
+
+USUAL = Criteria()
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,7 @@ class PairedResult:
 
 
 def paired_test(
-    baseline: Sequence[float],
-    variant: Sequence[float],
-    *,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    baseline: Sequence[float], variant: Sequence[float], criteria: Criteria = USUAL
 ) -> PairedResult:
     """Compare the errors of two methods on the same tasks, both of shape (n,).
 
@@ -83,6 +89,7 @@ def paired_test(
     difference the same) the tests of the differences are NaN; with a value of zero or less, or
     without spread of the log ratios, those of the log ratios. `reason` says which.
     """
+    alpha, margin = criteria
     base = np.asarray(baseline, dtype=np.float64)
     other = np.asarray(variant, dtype=np.float64)
     if base.shape != other.shape or base.ndim != 1:
@@ -222,15 +229,28 @@ def forecast_errors(path: str | os.PathLike) -> pd.DataFrame:
     """
     table = pq.read_table(path, columns=[*KEY_COLUMNS, "scaled_abs_error"])
     lists = table["scaled_abs_error"].combine_chunks()
-    lengths = pc.list_value_length(lists).to_numpy()
-    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    known = ~np.isnan(values)
-    counts = np.bincount(owner[known], minlength=len(lengths))
-    sums = np.bincount(owner[known], values[known], minlength=len(lengths))
-    frame = table.select(list(KEY_COLUMNS)).to_pandas()
-    frame["error"] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    frame = table.select(list(KEY_COLUMNS)).to_pandas().assign(error=nan)
+    for rows in frame.groupby("task_name").indices.values():  # of one horizon each
+        frame.loc[rows, "error"] = mean_known(matrix(lists.take(rows), str(path)))
     return frame
+
+
+def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> tuple[float, float]:
+    """Return the ratio of the mean errors of the same forecasts, and half its interval's width.
+
+    By the delta method, on finite pairs, the ratio varies as mean (v_i - ratio b_i) / mean b.
+    Both are NaN where the baseline's mean is not positive, the width also where n < 2. It is too
+    narrow where the forecasts depend on each other.
+    """
+    n = len(baseline)
+    mean = baseline.mean() if n else 0.0
+    if not mean > 0:
+        return nan, nan
+    ratio = variant.mean() / mean
+    if n < 2:
+        return float(ratio), nan
+    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
+    return float(ratio), float(stats.t.ppf(1 - alpha / 2, n - 1) * spread)
 
 
 def task_log_ratios(
@@ -247,11 +267,7 @@ def task_log_ratios(
     rows = []
     for task, group in pairs.groupby("task_name", sort=False):
         base, other = group["error_baseline"].to_numpy(), group["error_variant"].to_numpy()
-        n = len(group)
-        ratio = np.log(other.mean() / base.mean())
-        half = np.nan
-        if n > 1:
-            influence = other / other.mean() - base / base.mean()
-            half = stats.t.ppf(1 - alpha / 2, n - 1) * influence.std(ddof=1) / np.sqrt(n)
-        rows.append((task, n, ratio, ratio - half, ratio + half))
+        ratio, half = ratio_of_means(base, other, alpha)
+        middle, half = (np.log(ratio), half / ratio) if ratio > 0 else (nan, nan)
+        rows.append((task, len(group), middle, middle - half, middle + half))
     return pd.DataFrame(rows, columns=["task_name", "n", "log_ratio", "ci_low", "ci_high"])

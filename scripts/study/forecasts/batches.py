@@ -7,26 +7,39 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
+import fev
 import numpy as np
 
-from chronos2_attention import AttentionVariant
+from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.similarity import SimilaritySettings, similarity
+from study.config.models import context_limit
 from study.config.suites import Suite
 from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series, last_timestamps
 from study.jobs.progress import progress
 
-if TYPE_CHECKING:
-    import fev
-
-    from study.forecasts.similarity_files import SimilarityFile
-
 log = logging.getLogger("study.similarity")
+
+
+class ForecastSettings(NamedTuple):
+    """Settings `forecast` on which results depend, the same wherever a model runs.
+
+    `batch_size` is the most series in a batch, `context_length` the most observations of context,
+    None for the model's own limit, `seed` that of all that is drawn.
+    """
+
+    batch_size: int
+    context_length: int | None = None
+    seed: int = 0
+
+    def limit(self, pipeline: Chronos2VariantPipeline) -> int:
+        """Return the most observations of context that the model is given."""
+        return context_limit(self.context_length, pipeline.model_context_length)
 
 
 @dataclass(frozen=True)
@@ -118,11 +131,11 @@ def write_similarities(
                 for batch in batches_by_cutoff(batches.cutoffs, batch_size):
                     series = [batches.series[index][-context_length:] for index in batch]
                     writer.write(
-                        task.name,
-                        window_index,
-                        counts[window_index],
-                        [batches.item_ids[index] for index in batch],
-                        similarity(series, measure, settings),
+                        task_name=task.name,
+                        window_index=window_index,
+                        batch=counts[window_index],
+                        item_id=[batches.item_ids[index] for index in batch],
+                        similarity=similarity(series, measure, settings),
                     )
                     counts[window_index] += 1
         log.info("%s: %d batches", task.name, counts.total())

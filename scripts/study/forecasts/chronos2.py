@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
-from study.config.models import context_limit
 from study.config.study import Study
 from study.data.series_table import ROWS_AT_ONCE
-from study.forecasts.batches import WindowBatches
+from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.files import ForecastWriter
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import WHOLE, Piece, task_slices
+from study.forecasts.windows import too_short
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.forecasting")
@@ -30,27 +29,14 @@ def prepare_torch(threads: int, seed: int) -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def forecast_suite(
-    pipeline: Chronos2VariantPipeline,
-    study: Study,
-    data_paths: Mapping[str, Path],
-    writer: ForecastWriter,
-    **options: Any,
-) -> None:
-    """Forecast a suite under one variant; see `forecast_variants`, which takes the options."""
-    forecast_variants([(pipeline, writer)], study, data_paths, **options)
-
-
 def forecast_variants(
     runs: Sequence[tuple[Chronos2VariantPipeline, ForecastWriter]],
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
-    batch_size: int,
-    context_length: int | None = None,
     piece: Piece = WHOLE,
     similarities: SimilarityFile | None = None,
-    seed: int = 0,
 ) -> None:
     """Forecast every window of every task and write as a few thousand series are done.
 
@@ -70,7 +56,7 @@ def forecast_variants(
         )
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
     mixes = any(run.variant.mixes_series for run, _ in runs)
     multiple = ROWS_AT_ONCE if mixes else 1
@@ -81,14 +67,12 @@ def forecast_variants(
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
             for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
                 if batches is None:
                     continue
                 lengths = batches.lengths
                 for run, writer in runs:
-                    forecasts = _forecast(
-                        run, batches, window.horizon, context_length, similarities, seed
-                    )
+                    forecasts = _forecast(run, batches, window.horizon, settings, similarities)
                     writer.write_window(
                         task.name,
                         window_index,
@@ -101,11 +85,7 @@ def forecast_variants(
                 written += len(lengths)
                 work.add(lengths, window.horizon, limit)
         if not written and piece.count == 1:
-            raise InputError(
-                f"all series of task '{task.name}' are too short for its windows",
-                str(path),
-                "give the task a shorter horizon, fewer windows or longer series",
-            )
+            raise too_short(task.name, str(path))
     for run, _ in runs:
         log.info("ran %s: %s", run.describe(), work)
 
@@ -114,20 +94,19 @@ def _forecast(
     pipeline: Chronos2VariantPipeline,
     window: WindowBatches,
     horizon: int,
-    context_length: int | None,
+    settings: ForecastSettings,
     similarities: SimilarityFile | None,
-    seed: int,
 ) -> np.ndarray:
     """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
     series = window.series
     forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
     for batch in window.batches(pipeline.variant):
-        options = window.mixing(batch, pipeline.variant, similarities, seed)
+        options = window.mixing(batch, pipeline.variant, similarities, settings.seed)
         found = pipeline.predict(
             [torch.from_numpy(series[index]) for index in batch],
             prediction_length=horizon,
             batch_size=window.batch_size,
-            context_length=context_length,
+            context_length=settings.context_length,
             **options,
         )
         forecasts[batch] = torch.cat(found).numpy()

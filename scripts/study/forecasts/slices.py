@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import fev
 import numpy as np
@@ -16,13 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chronos2_attention.errors import InputError
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ROWS_AT_ONCE, TIMESTAMP
-from study.forecasts.windows import context_of, fev_task, flat_series
-
-if TYPE_CHECKING:
-    import fev
+from study.forecasts.windows import context_of, fev_task, flat_series, too_short
 
 
 @dataclass(frozen=True)
@@ -71,12 +66,8 @@ def task_slices(
         yield fev_task(task, suite, data_path)
         return
     for start in range(rows.start, rows.stop, rows_at_once):
-        table = read_rows(data_path, range(start, min(start + rows_at_once, rows.stop)))
-        with tempfile.TemporaryDirectory(prefix="slice-") as folder:
-            path = Path(folder, data_path.name)
-            pq.write_table(table, path)
-            del table
-            yield fev_task(task, suite, path)
+        with _task_on(task, suite, data_path, rows[start - rows.start :][:rows_at_once]) as part:
+            yield part
 
 
 def longest_series(path: Path) -> int:
@@ -85,17 +76,28 @@ def longest_series(path: Path) -> int:
     return max(pc.max(pc.list_value_length(batch[TIMESTAMP])).as_py() for batch in batches)
 
 
-def read_rows(path: Path, rows: range) -> pa.Table:
-    """Read consecutive rows of a Parquet file, opening only the row groups that hold them."""
+def read_rows(path: Path, rows: Sequence[int]) -> pa.Table:
+    """Read rows of a Parquet file, ascending, opening only the row groups that hold them."""
     file = pq.ParquetFile(path)
-    tables, first = [], 0
+    rows, tables, first = np.asarray(rows), [], 0
     for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        low, high = max(rows.start - first, 0), min(rows.stop - first, count)
-        if low < high:
-            tables.append(file.read_row_group(group).slice(low, high - low))
-        first += count
+        last = first + file.metadata.row_group(group).num_rows
+        inside = rows[(rows >= first) & (rows < last)] - first
+        if len(inside):
+            tables.append(file.read_row_group(group).take(inside))
+        first = last
     return pa.concat_tables(tables)
+
+
+@contextmanager
+def _task_on(
+    task: TaskSpec, suite: Suite, data_path: Path, rows: Sequence[int]
+) -> Iterator[fev.Task]:
+    """Load a task on some rows of its data set, which lie in a folder of this block."""
+    with tempfile.TemporaryDirectory(prefix="slice-") as folder:
+        path = Path(folder, data_path.name)
+        pq.write_table(read_rows(data_path, rows), path)
+        yield fev_task(task, suite, path)
 
 
 @dataclass(frozen=True)
@@ -125,44 +127,22 @@ def sample_windows(
     name = zlib.crc32(task.name.encode())
     rng = np.random.default_rng([seed, name])
     windows = _draw(rng, task.num_windows, max_windows)
-    with _loaded(task, suite, data_path, max(ROWS_AT_ONCE, max_series), rng) as evaluation:
+    total, most = pq.read_metadata(data_path).num_rows, max(ROWS_AT_ONCE, max_series)
+    with (
+        nullcontext(fev_task(task, suite, data_path))
+        if total <= most
+        else _task_on(task, suite, data_path, _draw(rng, total, most))
+    ) as evaluation:
         for index in windows.tolist():
             window = evaluation.get_window(index, num_proc=0)
             past = context_of(window)
             if past is None:
-                raise InputError(
-                    f"all series of task '{task.name}' are too short for its window {index}",
-                    str(data_path),
-                    "give the task a shorter horizon, fewer windows or longer series",
-                )
+                raise too_short(task.name, str(data_path))
             rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
             drawn = past.select(rows).flatten_indices()
             values, lengths = flat_series(drawn, window.target_columns[0])
             series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
             yield SampledWindow(index, window.horizon, series)
-
-
-@contextmanager
-def _loaded(
-    task: TaskSpec, suite: Suite, data_path: Path, max_rows: int, rng: np.random.Generator
-) -> Iterator[fev.Task]:
-    """Load a task on its data set, or on some rows of it where it has more than `max_rows`."""
-    file = pq.ParquetFile(data_path)
-    total = file.metadata.num_rows
-    if total <= max_rows:
-        yield fev_task(task, suite, data_path)
-        return
-    rows = _draw(rng, total, max_rows)
-    tables, first = [], 0
-    for group in range(file.num_row_groups):
-        last = first + file.metadata.row_group(group).num_rows
-        inside = rows[(rows >= first) & (rows < last)] - first
-        tables.append(file.read_row_group(group).take(inside))
-        first = last
-    with tempfile.TemporaryDirectory(prefix="sample-") as folder:
-        path = Path(folder, data_path.name)
-        pq.write_table(pa.concat_tables(tables), path)
-        yield fev_task(task, suite, path)
 
 
 def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

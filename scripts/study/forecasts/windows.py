@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
 import fev
@@ -19,9 +18,7 @@ import pyarrow.compute as pc
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite, TaskSpec
-
-if TYPE_CHECKING:
-    import fev
+from study.data.series_table import quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +65,15 @@ def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     return past
 
 
+def too_short(task_name: str, where: str = "") -> InputError:
+    """Return the error to raise where no series of a task is long enough for its windows."""
+    return InputError(
+        f"all series of task '{task_name}' are too short for its windows",
+        where,
+        "give the task a shorter horizon, fewer windows or longer series",
+    )
+
+
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
@@ -77,10 +83,6 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     user's cache either. The path becomes the `dataset_path` in fev's summaries, so give it
     relative.
     """
-    import fev
-
-    from study.data.series_table import quiet_frequencies
-
     data_path = Path(data_path)
     if not data_path.is_file():
         raise InputError(
@@ -122,8 +124,6 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
 @contextmanager
 def _private_cache() -> Iterator[None]:
     """Let the `datasets` library cache into a directory that goes when the block ends."""
-    import datasets
-
     earlier = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix="fev-") as directory:
         datasets.config.HF_DATASETS_CACHE = Path(directory)

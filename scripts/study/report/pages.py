@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from study.evaluation.gates import NOT_APPLICABLE, read_summary
+from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.report.columns import LABELS, MEANINGS, SOFT_VERDICT_COLUMNS, VERDICT_COLUMNS
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
@@ -140,7 +140,7 @@ def page(
     study:
         Name of the study that the banner speaks of.
     valid, reason:
-        Whether the study's gates passed, see `gates.read_summary`: green or red banner;
+        Whether the study's gates passed, see `gates.validity_of`: green or red banner;
         None for no banner.
     sentences:
         What follows the banner; the report's first page shows it and the first two.
@@ -256,7 +256,7 @@ def verdict_page(study: str, validity: pd.DataFrame, summary: pd.DataFrame, sour
     source:
         Name of the latter file.
     """
-    valid, reason = read_summary(validity)
+    valid, reason, _ = validity_of(validity)
     return page(
         f"{study}: sparse time attention against full attention",
         [
@@ -288,7 +288,7 @@ def soft_verdict_page(
     source:
         Name of the latter file.
     """
-    valid, reason = read_summary(validity)
+    valid, reason, _ = validity_of(validity)
     found = verdicts[verdicts["subject"] != "validity"]
     return page(
         f"{study}: soft group masks against full attention",
@@ -330,7 +330,7 @@ def table_page(
     sentences:
         What follows the banner.
     """
-    valid, reason = read_summary(validity)
+    valid, reason, _ = validity_of(validity)
     return page(
         f"{study}: {title}",
         [_section(with_percent(table), columns, source)],

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from study.evaluation.statistics import ratio_of_means
 from study.soft_masks.pairs import Pairs
 from study.soft_masks.summary import Evaluated
 from study.soft_masks.sweep import NO_CONTROL, setting_of
@@ -30,16 +30,8 @@ def gain_interval(
 
     See `ratio_of_means`, also on the interval; NaN where the baseline's mean is not positive.
     """
-    n = len(baseline)
-    mean = baseline.mean() if n else 0.0
-    if not mean > 0:
-        return np.nan, np.nan, np.nan
-    ratio = variant.mean() / mean
-    if n < 2:
-        return float(1 - ratio), np.nan, np.nan
-    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
-    half = stats.t.ppf(1 - alpha / 2, n - 1) * spread
-    return float(1 - ratio), float(1 - ratio - half), float(1 - ratio + half)
+    ratio, half = ratio_of_means(baseline, variant, alpha)
+    return 1 - ratio, 1 - ratio - half, 1 - ratio + half
 
 
 def relative_errors(

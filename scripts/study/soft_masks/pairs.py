@@ -12,9 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
-from study.forecasts.files import KEY_COLUMNS, matrix, quantile_columns, read_metadata
+from study.forecasts.files import (
+    KEY_COLUMNS,
+    matrix,
+    mean_known,
+    quantile_columns,
+    ratio,
+    read_metadata,
+)
 
-TASK, SERIES = "task", "series"
+TASK = "task"
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,17 @@ class TaskForecasts:
     @property
     def error(self) -> np.ndarray:
         """MASE of each forecast, float64, shape (n,); NaN where no step has an error."""
-        known = ~np.isnan(self.scaled_error)
-        counts = known.sum(1)
-        sums = np.where(known, self.scaled_error, 0.0).sum(1)
-        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        return mean_known(self.scaled_error)
+
+
+def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
+    """MASE of each forecast of all tasks, one after the other: float64, shape (n,)."""
+    return np.concatenate([part.error for part in forecasts.values()])
+
+
+def scaled_errors_of(forecasts: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
+    """Task name to scaled absolute errors, (n, horizon)."""
+    return {task: part.scaled_error for task, part in forecasts.items()}
 
 
 @dataclass(frozen=True)
@@ -190,23 +204,17 @@ class Pairs:
         """
         sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
         counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
-        cells = _ratio(_by(self.cell, sums), _by(self.cell, counts))
+        cells = ratio(np.bincount(self.cell, sums), np.bincount(self.cell, counts))
         if self.unit == TASK:
-            return _ratio(_by(self.cell_pair, cells), _by(self.cell_pair, np.ones(len(cells))))
+            return ratio(
+                np.bincount(self.cell_pair, cells), np.bincount(self.cell_pair, np.ones(len(cells)))
+            )
         known = ~np.isnan(cells)
         total = len(self.labels)
-        return _ratio(
+        return ratio(
             np.bincount(self.cell_pair[known], cells[known], minlength=total),
             np.bincount(self.cell_pair[known], minlength=total),
         )
-
-
-def _by(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.bincount(group, values)
-
-
-def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:

@@ -19,18 +19,22 @@ import numpy as np
 import pandas as pd
 
 from study.evaluation.comparison import ttest_row
+from study.evaluation.gates import Validity
 from study.evaluation.statistics import (
     NO,
     NO_GAIN,
     UNDECIDED,
+    USUAL,
     YES,
+    Criteria,
     PairedResult,
     correct_family,
     paired_test,
 )
-from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts
+from study.forecasts.files import ratio
+from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts, errors_of, scaled_errors_of
 from study.soft_masks.smoothing import ratios, smoothed_baseline
-from study.soft_masks.sweep import ANY_MEASURE, NO_CONTROL, setting_of
+from study.soft_masks.sweep import NO_CONTROL, is_soft, setting_of
 
 SMOOTHED = "smoothed"
 
@@ -58,15 +62,6 @@ class Evaluated:
     run: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Validity:
-    """The gates' verdict on a study, see `study.evaluation.gates.summary`."""
-
-    valid: bool
-    reason: str
-    baseline_rel_mase: float
-
-
 def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the mean scaled error of each pair at each step, from those by task.
 
@@ -84,8 +79,7 @@ def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndar
         sums += np.bincount(place[known], errors[known], minlength=size)
         counts += np.bincount(place[known], minlength=size)
         start += len(errors)
-    means = np.divide(sums, counts, out=np.full(size, nan), where=counts > 0)
-    return means.reshape(-1, longest)
+    return ratio(sums, counts).reshape(-1, longest)
 
 
 def evaluate(
@@ -98,9 +92,8 @@ def evaluate(
     run: Mapping[str, str] | None = None,
 ) -> Evaluated:
     """Reduce a variant's forecasts to what the tests need."""
-    errors = {task: part.scaled_error for task, part in variant.items()}
-    error = np.concatenate([part.error for part in variant.values()])
-    base_error = np.concatenate([part.error for part in baseline.forecasts.values()])
+    errors, error = scaled_errors_of(variant), errors_of(variant)
+    base_error = errors_of(baseline.forecasts)
     smoothed, strengths = smoothed_baseline(baseline, variant)
     tasks = mixing_tasks(pairs)
     mixed = pairs.batch_size > 1
@@ -182,8 +175,7 @@ def variant_row(
     validity: Validity,
     *,
     fingerprint: str,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Test one variant against the baseline, its controls and the smoothed baseline.
 
@@ -207,33 +199,25 @@ def variant_row(
     mismatch = "" if mine == fingerprint else "gate weights failed (not the baseline's weights)"
     row = ttest_row(
         compared,
+        validity.unless(mismatch),
         labels=("full", "soft"),
         setting=setting_of(evaluated.name),
         run={**evaluated.run, "variant": evaluated.name},
-        baseline_rel_mase=validity.baseline_rel_mase,
-        valid=validity.valid and not mismatch,
-        reason="; ".join(filter(None, [validity.reason, mismatch])),
-        margin=margin,
-        alpha=alpha,
+        criteria=criteria,
     )
     extra: dict[str, object] = {
         "pair": pairs.unit,
         "n_unmixed": int((~mixing).sum()),
         **evaluated.figures,
     }
-    against = paired_test(
-        evaluated.smoothed_mase[mixing], evaluated.mase[mixing], margin=margin, alpha=alpha
-    )
-    alone = paired_test(
-        baseline_mase[mixing], evaluated.smoothed_mase[mixing], margin=margin, alpha=alpha
-    )
+    smoothed = evaluated.smoothed_mase[mixing]
+    against = paired_test(smoothed, evaluated.mase[mixing], criteria)
+    alone = paired_test(baseline_mase[mixing], smoothed, criteria)
     extra |= _columns(SMOOTHED, against)
     extra |= {f"smoothed_alone_{name}": getattr(alone, name) for name in COMPARED[:4]}
     shuffling = pairs.shuffling
     for name, control in controls.items():
-        result = paired_test(
-            control.mase[shuffling], evaluated.mase[shuffling], margin=margin, alpha=alpha
-        )
+        result = paired_test(control.mase[shuffling], evaluated.mase[shuffling], criteria)
         extra |= _columns(name, result)
         extra[f"vs_{name}_left_out"] = int((mixing & ~shuffling).sum())
     return row.assign(**extra)
@@ -260,7 +244,7 @@ def summarise(
     table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")
     parts = [part for _, part in table.groupby("family", sort=False)]
     table = pd.concat([correct_family(part, alpha=alpha) for part in parts]).sort_index()
-    soft = (table["control"] == NO_CONTROL) & (table["measure"] != ANY_MEASURE)
+    soft = is_soft(table)
     families = [table["family"] == family for family in table["family"].unique()]
     compared = {SMOOTHED: families, **{name: [soft] for name in controls}}
     for name, members in compared.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.variants import Soft
 
@@ -47,6 +49,11 @@ def setting_of(variant: str) -> dict[str, object]:
         "temperature": soft.temperature,
         "control": soft.control or NO_CONTROL,
     }
+
+
+def is_soft(table: pd.DataFrame) -> pd.Series:
+    """Which rows of results are of soft masks themselves, neither controls nor `joint`."""
+    return (table["control"] == NO_CONTROL) & (table["measure"] != ANY_MEASURE)
 
 
 def control_of(variant: str, control: str) -> str | None:

@@ -9,7 +9,7 @@ faster than itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -24,7 +24,7 @@ from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
 from study.jobs.progress import progress
-from study.speed.measuring import peak_tensor_mb
+from study.speed.measuring import device_name, measured, peak_tensor_mb
 
 PATCH = 16
 
@@ -119,11 +119,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
     best = 0.0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not best:
-        start = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+        with measured(device) as taken:
+            a @ b
+        best = max(best, 2 * size**3 / taken.seconds)
     return best
 
 
@@ -259,7 +257,7 @@ def _timed_rounds(
             shift = len(rounds) % len(going)
             found = {}
             for method in going[shift:] + going[:shift]:
-                found[method] = _seconds(partial(_forecast, methods[method], regime))
+                found[method] = _seconds(methods[method], regime)
                 spent[method] += found[method]
             rounds.append(found)
             bar.update()
@@ -270,27 +268,16 @@ def _forecast(pipeline: Chronos2Pipeline, regime: Regime) -> torch.Tensor:
     found = pipeline.predict(
         list(regime.series), prediction_length=regime.horizon, batch_size=regime.batch_size
     )
-    if pipeline.model.device.type == "cuda":
-        torch.cuda.synchronize(pipeline.model.device)
     return torch.cat(found)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def _seconds(pipeline: Chronos2Pipeline, regime: Regime) -> float:
+    with measured(pipeline.model.device) as taken:
+        _forecast(pipeline, regime)
+    return taken.seconds
 
 
 def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Return the largest difference of a series relative to its largest forecast."""
     scale = wanted.abs().amax(dim=(1, 2))
     return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
-
-
-def device_name(device: torch.device) -> str:
-    """Return the model of a GPU, or of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "CPU")
-    return model

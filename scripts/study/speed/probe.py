@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import copy
-import ctypes
-import gc
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,7 +13,7 @@ from chronos.chronos2 import Chronos2Model
 from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
 from study.jobs.progress import progress
-from study.speed.measuring import MB, peak_rss_mb, reset_peak_rss
+from study.speed.measuring import MB, Measured, free_memory, measured
 
 RADII = [2, 4, 8, 16, 32, 64, 128]
 
@@ -65,21 +61,24 @@ def benchmark_probe(
         ),
         "probe": lambda: probe_batch(model, context, num_output_patches=num_future).lift(RADII),
     }
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
+    found: dict[str, list[Measured]] = {name: [] for name in methods}
     for repeat in progress(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
         for name, method in methods.items():
-            found = _measure(method, model.device)
+            free_memory(model.device)
+            with measured(model.device) as taken:
+                result = method()
+            del result
             if repeat:
-                measured[name].append(found)
+                found[name].append(taken)
     tokens = num_patches + 1 + num_future
     config = model.config
     weights = config.num_layers * batch_size * config.num_heads * tokens**2
     weights_mb = weights * torch.finfo(model.dtype).bits / 8 / MB
-    forward = statistics.median(seconds for seconds, _ in measured["forward"])
+    forward = statistics.median(taken.seconds for taken in found["forward"])
     rows = []
-    for name, found in measured.items():
-        seconds = [seconds for seconds, _ in found]
-        memory = max(peak for _, peak in found)
+    for name in methods:
+        seconds = [taken.seconds for taken in found[name]]
+        memory = max(taken.above_mb for taken in found[name])
         rows.append(
             {
                 "method": name,
@@ -100,34 +99,3 @@ def benchmark_probe(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _measure(method: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return seconds, and the peak of memory above that before the call, in MiB."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device) / MB
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        _return_free_memory()
-        reset_peak_rss()
-        before = peak_rss_mb()
-    start = time.perf_counter()
-    result = method()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - start
-    on_gpu = device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(device) / MB if on_gpu else peak_rss_mb()
-    del result
-    return seconds, peak - before
-
-
-def _return_free_memory() -> None:
-    """Give what the C library holds free back to the system, or resident memory counts it twice."""
-    if Path("/proc/self/status").exists():
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-        if trim is not None:
-            trim(0)
