@@ -8,6 +8,7 @@ faster than itself.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.model import Chronos2VariantModel
 from study.jobs.progress import progress
 from study.speed.measuring import device_name, measured, peak_tensor_mb
 
@@ -139,12 +141,15 @@ def dense_flops(model: Chronos2Model, regime: Regime) -> float:
     return config.num_layers * (per_token * lengths.sum() + scores)
 
 
-def upstream_pipeline(ours: Chronos2VariantPipeline) -> Chronos2Pipeline:
-    """Return upstream's pipeline on the very tensors of ours."""
-    with torch.device(ours.model.device):
-        model = Chronos2Model(ours.model.config)
-    model.load_state_dict(ours.model.state_dict(), assign=True)
-    return Chronos2Pipeline(model.to(ours.model.dtype).eval())
+def upstream_model(ours: Chronos2VariantModel, attention: str | None = None) -> Chronos2Model:
+    """Return upstream's model on the very tensors of ours, with an attention other than its own."""
+    config = copy.deepcopy(ours.config)
+    if attention is not None:
+        config._attn_implementation = attention
+    with torch.device(ours.device):
+        upstream = Chronos2Model(config)
+    upstream.load_state_dict(ours.state_dict(), assign=True)
+    return upstream.to(ours.dtype).eval()
 
 
 def run_benchmark(
@@ -174,7 +179,7 @@ def run_benchmark(
     device, dtype = ours.model.device, ours.model.dtype
     peak = matmul_peak(device, dtype)
     methods: dict[Method, Chronos2Pipeline] = {
-        UPSTREAM: upstream_pipeline(ours),
+        UPSTREAM: Chronos2Pipeline(upstream_model(ours.model)),
         FULL: ours.with_variant("full"),
     }
     for radius in radii:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from chronos.chronos2 import Chronos2Model
 
 from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
 from study.jobs.progress import progress
+from study.speed.engine import upstream_model
 from study.speed.measuring import MB, Measured, free_memory, measured
 
 RADII = [2, 4, 8, 16, 32, 64, 128]
-
-
-def eager_model(model: Chronos2VariantModel) -> Chronos2Model:
-    """Return upstream's model on the very tensors of ours, with its softmax spelled out."""
-    config = copy.deepcopy(model.config)
-    config._attn_implementation = "eager"
-    with torch.device(model.device):
-        upstream = Chronos2Model(config)
-    upstream.load_state_dict(model.state_dict(), assign=True)
-    return upstream.to(model.dtype).eval()
 
 
 @torch.no_grad()
@@ -53,7 +42,8 @@ def benchmark_probe(
     patch_size = model.chronos_config.input_patch_size
     context = torch.randn(batch_size, num_patches * patch_size, generator=generator).cumsum(-1)
     context = context.to(model.device)
-    upstream = eager_model(model)
+    # Spelled out, as the probe spells out the softmax.
+    upstream = upstream_model(model, "eager")
     methods: dict[str, Callable[[], object]] = {
         "forward": lambda: upstream(context, num_output_patches=num_future),
         "weights": lambda: upstream.encode(
