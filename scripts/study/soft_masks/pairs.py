@@ -75,40 +75,24 @@ class Baseline:
 
 def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Baseline:
     """Read the baseline's scores and forecasts."""
-    table = _read(scores, ["scaled_abs_error", "truth", "seasonal_error"])
-    frame = _keys(table)
-    by_task = {name: part.index.to_numpy() for name, part in frame.groupby("task_name", sort=False)}
-    keys = {name: frame.iloc[rows].reset_index(drop=True) for name, rows in by_task.items()}
-    scored = {name: table.take(pa.array(rows)) for name, rows in by_task.items()}
-    truth = {name: matrix(part.column("truth"), str(scores)) for name, part in scored.items()}
-    scale = {}
-    for name, part in scored.items():
-        values = part.column("seasonal_error").to_numpy()
+    frame = _read(scores, ["seasonal_error"]).to_pandas()
+    keys, scale = {}, {}
+    for name, part in frame.groupby("task_name", sort=False):
+        keys[name] = part[list(KEY_COLUMNS)].reset_index(drop=True)
+        values = part["seasonal_error"].to_numpy()
         scale[name] = np.where(values > 0, values, np.nan)  # false for NaN as well
-    errors = {
-        name: matrix(part.column("scaled_abs_error"), str(scores)) for name, part in scored.items()
-    }
-    metadata = read_metadata(scores)
-    return Baseline(
-        keys,
-        _with_forecasts(forecasts, keys, errors),
-        truth,
-        scale,
-        metadata.get("weights_fingerprint", ""),
-    )
+    found = _matrices(scores, ["scaled_abs_error", "truth"], keys)
+    errors, truth = ({name: pair[i] for name, pair in found.items()} for i in (0, 1))
+    fingerprint = read_metadata(scores).get("weights_fingerprint", "")
+    return Baseline(keys, _with_forecasts(forecasts, keys, errors), truth, scale, fingerprint)
 
 
 def read_variant(
     baseline: Baseline, scores: str | os.PathLike, forecasts: str | os.PathLike
 ) -> dict[str, TaskForecasts]:
     """Read a variant's scores and forecasts by task in the baseline's order."""
-    table = _read(scores, ["scaled_abs_error"])
-    order = _order(table, baseline.all_keys, scores)
-    column = table.column("scaled_abs_error").combine_chunks()
-    errors = {
-        name: matrix(column.take(pa.array(order[rows])), str(scores))
-        for name, rows in _spans(baseline.keys).items()
-    }
+    found = _matrices(scores, ["scaled_abs_error"], baseline.keys)
+    errors = {name: scaled for name, (scaled,) in found.items()}
     return _with_forecasts(forecasts, baseline.keys, errors)
 
 
@@ -118,16 +102,22 @@ def _with_forecasts(
     levels = sorted(quantile_columns(pq.read_schema(path).names), key=float)
     if len(levels) < 2:
         raise InputError("fewer than two quantile levels", str(path), "give the suite more")
-    columns = ["predictions", levels[0], levels[-1]]
+    found = _matrices(path, ["predictions", levels[0], levels[-1]], keys)
+    return {name: TaskForecasts(*parts, errors[name]) for name, parts in found.items()}
+
+
+def _matrices(
+    path: str | os.PathLike, columns: list[str], keys: Mapping[str, pd.DataFrame]
+) -> dict[str, list[np.ndarray]]:
+    """Read list columns as matrices by task, their rows in the order of the keys."""
     table = _read(path, columns)
     order = _order(table, pd.concat(keys.values(), ignore_index=True), path)
     lists = [table.column(name).combine_chunks() for name in columns]
-    found = {}
-    for name, rows in _spans(keys).items():
-        take = pa.array(order[rows])
-        parts = [matrix(column.take(take), str(path)) for column in lists]
-        found[name] = TaskForecasts(*parts, scaled_error=errors[name])
-    return found
+    ends = np.cumsum([len(part) for part in keys.values()])
+    return {
+        name: [matrix(column.take(pa.array(rows)), str(path)) for column in lists]
+        for name, rows in zip(keys, np.split(order, ends[:-1]), strict=True)
+    }
 
 
 def _read(path: str | os.PathLike, columns: list[str]) -> pa.Table:
@@ -137,22 +127,9 @@ def _read(path: str | os.PathLike, columns: list[str]) -> pa.Table:
     return pq.read_table(path, columns=[*KEY_COLUMNS, *columns])
 
 
-def _keys(table: pa.Table) -> pd.DataFrame:
-    return table.select(list(KEY_COLUMNS)).to_pandas()
-
-
-def _spans(keys: Mapping[str, pd.DataFrame]) -> dict[str, slice]:
-    """Where each task's rows lie among those of all tasks."""
-    ends = np.cumsum([len(part) for part in keys.values()])
-    return {
-        name: slice(end - len(part), end)
-        for (name, part), end in zip(keys.items(), ends, strict=True)
-    }
-
-
 def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np.ndarray:
     """Row of the table for each wanted key."""
-    mine = _keys(table)
+    mine = table.select(list(KEY_COLUMNS)).to_pandas()
     if len(mine) == len(wanted) and (mine.to_numpy() == wanted.to_numpy()).all():
         return np.arange(len(mine))
     index = pd.MultiIndex.from_frame(mine)
