@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 from study.config.models import load_model_spec
+from study.data import download
 from study.data.checkpoints import fetch_model
 from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
 with rule_script(snakemake):
+    download.LIMITS = download.Limits(**snakemake.config["network"])
     params, mirror = snakemake.params, snakemake.config["mirror"]
     spec = load_model_spec(snakemake.wildcards.model, params.config_dir)
     folder = Path(snakemake.output.weights).parent

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["hub_server"]
+
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 

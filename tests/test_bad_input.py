@@ -78,6 +78,8 @@ setting("config: unknown key in a section", "forecast", "'devices'", forecast__d
 setting("config: wrong type", "forecast.batch_size", "'many'", forecast__batch_size="many")
 setting("config: section that is a number", "forecast", "3 is not", forecast=3)
 setting("config: below its range", "forecast.batch_size", "minimum", forecast__batch_size=0)
+setting("config: download of no size", "network.max_gb", network__max_gb=0)
+setting("config: rate that is no number", "network.min_kb_per_s", network__min_kb_per_s="slow")
 setting("config: negative radius", "radii[0]", "-3", radii=[-3])
 setting("config: radius that is no integer", "radii[1]", "2.5", radii=[8, 2.5])
 setting("config: radius twice", "radii", "non-unique", radii=[8, 8])

@@ -28,36 +28,78 @@ def load(folder, **kwargs):
     return Chronos2VariantPipeline.from_pretrained(folder, **kwargs)
 
 
-def refused(folder):
+def change(tensors, function):
+    tensors[NAME] = function(tensors[NAME])
+
+
+def refused(folder, **kwargs):
     with pytest.raises(InputError) as caught:
-        load(folder)
+        load(folder, **kwargs)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
+NAN = float("nan")
 NAME = "encoder.block.1.layer.0.self_attention.q.weight"
 
 
-def test_a_renamed_tensor_is_named(folder):
-    edit(folder, lambda tensors: tensors.update({f"{NAME}_old": tensors.pop(NAME)}))
-    message = refused(folder)
-    assert f"missing '{NAME}'" in message
-    assert f"unexpected '{NAME}_old'" in message
+# What happens to the weights, the dtype to load in, and what the message says of them.
+UNFIT = {
+    "renamed": (
+        lambda t: t.update({f"{NAME}_old": t.pop(NAME)}),
+        None,
+        (f"missing '{NAME}'", f"unexpected '{NAME}_old'"),
+    ),
+    "missing": (lambda t: t.pop("shared.weight"), None, ("missing 'shared.weight'",)),
+    "shape": (lambda t: change(t, lambda w: w[:-1].clone()), None, (f"'{NAME}' has shape",)),
+    "NaN": (lambda t: t[NAME].fill_(NAN), None, (f"'{NAME}' is not finite",)),
+    "one inf": (lambda t: t[NAME].view(-1)[7:8].fill_(NAN), None, (f"'{NAME}' is not finite",)),
+    "int64": (lambda t: change(t, torch.Tensor.long), None, (f"'{NAME}'", "int64")),
+    "uint8": (lambda t: change(t, torch.Tensor.byte), None, (f"'{NAME}'", "uint8")),
+    "bool": (lambda t: change(t, torch.Tensor.bool), None, (f"'{NAME}'", "bool")),
+    "complex": (lambda t: change(t, lambda w: w + 0j), None, (f"'{NAME}'", "complex64")),
+    "zeros": (lambda t: t[NAME].zero_(), None, (f"'{NAME}' is zero throughout",)),
+    "zeros of a norm": (
+        lambda t: t["encoder.final_layer_norm.weight"].zero_(),
+        None,
+        ("'encoder.final_layer_norm.weight' is zero throughout",),
+    ),
+    "beyond float32": (
+        lambda t: change(t, lambda w: w.double() * 1e300),
+        "float32",
+        (f"'{NAME}' is not finite as float32 (stored as float64)",),
+    ),
+    "beyond the dtype of the checkpoint": (
+        lambda t: change(t, lambda w: w.double() * 1e300),
+        "auto",
+        (f"'{NAME}' is not finite as float32",),
+    ),
+    "below float32": (
+        lambda t: change(t, lambda w: w.double() * 1e-300),
+        None,
+        (f"'{NAME}' is zero throughout",),
+    ),
+    "beyond float16": (
+        lambda t: t[NAME].view(-1)[:1].fill_(1e6),
+        torch.float16,
+        (f"'{NAME}' is not finite as float16",),
+    ),
+}
 
 
-def test_a_missing_tensor_is_named(folder):
-    edit(folder, lambda tensors: tensors.pop("shared.weight"))
-    assert "missing 'shared.weight'" in refused(folder)
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_tensor_that_does_not_fit_is_named(folder, name):
+    spoil, dtype, words = UNFIT[name]
+    edit(folder, spoil)
+    message = refused(folder, dtype=dtype)
+    for word in words:
+        assert word in message, message
 
 
-def test_a_tensor_of_another_shape_is_named(folder):
-    edit(folder, lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}))
-    assert f"'{NAME}' has shape" in refused(folder)
-
-
-def test_a_tensor_that_is_not_finite_is_named(folder):
-    edit(folder, lambda tensors: tensors[NAME].fill_(float("nan")))
-    assert f"'{NAME}' is not finite" in refused(folder)
+def test_weights_in_another_floating_dtype_are_cast(folder):
+    edit(folder, lambda t: change(t, torch.Tensor.double))
+    loaded = load(folder).model.state_dict()[NAME]
+    assert loaded.dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
@@ -95,16 +137,73 @@ def test_another_models_config_is_refused(folder):
     assert "no chronos_config" in refused(folder)
 
 
-def test_an_adapter_is_refused(folder):
-    for path in folder.iterdir():
-        path.unlink()
-    (folder / "adapter_config.json").write_text("{}")
-    assert "adapter" in refused(folder)
+# Keys of config.json, their values, and what the message says; a value None leaves the key out.
+CONFIGS = {
+    "size below 1": ("d_model", -1, "'d_model' cannot be used"),
+    "sizes whose product fits": ("num_heads", -4, "'num_heads' cannot be used"),
+    "size as text": ("d_ff", "64", "'d_ff' cannot be used"),
+    "size that is no whole number": ("d_kv", 8.0, "'d_kv' cannot be used"),
+    "more layers than can be built": ("num_layers", 10**8, "100000000 layers"),
+    "size beyond all memory": ("d_model", 2**31 - 1, "has shape (32,) instead of"),
+    "not finite": ("rope_theta", NAN, "'rope_theta' cannot be used"),
+    "activation": ("dense_act_fn", "tan", "no model can be built"),
+    "dtype": ("dtype", "int7", "unknown dtype"),
+    "dtype that cannot hold weights": ("dtype", "int64", "unknown dtype"),
+    "attention from elsewhere": ("attn_implementation", "someone/kernels", "attn_implementation"),
+    "forecasting null": ("chronos_config", None, "no chronos_config"),
+    "forecasting a list": ("chronos_config", [], "'chronos_config' cannot be used"),
+    "context": ("chronos_config.context_length", 0, "'chronos_config.context_length'"),
+    "levels": ("chronos_config.quantiles", [0.9, 0.1], "quantiles are not in order"),
+    "level": ("chronos_config.quantiles", [0.1, 1.5], "'chronos_config.quantiles.1'"),
+    "patches": ("chronos_config.output_patch_size", 8, "no model can be built"),
+}
 
 
-def test_remote_code_and_unknown_arguments_are_refused(folder):
-    with pytest.raises(InputError, match="trust_remote_code"):
-        load(folder, trust_remote_code=True)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_configuration_that_cannot_be_used_is_named(folder, name):
+    place, value, word = CONFIGS[name]
+    config = json.loads((folder / "config.json").read_text())
+    *outer, key = place.split(".")
+    part = config[outer[0]] if outer else config
+    part[key] = value
+    if value is None:
+        del part[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    message = refused(folder)
+    assert word in message
+    assert str(folder) in message
+
+
+def test_what_chronos_does_not_read_of_a_configuration_is_left_alone(folder):
+    config = json.loads((folder / "config.json").read_text())
+    strange = {
+        "num_labels": 10**9,
+        "auto_map": {"AutoModel": "evil.Model"},
+        "quantization_config": 3,
+    }
+    (folder / "config.json").write_text(json.dumps(config | strange))
+    assert not hasattr(load(folder).model.config, "auto_map")
+
+
+# Arguments that load loosely, read pickles or run code.
+LOOSE = [
+    {"trust_remote_code": True},
+    {"use_kernels": True},
+    {"use_safetensors": False},
+    {"weights_only": False},
+    {"ignore_mismatched_sizes": True},
+    {"key_mapping": {"a": "b"}},
+    {"state_dict": {}},
+    {"gguf_file": "model.gguf"},
+]
+
+
+@pytest.mark.parametrize("arguments", LOOSE, ids=lambda arguments: next(iter(arguments)))
+def test_loose_loading_is_refused(folder, arguments):
+    assert next(iter(arguments)) in refused(folder, **arguments)
+
+
+def test_unknown_arguments_are_refused(folder):
     with pytest.raises(TypeError, match="quantise"):
         load(folder, quantise=8)
     with pytest.raises(InputError, match="unknown dtype"):
@@ -124,6 +223,11 @@ def test_sharded_checkpoints_load(folder):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     assert load(folder).weights_fingerprint == whole.weights_fingerprint
+    content = json.loads(index.read_text())
+    for wrong in ({}, {NAME: "../model.safetensors"}, {NAME: 3}, [], weight_map | {NAME: file}):
+        index.write_text(json.dumps(content | {"weight_map": wrong}))
+        assert "index" in refused(folder)
+    index.write_text(json.dumps(content))
     (folder / file).unlink()
     assert "unreadable weights" in refused(folder)
 

@@ -239,6 +239,24 @@ def test_results_that_can_only_be_read_are_named(repo_root, tmp_path):
 
 
 @pytest.mark.workflow
+def test_a_full_folder_of_temporary_files_is_not_blamed_on_the_data(
+    repo_root, undisturbed, tmp_path
+):
+    reference, _ = undisturbed
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    run = Run(repo_root, tmp_path)
+    name = f"results/forecasts/{STUDY}_sparse_r8.parquet"
+    with small_disk(tmp_path / "small", "size=16k"):
+        options = ["--forcerun", "forecast"]
+        full = run(name, options=options, environment={"TMPDIR": str(tmp_path / "small")})
+    assert full.returncode == 1
+    (line,) = error_lines(full.stdout)
+    assert line.startswith("forecast: no space left on the disk; in ")
+    assert "TMPDIR" in line or "small" in line
+    assert "fetched again" not in full.stdout
+
+
+@pytest.mark.workflow
 def test_a_damaged_file_is_named_and_made_again(repo_root, undisturbed, tmp_path):
     reference, _ = undisturbed
     shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
@@ -326,6 +344,9 @@ def test_lack_of_memory_on_the_device_names_the_settings(repo_root, undisturbed,
         (OSError(28, "No space left on device"), {}, ["no space left", "free some"]),
         (ValueError("I/O error: No space left on device (os error 28)"), {}, ["no space left"]),
         (OSError(122, "Disk quota exceeded", "x.csv"), {}, ["no space left", "in x.csv"]),
+        (OSError(27, "File too large", "x.csv"), {}, ["larger than", "in x.csv", "ulimit -f"]),
+        (OSError(36, "File name too long", "x.csv"), {}, ["too long", "shorter"]),
+        (FileNotFoundError(2, "No usable temporary directory found in []"), {}, ["TMPDIR"]),
         (OSError(30, "Read-only file system", "x.csv"), {}, ["only be read", "in x.csv"]),
         (PermissionError(13, "Permission denied", "x.csv"), {}, ["no permission", "in x.csv"]),
         (MemoryError(), {"batch_size": 8}, ["out of memory", "batch_size (now 8)", "mem_mb"]),

@@ -13,116 +13,35 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import huggingface_hub
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
-from hub_server import Fault, HubServer, blob_sha1, sha256
+from hub_server import (
+    COMMIT,
+    CSV,
+    DATA,
+    FIRST,
+    NOBODY,
+    SECOND,
+    Fault,
+    blob_sha1,
+    refused,
+    sha256,
+    shard,
+)
 
-from chronos2_attention.errors import InputError
-from study.config.datasets import DatasetSpec, SourceFile, load_registry
+from study.config.datasets import load_registry
 from study.config.models import ModelSpec, load_model_spec
 from study.data import download as network
 from study.data.checkpoints import fetch_model
 from study.data.fetch import fetch
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "f" * 40
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
-NOBODY = "http://127.0.0.1:9"
-DATA = DatasetSpec("m", "hub", repo="group/sets", config="m")
 MODEL = ModelSpec("tiny", "Tiny", "hub", repo="group/tiny", revision=COMMIT)
-FIRST, SECOND = "m/train-00000-of-00002.parquet", "m/train-00001-of-00002.parquet"
-CSV = b"date,y,z\n2020-01-01 00:00:00,1.5,4\n2020-01-01 01:00:00,,5\n2020-01-01 02:00:00,3,6\n"
-
-
-def shard(*ids: str) -> bytes:
-    days = [[datetime(2020, 1, day) for day in (1, 2, 3)]] * len(ids)
-    table = pa.table(
-        {
-            "id": list(ids),
-            "timestamp": days,
-            "target": [[1.0, 2.0, 3.0]] * len(ids),
-            "category": ["c"] * len(ids),
-        }
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """Record the waits between attempts instead of waiting."""
-    waited = []
-    monkeypatch.setattr(network.time, "sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
-def server():
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def hub(server, tmp_path, checkpoint_dir, monkeypatch):
-    """A hub with a data set and a small model, code and pickles beside them; an empty cache."""
-    server.add(
-        "dataset",
-        "group/sets",
-        COMMIT,
-        {
-            "README.md": b"sets",
-            FIRST: shard("b", "c"),
-            SECOND: shard("a"),
-            "m/old/train-00000-of-00001.parquet": shard("y"),
-            "other/train-00000-of-00001.parquet": shard("z"),
-            "sets.py": b"raise SystemExit('remote code was run')",
-        },
-    )
-    server.add(
-        "model",
-        "group/tiny",
-        COMMIT,
-        {
-            "config.json": (checkpoint_dir / "config.json").read_bytes(),
-            "model.safetensors": (checkpoint_dir / "model.safetensors").read_bytes(),
-            "pytorch_model.bin": b"a pickle",
-            "modeling_chronos.py": b"raise SystemExit('remote code was run')",
-        },
-    )
-    monkeypatch.setenv("HF_ENDPOINT", server.base)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    return server
-
-
-def url_spec(base: str, **checksum: str) -> DatasetSpec:
-    checksum = checksum or {"sha256": sha256(CSV)}
-    files = (SourceFile("one", "one.csv", f"{base}/one.csv", **checksum),)
-    return DatasetSpec("d", "url", folder="box", files=files, timestamp="date", targets=("y", "z"))
-
-
-@pytest.fixture
-def csv(server):
-    server.files["one.csv"] = CSV
-    return server
-
-
-def refused(action, *words: str) -> str:
-    """Run what must fail with one line that holds all of these words, and return the line."""
-    with pytest.raises(InputError) as caught:
-        action()
-    text = str(caught.value)
-    assert "\n" not in text
-    for word in words:
-        assert word in text, f"{word!r} is not in: {text}"
-    return text
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 def get_model(folder: Path, spec: ModelSpec = MODEL, mirror: Path | None = None) -> dict:
@@ -197,6 +116,28 @@ def test_a_damaged_file_of_the_cache_is_fetched_again_or_named(hub, tmp_path, mo
     refused(lambda: fetch(DATA, offline=True), "damaged", str(blob), "delete")
     assert fetch(DATA)[0]["id"].to_pylist() == ["a", "b", "c"]
     assert sha256(blob.read_bytes()) == blob.name
+
+
+def test_nothing_outside_the_cache_is_deleted(hub, tmp_path):
+    """A cached file that links out of the cache, and is not what the hub has, stays."""
+    fetch(DATA)
+    mine = tmp_path / "mine" / "precious.parquet"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    pointer = next((tmp_path / "cache").rglob("train-00001-of-00002.parquet"))
+    blob = pointer.resolve()
+    for link in (pointer, blob):
+        link.unlink()
+        link.symlink_to(mine)
+        assert fetch(DATA)[0]["id"].to_pylist() == ["a", "b", "c"]
+        assert mine.read_bytes() == b"mine"
+        assert pointer.resolve() == blob
+    # All blobs lie elsewhere: that file is named.
+    blob.parent.rename(tmp_path / "elsewhere")
+    blob.parent.symlink_to(tmp_path / "elsewhere")
+    blob.write_bytes(b"rotten")
+    refused(lambda: fetch(DATA), "expected", f"delete {blob}, to which a link leads")
+    assert (tmp_path / "elsewhere" / blob.name).read_bytes() == b"rotten"
 
 
 def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
@@ -397,81 +338,6 @@ def test_a_disk_that_is_full_or_closed_is_named(hub, tmp_path, monkeypatch, wait
     words = ("cannot write", os.strerror(number), str(tmp_path / "cache"), "HF_HOME")
     refused(lambda: fetch(DATA), *words)
     assert waits == []
-
-
-# --- files by URL -------------------------------------------------------------------------------
-
-
-def test_a_url_is_tried_again_after_transient_failures_only(csv, waits):
-    csv.faults.append(Fault("one.csv", times=2, status=500))
-    table, provenance = fetch(url_spec(csv.base))
-    assert waits == [1, 2]
-    assert table["id"].to_pylist() == ["one"]
-    assert provenance["from_mirror"] == []
-    assert provenance["files"]["one.csv"]["sha256"] == sha256(CSV)
-    for status in (401, 403, 404, 410):
-        csv.asked.clear()
-        csv.faults.append(Fault("one.csv", times=1, status=status))
-        refused(lambda: fetch(url_spec(csv.base)), str(status), "one.csv", "mirror=")
-        assert len(csv.asked) == 1
-
-
-def test_a_url_that_stays_busy_is_given_up(csv, waits):
-    csv.faults.append(Fault("one.csv", status=503))
-    refused(lambda: fetch(url_spec(csv.base)), "503", "mirror=")
-    assert len(csv.asked) == network.ATTEMPTS
-    assert waits == [1, 2, 4, 8]
-
-
-def test_a_broken_url_goes_on_where_it_broke(csv):
-    csv.faults.append(Fault("one.csv", times=2, cut=20))
-    fetch(url_spec(csv.base))
-    assert csv.asked == ["GET /one.csv", "GET /one.csv bytes=20-", "GET /one.csv bytes=40-"]
-    # A server that knows no ranges sends the whole.
-    csv.asked.clear()
-    csv.answer = lambda path: type(HubServer.answer(csv, path))(203, {}, CSV)
-    csv.faults.append(Fault("one.csv", times=1, cut=20))
-    assert fetch(url_spec(csv.base))[1]["files"]["one.csv"]["sha256"] == sha256(CSV)
-    assert len(csv.asked) == 2
-
-
-def test_a_url_that_always_breaks_is_given_up(csv, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    csv.faults.append(Fault("one.csv", cut=0))
-    refused(lambda: fetch(url_spec(csv.base)), "one.csv", "mirror=")
-    assert len(csv.asked) == network.ATTEMPTS
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["sha256", "git_blob_sha1"])
-def test_another_file_at_a_url_is_never_taken(csv, kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    right = {"sha256": sha256(CSV), "git_blob_sha1": blob_sha1(CSV)}[kind]
-    csv.faults.append(Fault("one.csv", flip=True))
-    words = (f"one.csv has {kind.replace('_', ' ')}", f"expected {right}", f"{csv.base}/one.csv")
-    refused(lambda: fetch(url_spec(csv.base, **{kind: right})), *words)
-    assert csv.asked == ["GET /one.csv"] * network.FEW_ATTEMPTS
-    assert list(tmp_path.iterdir()) == []
-    csv.faults[0].times = 1
-    assert fetch(url_spec(csv.base, **{kind: right}))[0].num_rows == 1
-
-
-def test_a_rest_that_belongs_to_another_file_is_found_out(csv):
-    """The file changed between a broken attempt and its continuation."""
-    csv.faults += [Fault("one.csv", times=1, cut=20), Fault("one.csv", times=1, flip=True)]
-    fetch(url_spec(csv.base))
-    assert csv.asked == ["GET /one.csv", "GET /one.csv bytes=20-", "GET /one.csv"]
-
-
-def test_a_url_without_network(tmp_path, waits):
-    refused(lambda: fetch(url_spec(NOBODY)), "refused", "box/one.csv", "mirror=")
-    refused(lambda: fetch(url_spec(NOBODY), mirror=tmp_path), str(tmp_path / "box" / "one.csv"))
-    assert waits == [1, 1]
-
-
-def test_offline_asks_no_server(csv):
-    refused(lambda: fetch(url_spec(csv.base), offline=True), "not to be used")
-    assert csv.asked == []
 
 
 # --- the rules ----------------------------------------------------------------------------------

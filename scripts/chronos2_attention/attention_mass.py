@@ -14,7 +14,6 @@ the radius. Lift is mass over reference, 1 where attention is uniform.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,13 +22,14 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from .batching import batches_by_length
+from .batching import as_float32, batches_by_length
 from .errors import InputError
 from .group_attention import GroupAttention
 from .model import Chronos2VariantModel
 from .pipeline import Chronos2VariantPipeline
 from .time_attention import TimeAttention, TokenLayout
 from .variants import Full
+from .variants.base import whole_number
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ def probe_batch(
     AttentionMass
         Over all context queries of the batch.
     """
+    model.require_fast_path()
     tokens = model.tokens(context.to(model.device), None, None, None, num_output_patches)
     if group_ids is None:
         group_ids = torch.arange(len(context))
@@ -278,19 +279,18 @@ def attention_mass(
     Raises
     ------
     InputError
-        If there is no series.
+        If there is no series, or a number is below 1.
     """
     if len(series) == 0:
         raise InputError("no series to measure", mend="give at least one")
-    limit = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
-    groups = [np.atleast_2d(np.asarray(one, dtype=np.float32))[:, -limit:] for one in series]
+    patches, limit = pipeline.sizes(prediction_length, context_length)
+    groups = [np.atleast_2d(as_float32(one))[:, -limit:] for one in series]
     batches = batches_by_length(
         np.array([group.shape[1] for group in groups]),
         np.array([group.shape[0] for group in groups]),
-        batch_size=batch_size,
+        batch_size=whole_number(batch_size, "batch_size", 1),
         patch_size=pipeline.model.chronos_config.input_patch_size,
     )
-    patches = math.ceil(prediction_length / pipeline.model_output_patch_size)
     total = None
     for batch in batches:
         members = [groups[index] for index in batch]
@@ -303,7 +303,7 @@ def attention_mass(
         mass = probe_batch(
             pipeline.model,
             torch.from_numpy(np.concatenate(rows)),
-            num_output_patches=min(patches, pipeline.max_output_patches),
+            num_output_patches=patches,
             group_ids=torch.repeat_interleave(torch.arange(len(members)), sizes),
             exclude_reg_query=exclude_reg_query,
         )

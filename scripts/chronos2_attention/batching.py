@@ -13,9 +13,19 @@ import torch
 def is_univariate(inputs: Any) -> bool:
     """Whether the inputs of `predict` are a sequence of one-dimensional tensors or arrays."""
     return isinstance(inputs, Sequence) and all(
-        isinstance(item, torch.Tensor | np.ndarray) and item.ndim == 1 and len(item)
+        isinstance(item, torch.Tensor | np.ndarray)
+        and item.ndim == 1
+        and len(item)
+        and (isinstance(item, torch.Tensor) or item.dtype.kind in "fiub")
         for item in inputs
     )
+
+
+def as_float32(series: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Return numbers of any precision, on any device, as float32 in main memory."""
+    if isinstance(series, torch.Tensor):
+        series = series.detach().to("cpu", torch.float32).numpy()
+    return np.asarray(series, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,9 @@ class FlatSeries:
     @classmethod
     def of(cls, series: Sequence[torch.Tensor | np.ndarray], kept: int) -> FlatSeries:
         """Lay out one-dimensional series, keeping at most `kept` observations of each."""
-        arrays = [np.asarray(item) for item in series]
+        arrays = [as_float32(item) for item in series]
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
-        values = np.concatenate(arrays).astype(np.float32, copy=False)
-        return cls(values, np.cumsum(lengths), np.minimum(lengths, kept))
+        return cls(np.concatenate(arrays), np.cumsum(lengths), np.minimum(lengths, kept))
 
     def left_padded(self, rows: np.ndarray) -> torch.Tensor:
         """Return some series as a matrix (len(rows), longest), NaN before shorter ones begin."""
@@ -53,6 +62,30 @@ class FlatSeries:
         matrix = np.full((len(rows), width), np.nan, dtype=np.float32)
         matrix[observed] = self.values[(self.ends[rows][:, None] + from_end)[observed]]
         return torch.from_numpy(matrix)
+
+
+class Shares:
+    """Hands out the similarities of one call's consecutive batches, and a seed for each.
+
+    Parameters
+    ----------
+    given:
+        Similarities of all rows, shape (rows, rows), or None.
+    seed:
+        Integers that each batch's seed begins with.
+    """
+
+    def __init__(self, given: np.ndarray | None, seed: Sequence[int]) -> None:
+        self.given, self.seed = given, seed
+        self.rows_done = self.batches_done = 0
+
+    def take(self, rows: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
+        """Return the next batch's similarities (rows, rows), or None, and its seed."""
+        part = slice(self.rows_done, self.rows_done + rows)
+        seed = (*self.seed, self.batches_done)
+        self.rows_done += rows
+        self.batches_done += 1
+        return None if self.given is None else self.given[part, part], seed
 
 
 def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
@@ -126,14 +159,14 @@ def batches_by_length(
     order = np.argsort(patches, kind="stable")
     widths, starts = np.unique(patches[order], return_index=True)
     tokens = widths + extra_tokens
-    most = np.clip(max_tokens // tokens, 1, batch_size)
+    most = np.clip(max_tokens // tokens, 1, min(batch_size, max(1, int(sizes.sum()))))
     cuts = _cheapest_cuts(tokens, np.add.reduceat(sizes[order], starts), most, start_tokens)
     batches = []
     groups = np.split(order, starts[cuts[1:-1]])
     for group, limit in zip(groups, most[cuts[1:] - 1], strict=True):
         total = np.cumsum(sizes[group])
         # As even as they can be: 300 series in two batches of 150, not of 256 and 44.
-        limit = -(-total[-1] // -(-total[-1] // limit))
+        limit = -(-total[-1] // max(1, -(-total[-1] // limit)))
         first = 0
         while first < len(group):
             before = total[first] - sizes[group[first]]

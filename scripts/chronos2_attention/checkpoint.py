@@ -1,15 +1,23 @@
-"""Reading a checkpoint strictly: safetensors only, every tensor accounted for."""
+"""Reading a checkpoint strictly: safetensors only, every tensor accounted for.
+
+What `Chronos2Pipeline.from_pretrained` takes is taken here, but for what reads pickles, runs code
+that comes with a checkpoint, or loads loosely. The weights are read and checked here, and handed to
+`transformers` in memory, so that what was checked is what runs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
 from chronos.chronos2.config import Chronos2CoreConfig
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from transformers.initialization import no_init_weights
 
@@ -18,18 +26,90 @@ from .model import Chronos2VariantModel
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ONLY_SAFETENSORS = "only safetensors are read; save the model with save_pretrained first"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+FETCH_AGAIN = "fetch the checkpoint again, or correct its config.json"
+
+HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+
+# Arguments of `transformers` that would load loosely, read pickles or run code, and the values of
+# them that do not.
+REFUSED = {
+    "trust_remote_code": (None, False),
+    "use_kernels": (None, False),
+    "kernel_config": (None,),
+    "allow_all_kernels": (None, False),
+    "use_safetensors": (None, True),
+    "weights_only": (None, True),
+    "ignore_mismatched_sizes": (None, False),
+    "key_mapping": (None,),
+    "state_dict": (None,),
+    "gguf_file": (None,),
+}
+
+Size = Annotated[int, Field(gt=0, lt=2**31)]
+Level = Annotated[float, Field(gt=0, lt=1)]
 
 
-def resolve(name_or_path: str | Path, **hub_arguments) -> Path:
+class _Fields(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Forecasting(_Fields):
+    model_config = ConfigDict(extra="allow")
+
+    context_length: Size
+    input_patch_size: Size
+    input_patch_stride: Size
+    output_patch_size: Size
+    max_output_patches: Size = 1
+    time_encoding_scale: Size = None
+    quantiles: list[Level] = Field(min_length=1)
+    use_reg_token: bool = False
+    use_arcsinh: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _Forecasting:
+        if sorted(set(self.quantiles)) != self.quantiles:
+            raise ValueError("quantiles are not in order")
+        return self
+
+
+class _Config(_Fields):
+    """What is read of ``config.json``; the rest of it means nothing to Chronos-2."""
+
+    d_model: Size = None
+    d_kv: Size = None
+    d_ff: Size = None
+    num_layers: Size = None
+    num_heads: Size = None
+    dropout_rate: float = Field(None, ge=0, lt=1)
+    layer_norm_epsilon: float = Field(None, gt=0, lt=1)
+    initializer_factor: float = Field(None, ge=0)
+    rope_theta: float = Field(None, gt=0)
+    feed_forward_proj: str = None
+    dense_act_fn: str = None
+    dtype: str | None = None
+    torch_dtype: str | None = None
+    attn_implementation: Literal["eager", "sdpa"] | None = None
+    architectures: list[str] | None = None
+    chronos_pipeline_class: str = None
+    chronos_config: _Forecasting
+
+
+def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> Path:
     """Return the folder of a checkpoint, downloading it from the hub if it is not a folder.
 
     Parameters
     ----------
     name_or_path:
         A folder, or a hub repository such as ``"amazon/chronos-2"``.
+    subfolder:
+        Where in it the checkpoint lies.
     **hub_arguments:
-        For `huggingface_hub.snapshot_download`: revision, cache_dir, token, local_files_only.
+        For `huggingface_hub.snapshot_download`, see `HUB_ARGUMENTS`.
 
     Raises
     ------
@@ -37,21 +117,51 @@ def resolve(name_or_path: str | Path, **hub_arguments) -> Path:
         If there is no such folder and the repository cannot be reached.
     """
     folder = Path(name_or_path)
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        files = ["config.json", "*.safetensors", WEIGHTS_INDEX, ADAPTER]
+        wanted = [f"{subfolder}/{name}" if subfolder else name for name in files]
+        try:
+            fetched = snapshot_download(str(name_or_path), allow_patterns=wanted, **hub_arguments)
+        except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"no checkpoint '{name_or_path}': {reason}",
+                mend="give an existing folder, or a hub repository that can be reached",
+            ) from error
+        folder = Path(fetched)
+    if not (folder / subfolder).is_dir():
+        raise InputError(f"no folder '{subfolder}'", str(folder), "correct subfolder")
+    return folder / subfolder
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
     try:
-        files = ["config.json", "*.safetensors", WEIGHTS_INDEX]
-        return Path(snapshot_download(str(name_or_path), allow_patterns=files, **hub_arguments))
-    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"no checkpoint '{name_or_path}': {reason}",
-            mend="give an existing folder, or a hub repository that can be reached",
-        ) from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(f"not a JSON file ({error})", str(path), "fetch it again") from error
+    if not isinstance(content, dict):
+        raise InputError("not a JSON object", str(path), "fetch it again")
+    return content
 
 
-def read_config(folder: Path) -> Chronos2CoreConfig:
+def read_config(
+    folder: Path, given: Any = None, **changes: Any
+) -> tuple[Chronos2CoreConfig, dict[str, Any]]:
     """Read ``config.json`` of a Chronos-2 checkpoint.
+
+    Parameters
+    ----------
+    folder:
+        Of the checkpoint.
+    given:
+        A configuration, or the folder of one, to use instead.
+    **changes:
+        Fields to change, among other arguments.
+
+    Returns
+    -------
+    The configuration, and the arguments that are not of it.
 
     Raises
     ------
@@ -59,59 +169,85 @@ def read_config(folder: Path) -> Chronos2CoreConfig:
         If it is missing, unreadable, or not of a Chronos-2 model.
     """
     path = folder / "config.json"
-    if not path.is_file():
-        refuse_other_formats(folder)
-        raise InputError("checkpoint without config.json", str(folder), "give a checkpoint folder")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"not a JSON file ({error})", str(path), "fetch it again") from error
-    if not isinstance(content, dict) or "chronos_config" not in content:
+    if hasattr(given, "to_dict"):
+        content = given.to_dict()
+    else:
+        path = path if given is None else Path(given)
+        path = path / "config.json" if path.is_dir() else path
+        if not path.is_file():
+            refuse_other_formats(path.parent)
+            raise InputError(
+                "checkpoint without config.json", str(path.parent), "give a checkpoint folder"
+            )
+        content = _read_json(path)
+    if "chronos_config" not in content:
         raise InputError("no chronos_config", str(path), "give a Chronos-2 checkpoint")
-    return Chronos2CoreConfig.from_pretrained(folder)
+    known = _Config.model_fields.keys() & changes.keys()
+    content |= {name: changes.pop(name) for name in known}
+    try:
+        checked = _Config.model_validate(content).model_dump(exclude_unset=True)
+        return Chronos2CoreConfig.from_dict(checked, return_unused_kwargs=True, **changes)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise InputError(
+            f"'{name}' cannot be used ({fault['msg']})", str(path), FETCH_AGAIN
+        ) from error
+    except Exception as error:  # whatever its values make upstream raise
+        raise InputError(f"cannot be used ({error})", str(path), FETCH_AGAIN) from error
 
 
 def refuse_other_formats(folder: Path) -> None:
-    """Raise `InputError` if the folder holds pickled weights or an adapter and no safetensors."""
+    """Raise `InputError` if the folder holds pickled weights."""
     for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle"):
         for path in sorted(folder.glob(pattern)):
             raise InputError(f"pickled weights '{path.name}'", str(folder), ONLY_SAFETENSORS)
-    if (folder / "adapter_config.json").is_file():
-        raise InputError("an adapter, not a model", str(folder), "merge it into its model first")
 
 
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor]:
     """Read all tensors of a checkpoint, sharded or not, in the dtype of the file.
 
     Raises
     ------
     InputError
-        If there are no safetensors, a shard is missing or a file is damaged.
+        If there are no safetensors, a shard is missing, a file is damaged, or the shards are not
+        what their index says.
     """
     index = folder / WEIGHTS_INDEX
-    if (folder / WEIGHTS).is_file():
-        names = [WEIGHTS]
-    elif index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    weight_map = None
+    if (folder / weights).is_file():
+        names = [weights]
+    elif weights == WEIGHTS and index.is_file():
+        weight_map = _read_json(index).get("weight_map")
+        names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
+        if not names or any(Path(n).name != n or Path(n).suffix != ".safetensors" for n in names):
+            raise InputError("no weight_map to files beside it", str(index), "fetch it again")
     else:
         refuse_other_formats(folder)
-        raise InputError(f"no {WEIGHTS}", str(folder), ONLY_SAFETENSORS)
+        raise InputError(f"no {weights}", str(folder), ONLY_SAFETENSORS)
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         path = folder / name
         try:
             with safe_open(path, framework="pt") as handle:
-                tensors.update({key: handle.get_tensor(key) for key in handle.keys()})  # noqa: SIM118
+                found = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"unreadable weights ({error})", str(path), "fetch it again"
             ) from error
+        for key in found:
+            if weight_map is not None and weight_map.get(key) != name:
+                raise InputError(f"tensor '{key}' is not in the index", str(path), "fetch it again")
+        tensors |= found
     return tensors
 
 
-def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
-    """Return 16 hexadecimal digits that identify weights: names, shapes, dtypes and bytes."""
-    digest = hashlib.sha256()
+def fingerprint(tensors: Mapping[str, torch.Tensor], base: str = "") -> str:
+    """Return 16 hexadecimal digits that identify weights: names, shapes, dtypes and bytes.
+
+    `base` is the fingerprint of the model that the tensors of an adapter belong to.
+    """
+    digest = hashlib.sha256(base.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -120,29 +256,77 @@ def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def check_names_and_shapes(
-    model: torch.nn.Module, tensors: dict[str, torch.Tensor], folder: Path
+    wanted: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], where: Path
 ) -> None:
-    """Raise `InputError`, naming the tensors, unless the checkpoint fits the model exactly."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    """Raise `InputError`, naming the tensors, unless they fit those wanted exactly."""
+    need = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    faults = [f"missing '{name}'" for name in sorted(wanted.keys() - found.keys())]
-    faults += [f"unexpected '{name}'" for name in sorted(found.keys() - wanted.keys())]
+    faults = [f"missing '{name}'" for name in sorted(need.keys() - found.keys())]
+    faults += [f"unexpected '{name}'" for name in sorted(found.keys() - need.keys())]
     faults += [
-        f"'{name}' has shape {found[name]} instead of {wanted[name]}"
-        for name in sorted(wanted.keys() & found.keys())
-        if wanted[name] != found[name]
+        f"'{name}' has shape {found[name]} instead of {need[name]}"
+        for name in sorted(need.keys() & found.keys())
+        if need[name] != found[name]
     ]
     if faults:
         shown = ", ".join(faults[:6]) + (f" and {len(faults) - 6} more" if len(faults) > 6 else "")
-        raise InputError(
-            f"checkpoint does not fit the model: {shown}",
-            str(folder),
-            "fetch the checkpoint again, or correct its config.json",
-        )
+        raise InputError(f"checkpoint does not fit the model: {shown}", str(where), FETCH_AGAIN)
+
+
+def cast(
+    tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, where: Path, may_be_zero: bool = False
+) -> dict[str, torch.Tensor]:
+    """Return weights in `dtype`, of which every one is a number there.
+
+    Raises
+    ------
+    InputError
+        Naming the tensor that holds no floating point numbers, is not finite in `dtype`, or is zero
+        throughout and no bias.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        fault, kind = "", str(tensor.dtype).removeprefix("torch.")
+        if not tensor.is_floating_point():
+            fault = f"holds {kind} instead of floating point numbers"
+        else:
+            found[name] = tensor.to(dtype)
+            if not torch.isfinite(found[name]).all():
+                fault = f"is not finite as {str(dtype).removeprefix('torch.')} (stored as {kind})"
+            elif not (may_be_zero or name.endswith(".bias") or found[name].any()):
+                fault = "is zero throughout"
+        if fault:
+            raise InputError(f"tensor '{name}' {fault}", str(where), "fetch it again")
+    return found
+
+
+def choose_dtype(
+    asked: torch.dtype | str | None,
+    config: Chronos2CoreConfig,
+    tensors: dict[str, torch.Tensor],
+    where: Path,
+) -> torch.dtype:
+    """Return the dtype to load in; None and ``"auto"`` mean that of the checkpoint `where`.
+
+    Raises
+    ------
+    InputError
+        If it is none of `DTYPES`.
+    """
+    dtype, place = asked, ""
+    if asked is None or asked == "auto":
+        stored = (t.dtype for t in tensors.values() if t.is_floating_point())
+        dtype, place = config.dtype or next(stored, torch.float32), str(where)
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype.removeprefix("torch."), dtype)
+    if dtype not in DTYPES:
+        known = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
+        raise InputError(f"unknown dtype '{dtype}'", place, f"use one of: {known}")
+    return dtype
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype = torch.float32
+    folder: Path, dtype: torch.dtype | str | None = None, **kwargs: Any
 ) -> tuple[Chronos2VariantModel, str]:
     """Load a checkpoint strictly.
 
@@ -151,7 +335,10 @@ def load_model(
     folder:
         Holds ``config.json`` and safetensors.
     dtype:
-        Of the parameters in memory.
+        Of the parameters in memory; by default that of the checkpoint.
+    **kwargs:
+        Fields of the configuration to change, and arguments of
+        `transformers.PreTrainedModel.from_pretrained`, such as device_map.
 
     Returns
     -------
@@ -160,16 +347,83 @@ def load_model(
     Raises
     ------
     InputError
-        If one tensor is missing, unexpected, of another shape or not finite, or if the weights are
-        not safetensors.
+        If one tensor is missing, unexpected, of another shape, not of floating point numbers, not
+        finite in `dtype` or zero throughout, if the weights are not safetensors, or if the model
+        cannot be built as config.json says.
     """
-    config = read_config(folder)
+    for name in REFUSED.keys() & kwargs.keys():
+        if kwargs.pop(name) not in REFUSED[name]:
+            raise InputError(
+                f"{name} is not supported: weights load strictly, from safetensors alone, and no"
+                " code comes with them",
+                mend="leave it out",
+            )
+    config, kwargs = read_config(folder, kwargs.pop("config", None), **kwargs)
     tensors = read_tensors(folder)
-    with no_init_weights():
-        model = Chronos2VariantModel(config)
-    check_names_and_shapes(model, tensors, folder)
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"tensor '{name}' is not finite", str(folder), "fetch it again")
-    model.load_state_dict(tensors, strict=True)
-    return model.to(dtype).eval(), fingerprint(tensors)
+    if config.num_layers > len(tensors):  # not worth building
+        raise InputError(
+            f"{config.num_layers} layers, and {len(tensors)} tensors", str(folder), FETCH_AGAIN
+        )
+    try:
+        with no_init_weights(), torch.device("meta"):
+            wanted = Chronos2VariantModel(config).state_dict()
+    except Exception as error:  # whatever its values make upstream raise
+        path = folder / "config.json"
+        raise InputError(f"no model can be built ({error})", str(path), FETCH_AGAIN) from error
+    check_names_and_shapes(wanted, tensors, folder)
+    dtype = choose_dtype(dtype, config, tensors, folder)
+    model = Chronos2VariantModel.from_pretrained(
+        None, config=config, state_dict=cast(tensors, dtype, folder), dtype=dtype, **kwargs
+    )
+    return model, fingerprint(tensors)
+
+
+def load(
+    name_or_path: str | Path, dtype: torch.dtype | str | None = None, **kwargs: Any
+) -> tuple[Chronos2VariantModel, str]:
+    """Load a model, or an adapter merged into its model, from a folder or from the hub, strictly.
+
+    Parameters and returned values are those of `resolve` and `load_model`.
+    """
+    place = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
+    folder = resolve(name_or_path, kwargs.pop("subfolder", None) or "", **place)
+    kwargs.pop("import_allowlist", None)  # nothing is imported that an adapter names
+    if (folder / ADAPTER).is_file():
+        return _load_adapter(folder, dtype, place, kwargs)
+    model, identity = load_model(folder, dtype, **kwargs)
+    # As upstream names it; an adapter made of this model refers to it by this name.
+    model.config.name_or_path = model.name_or_path = str(name_or_path)
+    return model, identity
+
+
+def _load_adapter(
+    folder: Path, dtype: Any, place: dict[str, Any], kwargs: dict[str, Any]
+) -> tuple[Chronos2VariantModel, str]:
+    """Load the model that the adapter in `folder` belongs to, and merge the adapter into it."""
+    path = folder / ADAPTER
+    content = _read_json(path)
+    base = content.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base or content.get("megatron_config"):
+        raise InputError("no adapter of a Chronos-2 model", str(path), "fetch it again")
+    tensors = read_tensors(folder, ADAPTER_WEIGHTS)
+    name = kwargs.pop("adapter_name", "default")
+    model_place = resolve(base, **place | {"revision": content.get("revision")})
+    if (model_place / ADAPTER).is_file():
+        raise InputError(f"an adapter of the adapter '{base}'", str(path), "merge that one first")
+    model, base_fingerprint = load_model(model_place, dtype, **kwargs)
+    cast(tensors, model.dtype, folder, may_be_zero=True)
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+    except ImportError as error:
+        raise InputError("an adapter, and no peft", str(folder), "pip install peft") from error
+    try:
+        adapted = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    except Exception as error:  # whatever the adapter's values make peft raise
+        raise InputError(f"cannot be used ({error})", str(path), "fetch it again") from error
+    check_names_and_shapes(get_peft_model_state_dict(adapted, adapter_name=name), tensors, folder)
+    try:
+        merged = adapted.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise InputError(f"cannot be merged ({error})", str(folder), "fetch it again") from error
+    merged.config.name_or_path = merged.name_or_path = str(folder)
+    return merged, fingerprint(tensors, base_fingerprint)

@@ -8,12 +8,74 @@ in place, so they are for inference only.
 from __future__ import annotations
 
 import torch
-from chronos.chronos2.layers import Chronos2LayerNorm, FeedForward
+from chronos.chronos2.layers import (
+    MHA,
+    MLP,
+    Chronos2LayerNorm,
+    Chronos2RotaryEmbedding,
+    FeedForward,
+    GroupSelfAttention,
+    TimeSelfAttention,
+)
+from chronos.chronos2.model import Chronos2Encoder, Chronos2EncoderBlock
+from torch import nn
 from torch.nn.functional import linear
+
+from .time_attention import TimeAttention
 
 # Rows of the feed forward layer at a time: few enough on a CPU for its inner layer to stay in
 # cache, and for the allocator to hand out the same memory again; on a GPU enough to fill it.
 INNER_ROWS = {False: 1024, True: 32768}
+
+# What upstream's encoder consists of, activations aside.
+PARTS = {
+    *(Chronos2Encoder, Chronos2EncoderBlock),
+    *(TimeSelfAttention, GroupSelfAttention, FeedForward, MHA, MLP),
+    *(Chronos2LayerNorm, Chronos2RotaryEmbedding, nn.ModuleList, nn.Dropout, nn.Linear),
+}
+ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
+
+
+def obstacle(encoder: nn.Module, device: torch.device) -> str:
+    """Say why these functions cannot stand in for upstream's encoder.
+
+    They read weights and bypass the modules that hold them, so that whatever changes what a module
+    does would be passed over: autocast, quantised, adapted or otherwise replaced layers, hooks, and
+    dropout that is switched on.
+
+    Parameters
+    ----------
+    encoder:
+        Upstream's.
+    device:
+        Where it computes.
+
+    Returns
+    -------
+    The reason, for a message; empty where nothing is in the way.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return "torch.autocast is on"
+    waiting: list[nn.Module] = [encoder]
+    while waiting:
+        module = waiting.pop()
+        kind = type(module)
+        if kind not in PARTS and kind.__module__ not in ACTIVATIONS:
+            return f"a layer is a {kind.__module__}.{kind.__qualname__}"
+        # Read where torch keeps them: this runs for each batch.
+        has = module.__dict__
+        if has["_forward_hooks"] or has["_forward_pre_hooks"] or "forward" in has:
+            return f"a {kind.__name__} has a hook"
+        if has["training"]:
+            return f"a {kind.__name__} is in training mode"
+        if kind is nn.Linear:
+            parameters = has["_parameters"]
+            weight = type(parameters.get("weight"))
+            if weight is not nn.Parameter or parameters.get("bias") is not None:
+                return f"a Linear has a bias, or weights of type {weight.__name__}"
+        elif has["_modules"]:
+            waiting += has["_modules"].values()
+    return ""
 
 
 def normalise(layer: Chronos2LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
@@ -81,3 +143,32 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     first.mul_(cos).addcmul_(second, sin, value=-1)
     second.mul_(cos).addcmul_(unrotated, sin)
     return x
+
+
+def time_layer(
+    layer: TimeSelfAttention,
+    hidden: torch.Tensor,
+    time: TimeAttention,
+    rope: tuple[torch.Tensor, torch.Tensor],
+    first: int,
+) -> torch.Tensor:
+    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
+
+    Where `first` is 0 the result is `hidden` itself, changed in place.
+    """
+    attention = layer.self_attention
+    normed = normalise(layer.layer_norm, hidden)
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
+
+    k, v = heads(attention.k(normed)), heads(attention.v(normed))
+    q = heads(attention.q(normed[:, first:]))
+    del normed
+    cos, sin = (part[:, None] for part in rope)
+    rotate(k, cos, sin)
+    rotate(q, cos[:, :, first:], sin[:, :, first:])
+    attended = time(q, k, v) if first == 0 else time.future(q, k, v)
+    del q, k, v
+    kept = hidden[:, first:].contiguous()
+    return add_product(kept, attended.transpose(1, 2).flatten(-2), attention.o.weight)

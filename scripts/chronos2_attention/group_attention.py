@@ -16,12 +16,15 @@ from .dense_layers import add_product, normalise
 from .time_attention import additive
 
 
-def value_output_product(attention: MHA) -> torch.Tensor:
+def value_output_product(attention: MHA) -> torch.Tensor | None:
     """Return W_o W_v, shape (d_model, d_model): the layer of a series that attends to itself.
 
-    Kept with the layer until its weights change; made in float32 or better and rounded once.
+    Kept with the layer until its weights change; made in float32 or better and rounded once. None
+    for weights made in inference mode, which do not tell when they change.
     """
     v, o = attention.v.weight, attention.o.weight
+    if v.is_inference() or o.is_inference():
+        return None
     key = (v.data_ptr(), v._version, o.data_ptr(), o._version, v.dtype, v.device)
     kept = getattr(attention, "_value_output_product", None)
     if kept is None or kept[0] != key:
@@ -83,7 +86,10 @@ class GroupAttention:
         attention = layer.self_attention
         normed = normalise(layer.layer_norm, hidden)
         if self.all_alone:
-            return add_product(hidden, normed, value_output_product(attention))
+            product = value_output_product(attention)
+            if product is None:
+                return add_product(hidden, attention.v(normed), attention.o.weight)
+            return add_product(hidden, normed, product)
         mixed = normed.new_empty(*normed.shape[:2], attention.inner_dim)
         for rows, mask in zip(self.blocks, self.masks, strict=True):
             if rows.shape[1] == 1:

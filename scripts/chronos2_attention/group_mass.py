@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +49,7 @@ def cross_group_mass(
     Raises
     ------
     InputError
-        If the variant does not mix series.
+        If the variant does not mix series, or a length is below 1.
     """
     variant = pipeline.variant
     if not variant.mixes_series:
@@ -58,12 +57,10 @@ def cross_group_mass(
             f"variant '{variant}' does not mix series", mend="use a soft mask or joint"
         )
     model = pipeline.model
-    kept = min(context_length or pipeline.model_context_length, pipeline.model_context_length)
+    model.require_fast_path()
+    patches, kept = pipeline.sizes(prediction_length, context_length)
     context = FlatSeries.of(series, kept).left_padded(np.arange(len(series)))
-    patches = math.ceil(prediction_length / pipeline.model_output_patch_size)
-    tokens = model.tokens(
-        context.to(model.device), None, None, None, min(patches, pipeline.max_output_patches)
-    )
+    tokens = model.tokens(context.to(model.device), None, None, None, patches)
     groups = torch.arange(len(series))
     bias = soft_bias(
         variant if variant.softens_groups else Soft("uniform", 0),

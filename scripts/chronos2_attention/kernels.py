@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
+from threading import Lock
 
 import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
@@ -20,6 +21,8 @@ COMPILING = {
     "recompile_limit": 64,
     "fail_on_recompile_limit_hit": True,
 }
+# The compiler's settings and its tracing belong to the process, not to a thread.
+_COMPILER = Lock()
 
 
 @cache
@@ -56,7 +59,7 @@ class FlexTime(TimeAttention):
     def __call__(self, q, k, v):
         contiguous = (part.contiguous() for part in (q, k, v))
         try:
-            with torch._dynamo.config.patch(COMPILING):
+            with _COMPILER, torch._dynamo.config.patch(COMPILING):
                 return _compiled_flex()(*contiguous, block_mask=self.block_mask, scale=1.0)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise InputError(

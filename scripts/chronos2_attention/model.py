@@ -3,28 +3,36 @@
 Two paths compute the same function:
 
 - `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
-  weights on request, training. It is the reference.
+  weights on request, training, and whatever `dense_layers.obstacle` names. It is the reference.
 - `Chronos2VariantModel.forward` without loss, attention weights or gradients: the same result with
   the work that cannot matter left out. Groups are attended blockwise, masks are built once per
   batch and not at all where nothing is padded, and the last block computes the future tokens only,
   because nothing else is read from it.
+
+A call changes nothing that another call reads, so that threads share a model: what belongs to one
+batch or call lies on a copy of the model that no other call knows (`for_call`, `with_batch_bias`).
 """
 
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, field
 
 import torch
+from accelerate.hooks import add_hook_to_module
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
-from .dense_layers import add_product, feed_forward, normalise, rotate
+from .dense_layers import feed_forward, obstacle, time_layer
+from .errors import InputError
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
-from .soft_groups import SoftGroupAttention, soft_bias, soft_mask
+from .soft_groups import SoftGroupAttention, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
 from .variants import AttentionVariant, Full
+
+log = logging.getLogger("chronos2_attention")
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,16 @@ class TokenBatch:
     future_mask: torch.Tensor
 
 
+def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Model:
+    """Return a model of class `kind`, upstream's or ours, that shares the modules of `model`."""
+    shared = copy.copy(model)
+    shared.__class__ = kind
+    if "_hf_hook" in vars(shared):  # accelerate's, which would call `model`
+        del shared._old_forward, shared.forward
+        add_hook_to_module(shared, vars(shared).pop("_hf_hook"))
+    return shared
+
+
 class Chronos2VariantModel(Chronos2Model):
     """Upstream's model with another attention variant; parameters and their names are upstream's.
 
@@ -84,11 +102,12 @@ class Chronos2VariantModel(Chronos2Model):
     settings:
         Backend and chunk size.
     backends_used:
-        Names of the time-attention backends that have run since they were last cleared.
+        Names of the time-attention backends that have run; ``"upstream"`` for upstream's blocks.
     batch_bias:
-        Bias of the soft mask of the batch at hand, (b, b) where the batch has b rows or a multiple
-        (the paths of an unrolled forecast), see `soft_groups.soft_bias`. None makes each call
-        compare the contexts that it is given.
+        Bias of the soft mask of one batch, on the copy that forecasts it (`with_batch_bias`). None
+        makes each call compare the contexts that it is given.
+    is_hindered:
+        Whether the fast path cannot run, on the copy of one call; None asks for each batch.
     """
 
     def __init__(self, config) -> None:
@@ -97,15 +116,50 @@ class Chronos2VariantModel(Chronos2Model):
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
         self.batch_bias: torch.Tensor | None = None
+        self.is_hindered: bool | None = None
+        self._said: dict[str, object] = {}
 
     def with_variant(
-        self, variant: AttentionVariant, settings: EngineSettings
+        self: Chronos2Model, variant: AttentionVariant, settings: EngineSettings
     ) -> Chronos2VariantModel:
-        """Return a model of another variant that shares this one's modules and weights."""
-        model = copy.copy(self)
+        """Return a model of another variant on these weights, which may be upstream's."""
+        model = on_weights_of(self, Chronos2VariantModel)
         model.variant, model.settings, model.backends_used = variant, settings, set()
-        model.batch_bias = None
+        model.batch_bias = model.is_hindered = None
+        model._said = vars(self).get("_said", {})
         return model
+
+    def for_call(self) -> Chronos2VariantModel:
+        """Return a model for one call, which asks but once whether the fast path can run."""
+        model = on_weights_of(self, Chronos2VariantModel)
+        model.is_hindered = self._is_hindered()
+        return model
+
+    def with_batch_bias(self, bias: torch.Tensor) -> Chronos2VariantModel:
+        """Return a model for one batch, which shares all but its soft mask with this one.
+
+        Parameters
+        ----------
+        bias:
+            From `soft_groups.soft_bias`, shape (b, b); the batch has b rows or a multiple, the
+            paths of an unrolled forecast.
+        """
+        model = on_weights_of(self, Chronos2VariantModel)
+        model.batch_bias = bias
+        return model
+
+    def obstacle(self) -> str:
+        """Say why the fast path cannot run now, see `dense_layers.obstacle`; empty if it can."""
+        return obstacle(self.encoder, self.device)
+
+    def require_fast_path(self) -> None:
+        """Raise `InputError` where the fast path, on which probes measure, cannot run."""
+        if reason := self.obstacle():
+            raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as upstream does, under upstream's name, so that upstream loads what was saved."""
+        return on_weights_of(self, Chronos2Model).save_pretrained(*args, **kwargs)
 
     def tokens(
         self,
@@ -179,6 +233,8 @@ class Chronos2VariantModel(Chronos2Model):
         tokens = self.tokens(
             context, context_mask, future_covariates, future_covariates_mask, num_output_patches
         )
+        if future_target is not None and self.variant.joins_groups:
+            group_ids = None  # training makes batches without regard to the variant
         group_ids = self._group_ids(context, group_ids)
         bias = self._group_bias(context, group_ids)
         if not (self.variant.sparse_in_time or self.variant.softens_groups):
@@ -200,7 +256,10 @@ class Chronos2VariantModel(Chronos2Model):
         output_attentions: bool,
     ) -> Chronos2EncoderOutput:
         """Run upstream's blocks with the variant's masks: time (B, 1, S, S), group (S, 1, B, B)."""
-        encoder, dtype = self.encoder, tokens.embeddings.dtype
+        encoder, device = self.encoder, self.device.type
+        # Autocast casts masks too, and the lowest value of float32 is infinite in bfloat16.
+        low = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        dtype = low or tokens.embeddings.dtype
         allowed = allowed_pairs(self.variant, tokens.layout, self.device)
         time_mask = additive(allowed & (tokens.mask > 0)[:, None, None, :], dtype)
         if bias is None:
@@ -208,7 +267,8 @@ class Chronos2VariantModel(Chronos2Model):
                 group_ids, tokens.mask, dtype
             )
         else:
-            group_mask = soft_mask(bias.to(self.device), tokens.mask.mT > 0, dtype)
+            bias = unrolled(bias.to(self.device), len(tokens.mask))
+            group_mask = soft_mask(bias, tokens.mask.mT > 0, dtype)
         hidden = encoder.dropout(tokens.embeddings)
         time_weights, group_weights = [], []
         for block in encoder.block:
@@ -255,8 +315,8 @@ class Chronos2VariantModel(Chronos2Model):
         num_output_patches:
             Future patches F.
         future_target, future_target_mask, output_attentions:
-            As upstream; any of them takes upstream's path through `encode`, as do training and
-            gradients.
+            As upstream; any of them takes upstream's path through `encode`, as do training,
+            gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
 
         Returns
         -------
@@ -267,8 +327,8 @@ class Chronos2VariantModel(Chronos2Model):
         ValueError
             From upstream's validation, if shapes do not fit.
         """
-        wants_more = future_target is not None or output_attentions
-        if self.training or wants_more or torch.is_grad_enabled():
+        wants_more = future_target is not None or output_attentions or num_output_patches < 1
+        if self.training or wants_more or torch.is_grad_enabled() or self._is_hindered():
             return super().forward(
                 context=context,
                 context_mask=context_mask,
@@ -302,8 +362,23 @@ class Chronos2VariantModel(Chronos2Model):
         quantiles = self.instance_norm.inverse(quantiles, tokens.loc_scale)
         return Chronos2Output(quantile_preds=quantiles.unflatten(1, (self.num_quantiles, -1)))
 
+    def _is_hindered(self) -> bool:
+        """Whether the fast path cannot run; each reason is told once."""
+        if self.is_hindered is not None:
+            return self.is_hindered
+        reason = self.obstacle()
+        if reason:
+            self.backends_used.add("upstream")
+            mine = object()
+            if self._said.setdefault(reason, mine) is mine:  # one of several threads
+                log.warning("%s: forecasting by upstream's slower path", reason)
+        return bool(reason)
+
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
-        return torch.arange(len(context), device=self.device) if group_ids is None else group_ids
+        if group_ids is not None:
+            return group_ids
+        every = torch.arange(len(context), device=self.device)
+        return torch.zeros_like(every) if self.variant.joins_groups else every
 
     def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor | None:
         """Return the bias of a soft mask, (b, b) on the CPU, or None where groups are hard."""
@@ -312,7 +387,7 @@ class Chronos2VariantModel(Chronos2Model):
         return soft_bias(
             self.variant,
             group_ids.cpu().numpy(),
-            context.cpu().numpy(),
+            context.detach().to("cpu", torch.float32).numpy(),
             settings=self.settings.similarity,
         )
 
@@ -368,36 +443,7 @@ class Chronos2VariantModel(Chronos2Model):
         last = len(self.encoder.block) - 1
         for index, block in enumerate(self.encoder.block):
             first = last_block_from if index == last else 0
-            hidden = _time_layer(block.layer[0], hidden, time, rope, first)
+            hidden = time_layer(block.layer[0], hidden, time, rope, first)
             hidden = group(block.layer[1], hidden, first)
             hidden = feed_forward(block.layer[2], hidden)
         return self.encoder.final_layer_norm(hidden)
-
-
-def _time_layer(
-    layer: torch.nn.Module,
-    hidden: torch.Tensor,
-    time: TimeAttention,
-    rope: tuple[torch.Tensor, torch.Tensor],
-    first: int,
-) -> torch.Tensor:
-    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
-
-    Where `first` is 0 the result is `hidden` itself, changed in place.
-    """
-    attention = layer.self_attention
-    normed = normalise(layer.layer_norm, hidden)
-
-    def heads(x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (attention.n_heads, attention.kv_proj_dim)).transpose(1, 2)
-
-    k, v = heads(attention.k(normed)), heads(attention.v(normed))
-    q = heads(attention.q(normed[:, first:]))
-    del normed
-    cos, sin = (part[:, None] for part in rope)
-    rotate(k, cos, sin)
-    rotate(q, cos[:, :, first:], sin[:, :, first:])
-    attended = time(q, k, v) if first == 0 else time.future(q, k, v)
-    del q, k, v
-    kept = hidden[:, first:].contiguous()
-    return add_product(kept, attended.transpose(1, 2).flatten(-2), attention.o.weight)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from chronos.chronos2 import Chronos2Pipeline, preprocess
+from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
+from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
 
-from . import batching, checkpoint
+from . import batching, checkpoint, finetuning
 from .batching import split
 from .errors import InputError
 from .model import Chronos2VariantModel, EngineSettings
 from .similarity import SimilaritySettings
 from .soft_groups import soft_bias
 from .variants import AttentionVariant
+from .variants.base import whole_number
 
 log = logging.getLogger("chronos2_attention")
 
@@ -31,19 +37,19 @@ MAX_TOKENS = {False: 8192, True: 65536}
 # the launches of some 500 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
 
-HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only")
-
 
 class Chronos2VariantPipeline(Chronos2Pipeline):
     """Chronos-2 under an attention variant.
 
     Everything that takes a `Chronos2Pipeline` takes this: `predict`, `predict_quantiles`,
-    `predict_df`, `predict_fev` and `embed` keep upstream's signatures and results.
+    `predict_df`, `predict_fev` and `embed` keep upstream's signatures, results and errors. Threads
+    may share a pipeline: a call changes nothing that another call reads.
 
     Parameters
     ----------
     model:
-        The model; its weights are shared by all pipelines made by `with_variant`.
+        Ours or upstream's, or an adapter around it; its weights are shared by all pipelines made
+        by `with_variant`.
     variant:
         A variant or its name.
     backend:
@@ -56,9 +62,12 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         Identifies the checkpoint; empty for a model that was not loaded from one.
     """
 
+    # Of the call that a copy of the pipeline was made for; None on what users hold.
+    _shares: batching.Shares | None = None
+
     def __init__(
         self,
-        model: Chronos2VariantModel,
+        model: Chronos2Model,
         variant: str | AttentionVariant = "full",
         *,
         backend: str = "auto",
@@ -66,13 +75,14 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         similarity_settings: SimilaritySettings | None = None,
         weights_fingerprint: str = "",
     ) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise InputError(f"chunk_size {chunk_size} is below 1", mend="use 1 or more")
+        if chunk_size is not None:
+            chunk_size = whole_number(chunk_size, "chunk_size", 1)
         similarity = similarity_settings or SimilaritySettings()
         settings = EngineSettings(backend, chunk_size, similarity)
-        super().__init__(model=model.with_variant(AttentionVariant.parse(variant), settings))
+        inner, variant = finetuning.innermost(model), AttentionVariant.parse(variant)
+        inner = Chronos2VariantModel.with_variant(inner, variant, settings)
+        super().__init__(model=finetuning.around(model, inner))
         self.weights_fingerprint = weights_fingerprint
-        self._mixing = _Mixing()
 
     @classmethod
     def from_pretrained(
@@ -80,61 +90,74 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         pretrained_model_name_or_path: str | Path,
         *,
         variant: str | AttentionVariant = "full",
-        device_map: str | torch.device = "cpu",
-        dtype: torch.dtype | str = torch.float32,
+        device_map: str | int | torch.device | dict | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
         backend: str = "auto",
         chunk_size: int | None = None,
         similarity_settings: SimilaritySettings | None = None,
+        force_s3_download: bool = False,
         **kwargs: Any,
     ) -> Chronos2VariantPipeline:
-        """Load a checkpoint strictly, from a folder or from the hub.
+        """Load a checkpoint strictly, from a folder, the hub or S3; an adapter is merged.
 
         Parameters
         ----------
         pretrained_model_name_or_path:
-            Folder with ``config.json`` and safetensors, or a hub repository.
+            Folder, hub repository or ``s3://`` address of a model, or of an adapter of `peft`.
         variant, backend, chunk_size, similarity_settings:
             See the class.
         device_map:
-            One device for the whole model: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` is
+            A device, or a device for each part of the model; None for the CPU. ``"auto"`` is
             ``"cuda"`` where there is one, else ``"cpu"``.
-        dtype:
-            Of the parameters, a torch dtype or its name.
+        dtype, torch_dtype:
+            Of the parameters, a torch dtype or its name; None and ``"auto"`` for the checkpoint's.
+        force_s3_download:
+            Fetch from S3 again what was fetched before.
         **kwargs:
-            For the hub: revision, cache_dir, token, local_files_only.
+            What else upstream takes: revision, subfolder, cache_dir, token, force_download,
+            attn_implementation, max_memory, ..., and fields of the configuration to change.
 
         Raises
         ------
         InputError
-            If a tensor is missing, unexpected or of another shape, if the weights are not
-            safetensors, or if the checkpoint cannot be found.
+            If a tensor is missing, unexpected, of another shape, not of floating point numbers, not
+            finite in `dtype` or zero throughout; if the weights are not safetensors or not found;
+            for an argument that would load pickles, remote code, or weights that do not fit.
         TypeError
-            For any other argument.
+            For an argument that upstream does not know.
         """
         variant = AttentionVariant.parse(variant)
-        if "torch_dtype" in kwargs:
-            dtype = kwargs.pop("torch_dtype")
-        if kwargs.pop("trust_remote_code", False):
-            raise InputError("trust_remote_code is not supported", mend="leave it out")
-        unknown = sorted(kwargs.keys() - set(HUB_ARGUMENTS))
-        if unknown:
-            raise TypeError(f"unexpected arguments: {', '.join(unknown)}")
-        if isinstance(dtype, str):
-            dtype = getattr(torch, dtype.removeprefix("torch."), None)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise InputError("unknown dtype", mend="use float32, bfloat16 or float16")
+        engine = {"chunk_size": chunk_size, "similarity_settings": similarity_settings}
+        engine["backend"] = backend
+        options = {"device_map": device_map, "dtype": torch_dtype or dtype, **kwargs}
+        if str(pretrained_model_name_or_path).startswith("s3://"):
+            # Fetches the files and comes back here with their folder.
+            options |= {"variant": variant, "force_s3_download": force_s3_download, **engine}
+            return super(Chronos2Pipeline, cls).from_pretrained(
+                pretrained_model_name_or_path, **options
+            )
         if device_map == "auto":
-            device_map = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = checkpoint.resolve(pretrained_model_name_or_path, **kwargs)
-        model, fingerprint = checkpoint.load_model(folder, dtype)
-        return cls(
-            model.to(device_map),
-            variant,
-            backend=backend,
-            chunk_size=chunk_size,
-            similarity_settings=similarity_settings,
-            weights_fingerprint=fingerprint,
-        )
+            options["device_map"] = "cuda" if torch.cuda.is_available() else "cpu"
+        model, fingerprint = checkpoint.load(pretrained_model_name_or_path, **options)
+        return cls(model, variant, weights_fingerprint=fingerprint, **engine)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save the weights, or an adapter's, as upstream does and loads; not the variant."""
+        finetuning.as_upstream(self.model).save_pretrained(save_directory, *args, **kwargs)
+
+    @functools.wraps(Chronos2Pipeline.fit, assigned=())
+    def fit(self, *args: Any, **kwargs: Any) -> Chronos2VariantPipeline:
+        """Fine-tune a copy of the model under the variant; parameters are `Chronos2Pipeline.fit`'s.
+
+        The loss is computed with the variant's attention. Where series mix, those of a training
+        batch do, as upstream draws it: their contexts end at different times.
+
+        Returns
+        -------
+        A pipeline of the same variant and settings with the new weights.
+        """
+        return finetuning.fit(self, *args, **kwargs)
 
     @property
     def variant(self) -> AttentionVariant:
@@ -167,6 +190,21 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             weights_fingerprint=self.weights_fingerprint,
         )
 
+    def sizes(self, prediction_length: int, context_length: int | None) -> tuple[int, int]:
+        """Return a forecast's future tokens in one pass, and the most observations of context.
+
+        Raises
+        ------
+        InputError
+            If a length is below 1.
+        """
+        steps = whole_number(prediction_length, "prediction_length", 1)
+        limit = self.model_context_length
+        if context_length is not None:
+            limit = min(limit, whole_number(context_length, "context_length", 1))
+        patches = -(-steps // self.model_output_patch_size)
+        return min(patches, self.max_output_patches), limit
+
     def describe(self) -> dict[str, str]:
         """Say what runs: variant, device, dtype, backends that have run, weights fingerprint."""
         device = self.model.device
@@ -175,7 +213,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             "variant": self.variant.name,
             "device": name,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "backend": "+".join(sorted(self.model.backends_used)),
+            "backend": "+".join(sorted(self.model.backends_used.copy())),
             "weights_fingerprint": self.weights_fingerprint,
         }
 
@@ -225,27 +263,39 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             "limit_prediction_length": limit_prediction_length,
             **kwargs,
         }
-        # The second is upstream's older name of cross_learning.
-        cross_learning = options.pop("predict_batches_jointly", cross_learning)
+        if kwargs.get("predict_batches_jointly") is not None:  # upstream's older name
+            warnings.warn(
+                "The `predict_batches_jointly` argument is deprecated and will be removed in a "
+                "future version. "
+                "Please use `cross_learning=True` to enable the cross-learning mode.",
+                category=FutureWarning,
+                stacklevel=2,
+            )
+            cross_learning = options.pop("predict_batches_jointly")
+        call = copy.copy(self)  # no other call sees what it holds
+        call.model = self.model.for_call()
+        upstream = super(Chronos2VariantPipeline, call).predict
         if cross_learning or self.variant.mixes_series:
-            return self._predict_mixed(inputs, cutoffs, similarity, seed, options)
-        if len(inputs) < 2:
-            return super().predict(inputs, **options)
+            return call._predict_mixed(inputs, cutoffs, similarity, seed, options)
+        limit, most = self.model_context_length, self.model_prediction_length
+        horizon = most if prediction_length is None else prediction_length
+        kept = limit if context_length is None else context_length
+        usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
+        if len(inputs) < 2 or not usual or call.model.is_hindered:
+            return upstream(inputs, **options)
 
-        horizon = prediction_length or self.model_prediction_length
-        kept = min(context_length or self.model_context_length, self.model_context_length)
-        plain = not kwargs and horizon <= self.model_prediction_length
+        plain = not kwargs and horizon <= most and kept <= limit
+        kept = min(kept, limit)
         if plain and batching.is_univariate(inputs):
             series = batching.FlatSeries.of(inputs, kept)
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
-                return self._predict_univariate(series.left_padded(batch), horizon)
+                return call._predict_univariate(series.left_padded(batch), horizon)
         else:
-            prepared = _prepare(inputs, horizon)
+            prepared = self._prepare(inputs, horizon)
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
             sizes = np.array([item["context"].shape[0] for item in prepared])
-            upstream = super().predict
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
                 return upstream([prepared[index] for index in batch], **options)
@@ -288,12 +338,22 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         seed: int | Sequence[int],
         options: dict[str, Any],
     ) -> list[torch.Tensor]:
-        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches."""
+        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches.
+
+        Called on the copy of one call, which it changes.
+        """
         options = {**options, "cross_learning": not self.variant.softens_groups}
-        horizon = options["prediction_length"] or self.model_prediction_length
-        prepared = _prepare(inputs, horizon)
+        if self.variant.leaking:
+            cutoffs = None
+        if cutoffs is None and similarity is None:
+            self._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
+            return super().predict(inputs, **options)
+        horizon = options["prediction_length"]
+        prepared = self._prepare(
+            inputs, self.model_prediction_length if horizon is None else horizon
+        )
         sizes = np.array([item["context"].shape[0] for item in prepared])
-        if cutoffs is None or self.variant.leaking:
+        if cutoffs is None:
             cutoffs = np.zeros(len(prepared), dtype=int)
         if len(cutoffs) != len(prepared):
             raise InputError(
@@ -309,32 +369,37 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         for number, batch in enumerate(batching.batches_by_cutoff(cutoffs, len(prepared))):
             order = np.concatenate([rows[index] for index in batch])
             given = None if similarity is None else similarity[np.ix_(order, order)]
-            self._mixing = _Mixing(given, (*np.atleast_1d(seed), number))
-            try:
-                found = super().predict([prepared[index] for index in batch], **options)
-            finally:
-                self._mixing = _Mixing()
+            self._shares = batching.Shares(given, (*np.atleast_1d(seed), number))
+            found = super().predict([prepared[index] for index in batch], **options)
             for index, tensor in zip(batch, found, strict=True):
                 forecasts[index] = tensor
         return forecasts
 
     def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
         """Upstream's; a soft mask is made once and serves the steps of an unrolled forecast too."""
-        if not self.variant.softens_groups:
-            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
-        given, seed = self._mixing.take(len(context))
-        self.model.batch_bias = soft_bias(
-            self.variant,
-            group_ids.numpy(),
-            context.numpy(),
-            given=given,
-            settings=self.model.settings.similarity,
-            seed=seed,
+        call = self
+        if self.variant.softens_groups:
+            given, seed = self._shares.take(len(context)) if self._shares else (None, (0, 0))
+            bias = soft_bias(
+                self.variant,
+                group_ids.cpu().numpy(),
+                context.detach().to("cpu", torch.float32).numpy(),
+                given=given,
+                settings=self.model.settings.similarity,
+                seed=seed,
+            )
+            call = copy.copy(self)
+            call.model = self.model.with_batch_bias(bias)
+        return super(Chronos2VariantPipeline, call)._predict_batch(
+            context=context, group_ids=group_ids, **kwargs
         )
-        try:
-            return super()._predict_batch(context=context, group_ids=group_ids, **kwargs)
-        finally:
-            self.model.batch_bias = None
+
+    def _prepare(self, inputs: Any, prediction_length: int) -> Sequence[Mapping[str, Any]]:
+        """Turn any input of `predict` into upstream's prepared inputs, one a forecast."""
+        sizes = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}  # not used
+        return Chronos2Dataset(
+            inputs, prediction_length=prediction_length, mode=DatasetMode.TEST, **sizes
+        ).inputs
 
     def predict_df(self, df: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Forecast a long data frame; parameters and result are `Chronos2Pipeline.predict_df`'s.
@@ -382,38 +447,3 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 mend="embed with_variant('full')",
             )
         return super().embed(inputs, batch_size=batch_size, context_length=context_length)
-
-
-class _Mixing:
-    """Hands out the similarities of consecutive batches, and a seed for each.
-
-    Parameters
-    ----------
-    given:
-        Similarities of all rows, shape (rows, rows), or None.
-    seed:
-        Integers that each batch's seed begins with.
-    """
-
-    def __init__(self, given: np.ndarray | None = None, seed: Sequence[int] = (0,)) -> None:
-        self.given, self.seed = given, tuple(seed)
-        self.rows_done = self.batches_done = 0
-
-    def take(self, rows: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
-        """Return the next batch's similarities (rows, rows), or None, and its seed."""
-        part = slice(self.rows_done, self.rows_done + rows)
-        seed = (*self.seed, self.batches_done)
-        self.rows_done += rows
-        self.batches_done += 1
-        return None if self.given is None else self.given[part, part], seed
-
-
-def _prepare(inputs: Any, prediction_length: int) -> list[Mapping[str, Any]]:
-    """Turn any input of `predict` into upstream's prepared inputs, one a forecast."""
-    if isinstance(inputs, torch.Tensor | np.ndarray):
-        return preprocess.from_tensor(inputs, prediction_length=prediction_length)
-    if isinstance(inputs[0], torch.Tensor | np.ndarray):
-        return preprocess.from_list_of_tensors(inputs, prediction_length=prediction_length)
-    if "context" in inputs[0]:
-        return inputs
-    return preprocess.from_list_of_dicts(inputs, prediction_length=prediction_length)

@@ -89,7 +89,8 @@ def group_bias(weights: np.ndarray, temperature: float) -> torch.Tensor:
     -------
     float32 tensor of shape (B, B) on the CPU, at most 0 and finite in bfloat16 too.
     """
-    bias = temperature * np.log(weights + EPSILON)
+    # Beyond 1e300 nothing changes, and products stay finite.
+    bias = min(temperature, 1e300) * np.log(weights + EPSILON)
     lowest = torch.finfo(torch.bfloat16).min / 2
     return torch.from_numpy(np.clip(bias, lowest, 0.0)).to(torch.float32)
 
@@ -129,6 +130,16 @@ def soft_bias(
     elif given is None:
         given = similarity(context, variant.measure, settings)
     return group_bias(group_weights(variant, group_ids, given, seed), variant.temperature)
+
+
+def unrolled(bias: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return a bias (b, b) for a batch of n b rows, series-major: paths see their like only."""
+    paths = rows // max(1, len(bias))
+    if paths <= 1:
+        return bias
+    same_path = torch.eye(paths, dtype=torch.bool, device=bias.device).repeat(len(bias), len(bias))
+    spread = bias.repeat_interleave(paths, 0).repeat_interleave(paths, 1)
+    return spread.masked_fill(~same_path, torch.finfo(torch.bfloat16).min / 2)
 
 
 def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:

@@ -153,7 +153,7 @@ class WindowedTime(TimeAttention, ABC):
 
     def __init__(self, variant: Sparse, layout, *, dtype, device) -> None:
         super().__init__(variant, layout, dtype=dtype, device=device)
-        self.radius = variant.radius
+        self.radius = min(variant.radius, layout.num_context)
         self.reg_is_global = variant.reg_is_global
 
     @abstractmethod

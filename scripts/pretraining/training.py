@@ -18,6 +18,7 @@ import torch
 from chronos.chronos2.config import Chronos2CoreConfig
 from tqdm import tqdm
 
+from chronos2_attention.checkpoint import cast, check_names_and_shapes
 from study.jobs.files import atomic_path
 
 from .batches import Batch, BatchStream, DataConfig
@@ -311,6 +312,9 @@ def _resume(
     if other != config.steps and state["step"] > free:
         log.warning("%s was made for %d steps: starting anew", path, other)
         return 0
+    for weights, wanted in ((state["model"], model.state_dict()), (state["ema"], ema)):
+        check_names_and_shapes(wanted, weights, path)
+        cast(weights, torch.float32, path, may_be_zero=True)
     model.load_state_dict(state["model"])
     for name, value in state["ema"].items():
         ema[name].copy_(value)

@@ -1,7 +1,7 @@
 # Data sets and models, from the network, a mirror, a package or this repository.
 #
-# The scripts read the mirror from `snakemake.config`: where a file was found is no reason to fetch
-# it again, as a changed `params` would be.
+# The scripts read the mirror and the bounds of a download from `snakemake.config`: where and how
+# a file was found is no reason to fetch it again, as a changed `params` would be.
 
 from study.config.datasets import find_spec, load_registry
 from study.config.models import load_model_spec, local_files

@@ -12,6 +12,7 @@ written (`name`) and, where time attention changes, which keys a query sees
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,6 +20,23 @@ from typing import Any, ClassVar
 from ..errors import InputError
 
 _KINDS: list[type[AttentionVariant]] = []
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """Return an integer of any type as Python's, which has no largest value.
+
+    Raises
+    ------
+    InputError
+        If it is not a whole number of at least `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"{name} {value!r}", mend=f"use {name} {least} or more, in whole numbers")
+    return number
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,8 @@ class AttentionVariant:
         must hold series of one cutoff only, and its composition matters.
     softens_groups:
         Whether group attention is weighted by similarity instead of masked by group.
+    joins_groups:
+        Whether all series of a batch are one group.
     leaking:
         Whether a batch may hold several cutoffs, so that a series sees another's future: a
         diagnostic, whose results say nothing about accuracy.
@@ -55,6 +75,7 @@ class AttentionVariant:
     sparse_in_time: ClassVar[bool] = False
     mixes_series: ClassVar[bool] = False
     softens_groups: ClassVar[bool] = False
+    joins_groups: ClassVar[bool] = False
     leaking = False
 
     def __init_subclass__(cls) -> None:
@@ -77,7 +98,8 @@ class AttentionVariant:
         """
         if isinstance(name, AttentionVariant):
             return name
-        for kind in _KINDS:
+        readable = isinstance(name, str) and len(name) <= 4000  # Python reads 4300 digits at most
+        for kind in _KINDS if readable else ():
             match = re.fullmatch(kind.pattern, name)
             if match is not None:
                 variant = kind.from_match(match)

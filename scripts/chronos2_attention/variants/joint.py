@@ -26,6 +26,7 @@ class Joint(AttentionVariant):
     pattern: ClassVar[str] = "joint(?P<leaking>_leaking)?"
     example: ClassVar[str] = "joint"
     mixes_series: ClassVar[bool] = True
+    joins_groups: ClassVar[bool] = True
 
     @classmethod
     def from_match(cls, match: re.Match[str]) -> Joint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import ClassVar
 
 from ..errors import InputError
@@ -68,8 +69,13 @@ class Soft(AttentionVariant):
             raise InputError(
                 f"measure 'uniform' has no control '{self.control}'", mend="leave the control out"
             )
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"temperature {self.temperature}", mend="use a number of 0 or more")
+        try:
+            temperature = float(self.temperature) + 0.0  # no negative zero
+        except (TypeError, ValueError, OverflowError):
+            temperature = math.nan
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise InputError(f"temperature {self.temperature!r}", mend="use a number of 0 or more")
+        object.__setattr__(self, "temperature", temperature)
 
     @classmethod
     def from_match(cls, match: re.Match[str]) -> Soft:
@@ -83,6 +89,8 @@ class Soft(AttentionVariant):
     @property
     def name(self) -> str:
         control = f"-{self.control}" if self.control else ""
-        temperature = f"{self.temperature:.12f}".rstrip("0").rstrip(".")
+        # Whole, or the shortest digits that read back as the same number, without an exponent.
+        whole = self.temperature.is_integer()
+        temperature = f"{Decimal(int(self.temperature) if whole else repr(self.temperature)):f}"
         leaking = "_leaking" if self.leaking else ""
         return f"soft_{self.measure}{control}_t{temperature}{leaking}"

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import InputError
-from .base import AttentionVariant
+from .base import AttentionVariant, whole_number
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Sparse(AttentionVariant):
     sparse_in_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.radius < 0:
-            raise InputError(f"radius {self.radius} is negative", mend="use a radius of 0 or more")
+        object.__setattr__(self, "radius", whole_number(self.radius, "radius", 0))
 
     @classmethod
     def from_match(cls, match: re.Match[str]) -> Sparse:
@@ -47,7 +45,8 @@ class Sparse(AttentionVariant):
         return f"sparse_r{self.radius}{'_regglobal' if self.reg_is_global else ''}"
 
     def sees(self, query: Any, key: Any, num_context: int) -> Any:
-        windowed = (key < num_context) & (abs(query - key) <= self.radius)
+        radius = min(self.radius, num_context)  # no further than integers of 64 bits reach
+        windowed = (key < num_context) & (abs(query - key) <= radius)
         if self.reg_is_global:
             windowed = windowed | ((query == num_context - 1) & (key < num_context))
         return (query >= num_context) | windowed

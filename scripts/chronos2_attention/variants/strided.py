@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import InputError
-from .base import AttentionVariant
+from .base import AttentionVariant, whole_number
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,8 @@ class Strided(AttentionVariant):
     sparse_in_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.radius < 0 or self.every < 1:
-            raise InputError(
-                f"radius {self.radius} and every {self.every}",
-                mend="use a radius of 0 or more, and every 1 or more",
-            )
+        object.__setattr__(self, "radius", whole_number(self.radius, "radius", 0))
+        object.__setattr__(self, "every", whole_number(self.every, "every", 1))
 
     @classmethod
     def from_match(cls, match: re.Match[str]) -> Strided:
@@ -49,10 +45,13 @@ class Strided(AttentionVariant):
         return f"sparse_r{self.radius}_every{self.every}"
 
     def sees(self, query: Any, key: Any, num_context: int) -> Any:
-        def is_global(position: Any) -> Any:
-            return (num_context - 1 - position) % self.every == 0
+        # No further than integers of 64 bits reach.
+        radius, every = min(self.radius, num_context), min(self.every, max(1, num_context))
 
-        near = abs(query - key) <= self.radius
+        def is_global(position: Any) -> Any:
+            return (num_context - 1 - position) % every == 0
+
+        near = abs(query - key) <= radius
         return (query >= num_context) | (
             (key < num_context) & (near | is_global(query) | is_global(key))
         )

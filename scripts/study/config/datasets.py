@@ -86,6 +86,13 @@ class SourceFile:
     sha256: str | None = None
     git_blob_sha1: str | None = None
 
+    @property
+    def checksum(self) -> tuple[str, str]:
+        """Its kind and its digits, as `study.data.download.check_file` takes them."""
+        if self.sha256 is not None:
+            return "sha256", self.sha256
+        return "git blob sha1", self.git_blob_sha1 or ""
+
 
 @dataclass(frozen=True)
 class PackageTable:

@@ -15,27 +15,9 @@ from study.jobs.files import sha256_of_file
 def fetch_model(
     spec: ModelSpec, folder: Path, *, repo_root: Path, mirror: Path | None
 ) -> dict[str, Any]:
-    """Put a checkpoint into `folder` and check that it loads strictly.
+    """Put a checkpoint into `folder`, check that it loads strictly, and return its provenance.
 
-    Parameters
-    ----------
-    spec:
-        The model.
-    folder:
-        Gets ``config.json`` and ``model.safetensors``.
-    repo_root:
-        What a relative `ModelSpec.path` is relative to.
-    mirror:
-        Holds ``<repo>/config.json`` and ``<repo>/model.safetensors``; asked before the hub.
-
-    Returns
-    -------
-    Provenance: model, source, repository, revision or seed, checksums, parameters, fingerprint.
-
-    Raises
-    ------
-    InputError
-        If the checkpoint is missing, cannot be reached or does not load strictly.
+    A relative path of a local model is relative to `repo_root`. `mirror` is asked before the hub.
     """
     from chronos2_attention import checkpoint
 
@@ -95,11 +77,12 @@ def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
 
 def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the checkpoint in the hub's cache, and its provenance."""
-    from study.data.hub import HubError, hub_files
+    from study.data.download import FetchError
+    from study.data.hub import hub_files
 
     try:
         found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
-    except HubError as error:
+    except FetchError as error:
         tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
         ways = [error.mend] if error.mend else []
         ways += [
@@ -125,13 +108,7 @@ def _save_random(spec: ModelSpec, folder: Path) -> None:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Read a model's sidecar as `fetch_model` returned it.
-
-    Raises
-    ------
-    InputError
-        If it is no JSON file.
-    """
+    """Read a model's sidecar as `fetch_model` returned it; `InputError` if it is no JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Downloads over HTTP: bounded retries with back-off, resumption, and checksums."""
+"""Downloads over HTTP within bounds of time, size and rate, with retries and checksums."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import errno
 import hashlib
 import logging
 import os
+import re
+import shutil
+import ssl
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+import certifi
 import httpx
 
 from study.jobs.files import sha256_of_file
 
-log = logging.getLogger("study.network")
+log = logging.getLogger("study.download")
 
 T = TypeVar("T")
 
 TIMEOUT_S = 10.0
+LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
 
 ATTEMPTS = 5
 
@@ -30,130 +38,324 @@ FEW_ATTEMPTS = 2
 PAUSE_S = 1.0
 
 LONGEST_PAUSE_S = 30.0
+ALL_PAUSES_S = 45.0
+RATE_WINDOW_S = 20.0
+REDIRECT_BYTES = 1e6
+# No byte of a compressed answer becomes more than these: the limit of deflate.
+LARGEST_INFLATION = 1032
 
-# `huggingface_hub` raises these as well: its errors derive from httpx.HTTPError or OSError.
-FAILURES = (OSError, httpx.HTTPError)
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+# What keeps a file from being written, and the way out beside another folder.
+DISK = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there, or ")
+DISK[errno.EFBIG] = "raise the limit on the size of files (ulimit -f), or "
 
 
-class ChecksumError(OSError):
+@dataclass(frozen=True)
+class Limits:
+    """What a fetch may take: the settings ``network``."""
+
+    min_kb_per_s: float = 1.0
+    max_minutes: float = 120.0
+    max_gb: float = 5.0
+
+
+LIMITS = Limits()  # a rule's script puts the configuration's in their place
+
+
+class FetchError(Exception):
+    """A file cannot be had; the message is one line.
+
+    `mend` is what helps beside a mirror, `attempts` how often such a failure is met before it is
+    given up, `wait` the seconds that the server asks for, `code` the hub's name of the failure.
+    Where it is `final`, no copy of an earlier day may stand in.
+    """
+
+    def __init__(
+        self, why: str, mend: str = "", *, attempts=1, wait=0.0, code="", final=False
+    ) -> None:
+        self.mend, self.attempts, self.wait, self.code = mend, attempts, wait, code
+        self.final = final
+        super().__init__(" ".join(why.split())[:1000])
+
+
+class ChecksumError(FetchError):
     """What arrived is not the file expected."""
 
-
-def with_retry(action: Callable[[], T], what: str) -> T:
-    """Call `action`; after a transient failure wait, each time twice as long, and try again.
-
-    There are `ATTEMPTS` calls in all. A server that cannot be reached and a wrong checksum are met
-    `FEW_ATTEMPTS` times; an answer that will not change (4xx, save 408, 425 and 429) and a full or
-    forbidden disk once. ``Retry-After`` is obeyed up to `LONGEST_PAUSE_S` seconds.
-
-    Parameters
-    ----------
-    action:
-        What to do.
-    what:
-        Its name for the log.
-
-    Raises
-    ------
-    Exception
-        The last failure, as it came.
-    """
-    pause = PAUSE_S
-    met: Counter[int] = Counter()
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return action()
-        except FAILURES as error:
-            allowed = _attempts_for(error)
-            met[allowed] += 1
-            if attempt == ATTEMPTS or met[allowed] == allowed:
-                raise
-            wait = min(max(pause, _retry_after(error)), LONGEST_PAUSE_S)
-            log.warning("%s: %s; attempt %d in %.0f s", what, reason(error), attempt + 1, wait)
-            time.sleep(wait)
-            pause *= 2
-    raise AssertionError("the last attempt returns or raises")
+    def __init__(self, why: str) -> None:
+        super().__init__(why, attempts=FEW_ATTEMPTS, final=True)
 
 
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that caused an error, or None."""
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def never_reached(error: BaseException) -> bool:
-    """Return whether no server answered: no route, no such host, connection refused."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, httpx.ConnectError | httpx.ConnectTimeout):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def full_or_forbidden(error: BaseException) -> bool:
-    """Return whether the failure is one of this machine's disk, not of the network."""
-    return getattr(error, "errno", None) in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-    )
-
-
-def _attempts_for(error: BaseException) -> int:
-    status = status_of(error)
-    if full_or_forbidden(error) or (status and status < 500 and status not in (408, 425, 429)):
-        return 1
-    if isinstance(error, ChecksumError) or never_reached(error):
-        return FEW_ATTEMPTS
-    return ATTEMPTS
-
-
-def _retry_after(error: BaseException) -> float:
-    response = getattr(error, "response", None)
-    try:
-        return float(response.headers["Retry-After"])
-    except (AttributeError, KeyError, ValueError):  # absent, or a date
-        return 0.0
+def public(text: str) -> str:
+    """Take the secrets out of the addresses in a text: passwords, and what signs a link."""
+    return re.sub(r"(?<=://)[^/\s@]*@|(?<=[\w/])\?[^\s'\"]+", "", text)
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its kind where it has none."""
+    """Return the first line of an exception's message without secrets, or its kind."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].removeprefix("Got: ")
+    return public(lines[0])[:300]
 
 
-def download(url: str, path: Path) -> None:
-    """Fetch `url` into the file `path`, going on where a broken attempt left it.
+def explained(error: Exception) -> FetchError | None:
+    """Turn what the libraries raise into what the user is told; None for a defect."""
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, OSError) and error.errno:  # httpx has its own for those of sockets
+        mend = f"{DISK.get(error.errno, '')}set TMPDIR to another folder"
+        why = f"cannot write {error.filename or 'what arrives'}: {error.strerror}"
+        return FetchError(why, mend, final=True)
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.TooManyRedirects):
+        return FetchError(f"not an address that can be asked: {reason(error)}")
+    if isinstance(error, httpx.ConnectError | httpx.TimeoutException | httpx.ProxyError):
+        names = [name for name in map(_in_use, PROXIES) if os.environ.get(name)]
+        mend = f"check {', '.join(names)}" if names else ""
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            mend = "set SSL_CERT_FILE to a file with your network's certificates"
+        return FetchError(reason(error), mend, attempts=FEW_ATTEMPTS)
+    if isinstance(error, OSError | httpx.HTTPError):
+        return FetchError(reason(error), attempts=ATTEMPTS)
+    return None
 
-    The server must say that it sends the rest (206); if it sends the whole, the file is begun
-    anew. The time-out is for each wait, not for the whole.
 
-    Raises
-    ------
-    httpx.HTTPError
-        If the server cannot be reached, refuses, or breaks off; what arrived stays in `path`.
-    OSError
-        If the file cannot be written.
+def with_retry(action: Callable[[], T], what: str) -> T:
+    """Call `action` until it succeeds, waiting twice as long each time; raise its `FetchError`."""
+    pause, waited = PAUSE_S, 0.0
+    met: Counter[int] = Counter()
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            failure = explained(error)
+            if failure is None:
+                raise
+        met[failure.attempts] += 1
+        wait = min(max(pause, failure.wait), LONGEST_PAUSE_S)
+        waited += wait
+        given_up = met[failure.attempts] >= failure.attempts or met.total() >= ATTEMPTS
+        if given_up or waited > ALL_PAUSES_S:
+            raise failure
+        log.warning("%s: %s; again in %.0f s", what, failure, wait)
+        time.sleep(wait)
+        pause *= 2
+
+
+def deadline() -> float:
+    """Return when a fetch that begins now must be done, on the monotonic clock."""
+    return time.monotonic() + 60 * LIMITS.max_minutes
+
+
+class Client(httpx.Client):
+    """A client that keeps to `LIMITS` and raises `FetchError`, which no library tries to mend.
+
+    `until` is the fetch's deadline, `folder` where the files go, `most` the bytes of the largest
+    answer, and `check` looks at every answer. A caller that itself goes on with a broken answer
+    does so after `kept` bytes.
     """
-    headers = {"User-Agent": "chronos2-attention-study", "Accept-Encoding": "identity"}
+
+    def __init__(
+        self,
+        until: float | None = None,
+        folder: Path | None = None,
+        most: float = float("inf"),
+        check: Callable[[httpx.Response], None] = lambda answer: None,
+        kept: float = float("inf"),
+    ) -> None:
+        self.until = deadline() if until is None else until
+        bounds = [(most, f"more than the {most:.0f} bytes expected", "")]
+        gigabytes = f"more than {LIMITS.max_gb:g} GB"
+        bounds.append((1e9 * LIMITS.max_gb, gigabytes, "raise network.max_gb"))
+        if folder is not None:
+            there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+            room = 0.9 * shutil.disk_usage(there).free
+            bounds.append((room, f"more than there is room for in {folder}", "free space there"))
+        self.most, self.too_large, self.mend = min(bounds)
+        self._since, self._bytes, self.total = time.monotonic(), 0, 0
+        self._kept = kept
+        self._late = threading.Event()
+        self._watch = threading.Timer(0.0, self._give_up)
+        for name in map(_in_use, PROXIES):
+            usable(name, _proxy)
+        hooks = {"request": [self._before], "response": [check, self._after]}
+        try:
+            super().__init__(
+                verify=_certificates(), follow_redirects=True, timeout=TIMEOUT_S, event_hooks=hooks
+            )
+        except (ValueError, httpx.InvalidURL) as error:  # the proxies have been tried one by one
+            raise FetchError(f"{_in_use('NO_PROXY')} cannot be used: {reason(error)}") from None
+
+    def send(self, request: httpx.Request, **options) -> httpx.Response:
+        try:
+            return super().send(request, **options)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            late = httpx.ReadTimeout("the first lines of the answer did not arrive in time")
+            failure = explained(late if self._late.is_set() else error)
+            if failure is None:
+                raise
+            raise failure from None
+        finally:
+            self._watch.cancel()
+
+    def _before(self, request: httpx.Request) -> None:
+        self._in_time()
+        request.headers["Accept-Encoding"] = "identity"
+        waits = request.extensions["timeout"]
+        for name, wait in waits.items():
+            waits[name] = min(wait or TIMEOUT_S, LONGEST_TIMEOUT * TIMEOUT_S)
+        # Each wait has its time-out; first lines that trickle in never meet it.
+        self._watch.cancel()
+        self._watch = threading.Timer(1.5 * waits["read"], self._give_up)
+        self._watch.daemon = True
+        self._watch.start()
+
+    def _give_up(self) -> None:
+        self._late.set()
+        self.close()
+
+    def _after(self, answer: httpx.Response) -> None:
+        self._watch.cancel()
+        # 416: there is nothing after what a broken attempt left, and the checksum tells why.
+        if answer.status_code >= 400 and answer.status_code != 416:
+            raise _refusal(answer)
+        if answer.status_code != httpx.codes.PARTIAL_CONTENT:  # which goes on with a broken one
+            self._since, self._bytes, self.total = time.monotonic(), 0, 0
+        most = min(self.most, REDIRECT_BYTES) if answer.has_redirect_location else self.most
+        plain = answer.headers.get("Content-Encoding", "identity") == "identity"
+        stated = answer.headers.get("Content-Length", "")
+        if answer.request.method != "HEAD" and stated.isdecimal() and int(stated) > most:
+            raise FetchError(self.too_large, self.mend)
+        weight = 1 if plain else LARGEST_INFLATION
+        count = partial(self.count, weight=weight, most=most)
+        answer.stream = _Body(answer.stream, count, self._kept)
+
+    def _in_time(self) -> None:
+        if time.monotonic() > self.until:
+            why = f"not done within {LIMITS.max_minutes:g} minutes"
+            raise FetchError(why, "raise network.max_minutes")
+
+    def count(self, number: int, weight: int, most: float) -> None:
+        """Take note of bytes that arrived; raise if it is too late, or too many or too few."""
+        self._in_time()
+        self.total += weight * number
+        if self.total > most:
+            raise FetchError(self.too_large, self.mend)
+        self._bytes += number
+        seconds = time.monotonic() - self._since
+        if seconds > RATE_WINDOW_S:
+            if self._bytes < 1000 * LIMITS.min_kb_per_s * seconds:
+                why = f"less than {LIMITS.min_kb_per_s:g} kB a second for {RATE_WINDOW_S:g} s"
+                raise FetchError(why, "lower network.min_kb_per_s", attempts=FEW_ATTEMPTS)
+            self._since, self._bytes = time.monotonic(), 0
+
+
+class _Body(httpx.SyncByteStream):
+    """An answer's bytes, counted."""
+
+    def __init__(
+        self, stream: httpx.SyncByteStream, count: Callable[[int], None], kept: float
+    ) -> None:
+        self.stream, self.count, self.kept, self.close = stream, count, kept, stream.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        came = 0
+        try:
+            for chunk in self.stream:
+                came += len(chunk)
+                self.count(len(chunk))
+                yield chunk
+        except httpx.TransportError as error:
+            if came >= self.kept:
+                raise
+            raise explained(error) from None
+
+
+def _refusal(answer: httpx.Response) -> FetchError:
+    status, headers = answer.status_code, answer.headers
+    transient = status >= 500 or status in (408, 425, 429)
+    wait = headers.get("Retry-After", "")  # else it is a date
+    said = headers.get("X-Error-Message", "")
+    return FetchError(
+        f"HTTP {status} {answer.reason_phrase}{f', {said[:200]}' if said else ''}",
+        attempts=ATTEMPTS if transient else 1,
+        wait=float(wait) if re.fullmatch(r"\d{1,9}", wait) else 0.0,
+        code=headers.get("X-Error-Code", ""),
+    )
+
+
+def _in_use(name: str) -> str:
+    return name.lower() if os.environ.get(name.lower()) else name
+
+
+def usable(name: str, use: Callable[[str], T]) -> T | None:
+    """Use an environment variable, if it is set; if it cannot be used, name it."""
+    value = os.environ.get(name)
+    if not value:
+        return None
+    try:
+        return use(value)
+    except (ImportError, ValueError, OSError) as error:
+        raise FetchError(f"{name} cannot be used: {reason(error)}", "unset or mend it") from None
+
+
+def _proxy(value: str) -> None:
+    url = address(value if "://" in value else f"http://{value}")
+    httpx.HTTPTransport(verify=False, proxy=url).close()
+
+
+def address(value: str) -> httpx.URL:
+    """Return an address that has a host and a port that there is; others are a `ValueError`."""
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from None
+    if not url.host:
+        raise ValueError("no host in it")
+    if not 0 < (url.port or 1) < 65536:
+        raise ValueError("no such port")
+    return url
+
+
+def _certificates() -> ssl.SSLContext:
+    # OpenSSL opens it for every context, and would be blamed on the certificates.
+    usable("SSLKEYLOGFILE", lambda path: open(path, "a").close())
+    given = (usable(name, _context) for name in CERTIFICATES)
+    return next(filter(None, given), None) or _context(certifi.where())
+
+
+@cache
+def _context(value: str) -> ssl.SSLContext:
+    if any(map(os.path.isdir, value.split(os.pathsep))):
+        return ssl.create_default_context(capath=value)
+    return ssl.create_default_context(cafile=value)
+
+
+def fetch_file(url: str, path: Path, kind: str, expected: str) -> None:
+    """Fetch a file and check it, going on where an attempt broke; else raise a `FetchError`."""
+    until = deadline()
+
+    def attempt() -> None:
+        with Client(until, path.parent) as client:
+            _download(client, url, path)
+        try:
+            check_file(path, kind, expected)
+        except ChecksumError:
+            path.unlink()  # or the next attempt would go on where this one ended
+            raise
+
+    with_retry(attempt, public(url))
+
+
+def _download(client: Client, url: str, path: Path) -> None:
     have = path.stat().st_size if path.is_file() else 0
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with httpx.stream(
-        "GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True
-    ) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            path.unlink()
-            raise ConnectionError(f"no bytes from {have} on; the file is begun anew")
-        answer.raise_for_status()
-        resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT and answer.headers.get(
-            "Content-Range", ""
-        ).startswith(f"bytes {have}-")
-        with open(path, "ab" if resumed else "wb") as handle:
-            for chunk in answer.iter_raw():
-                handle.write(chunk)
+    headers = {"User-Agent": "chronos2-attention-study"}
+    headers |= {"Range": f"bytes={have}-"} if have else {}
+    client.total = have
+    with open(path, "ab") as handle, client.stream("GET", url, headers=headers) as answer:
+        goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
+        if not (goes_on and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
+            handle.truncate(0)
+        for chunk in answer.iter_bytes():
+            handle.write(chunk)
 
 
 def git_blob_sha1(path: Path) -> str:
@@ -166,20 +368,7 @@ def git_blob_sha1(path: Path) -> str:
 
 
 def check_file(path: Path, kind: str, expected: str) -> None:
-    """Compare a file with its checksum.
-
-    Parameters
-    ----------
-    path:
-        The file.
-    kind, expected:
-        ``sha256`` or ``git blob sha1``, and its hexadecimal digits.
-
-    Raises
-    ------
-    ChecksumError
-        If they differ; the message gives both.
-    """
+    """Compare a file with its ``sha256`` or ``git blob sha1``; raise `ChecksumError`."""
     found = sha256_of_file(path) if kind == "sha256" else git_blob_sha1(path)
     if found != expected:
         raise ChecksumError(f"{path.name} has {kind} {found}, expected {expected}")

@@ -10,63 +10,70 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    XetDownloadError,
+import httpx
+from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
+from huggingface_hub import set_client_factory as use_clients
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.hf_api import RepoSibling
+
+from study.data.download import (
+    ATTEMPTS,
+    ChecksumError,
+    Client,
+    FetchError,
+    address,
+    check_file,
+    deadline,
+    reason,
+    usable,
+    with_retry,
 )
 
-from study.data import download as network
-from study.data.download import FAILURES, ChecksumError, check_file, reason, status_of, with_retry
+log = logging.getLogger("study.data.hub")
 
-log = logging.getLogger("study.hub")
+T = TypeVar("T")
 
-# The client prints what it also passes on to the log of the rule: once is enough.
-logging.getLogger("huggingface_hub").handlers.clear()
+# Its warnings quote signed addresses, and all that they say is said here.
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+# The Xet backend knows no bound on time, size or rate; every Xet file is to be had over HTTP, too.
+constants.HF_HUB_DISABLE_XET = True
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-class HubError(Exception):
-    """The files cannot be had; the message is one line, `mend` says what else than a mirror helps.
-
-    Parameters
-    ----------
-    why:
-        What was tried, and what came of it.
-    mend:
-        What the user can do about it.
-    """
-
-    def __init__(self, why: str, mend: str = "") -> None:
-        self.mend = mend
-        super().__init__(" ".join(why.split()))
+# The client makes names of files of these.
+NAMES = dict.fromkeys(("ETag", "X-Linked-Etag"), r"[\w-]+(\.[\w-]+)*")
+NAMES["X-Repo-Commit"] = COMMIT.pattern
+LISTING_BYTES = 1e8
+# A file without its size, such as one of a mirror, may still come with some headers.
+SLACK_BYTES = 1e6
+# What the hub says of a request, by its own code: why, and what the user can do.
+REFUSALS = {
+    "GatedRepo": (
+        "the hub gives {repo} only to those who accepted its terms",
+        "accept them at {place}/{repo} and set HF_TOKEN",
+    ),
+    "RepoNotFound": (
+        "the hub has no {kind} {repo}, or keeps it private",
+        "check its name, or set HF_TOKEN",
+    ),
+    "RevisionNotFound": ("the hub has no revision {revision!r} of {repo}", ""),
+    "EntryNotFound": ("the hub lists a file of {repo} and has it not", ""),
+}
 
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of one commit, in the client's cache.
+    """Files of one commit, in the client's cache, by their names in the repository.
 
-    Attributes
-    ----------
-    commit:
-        What the revision resolved to, 40 hexadecimal digits.
-    paths:
-        Name in the repository to path on this machine, sorted by name.
-    checksums:
-        Name to the hub's own checksum that the file was found to have: ``sha256:...`` for large
-        files, ``git:...`` (the object name that git gives it) for others. A file is absent where
-        the hub gave none.
+    `checksums` has the hub's own checksum that a file was found to have: ``sha256:...`` for large
+    files, ``git:...`` (git's name of the object) for others. A file of which the hub gave none is
+    absent there.
     """
 
     commit: str
@@ -77,71 +84,37 @@ class HubFiles:
 def hub_files(
     repo: str, kind: str, revision: str, patterns: Sequence[str], *, offline: bool = False
 ) -> HubFiles:
-    """Fetch the files of a repository whose names fit one of some patterns, and check them.
+    """Fetch the files of a ``model`` or ``dataset`` that fit some patterns, and check them.
 
-    Parameters
-    ----------
-    repo, kind:
-        Name of the repository, and ``model`` or ``dataset``.
-    revision:
-        Branch, tag or commit.
-    patterns:
-        Of names, as in a shell; ``*`` does not match a slash. Each must fit a file.
-    offline:
-        Use the cache alone. It is also used where the hub cannot be reached, and where
-        ``HF_HUB_OFFLINE`` is set.
-
-    Raises
-    ------
-    HubError
-        If the hub has no such repository, revision or file, gives no access, cannot be reached
-        while the cache lacks a file, or what it sends has not the checksum that it states. A file
-        of the wrong checksum is removed from the cache.
+    In patterns ``*`` does not match a slash; each must fit a file. With `offline`, with
+    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used. A file that has
+    not the checksum that the hub states is removed from it. Raises `FetchError`.
     """
     if offline or constants.HF_HUB_OFFLINE:
-        because = "offline" if offline else "HF_HUB_OFFLINE is set"
+        because = FetchError("offline" if offline else "HF_HUB_OFFLINE is set")
         return _from_cache(repo, kind, revision, patterns, because)
     try:
         return _from_hub(repo, kind, revision, patterns)
-    except GatedRepoError:
-        raise HubError(
-            f"the hub gives {repo} only to those who accepted its terms",
-            f"accept them at {_endpoint() or constants.ENDPOINT}/{repo} and set HF_TOKEN",
-        ) from None
-    except RepositoryNotFoundError:
-        raise HubError(
-            f"the hub has no {kind} {repo}, or keeps it private", "check its name, or set HF_TOKEN"
-        ) from None
-    except RevisionNotFoundError:
-        raise HubError(f"the hub has no revision {revision!r} of {repo}") from None
-    except RemoteEntryNotFoundError as error:
-        raise HubError(f"the hub lists a file of {repo} and has it not: {reason(error)}") from None
-    except HFValidationError as error:
-        raise HubError(f"{repo!r} is no name of a repository: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError):  # a page of another server, such as a login
-        place = _endpoint() or constants.ENDPOINT
-        raise HubError(f"{place} does not answer as the hub does", "check HF_ENDPOINT") from None
-    except ChecksumError as error:
-        raise HubError(f"{repo} at revision {revision!r}: {error}") from None
-    except FAILURES as error:
-        if network.full_or_forbidden(error):
-            raise HubError(
-                f"cannot write to the cache {constants.HF_HUB_CACHE}: {reason(error)}",
-                "free space there, or set HF_HOME to another folder",
-            ) from None
-        because = f"the hub cannot be reached ({reason(error)})"
-        if status_of(error):
-            because = f"the hub refuses ({reason(error)})"
-        return _from_cache(repo, kind, revision, patterns, because)
+    except FetchError as error:
+        if error.code in REFUSALS:
+            words = {"repo": repo, "kind": kind, "revision": revision, "place": _endpoint()}
+            why, mend = (text.format(**words) for text in REFUSALS[error.code])
+            raise FetchError(why, mend) from None
+        if error.final:
+            mend = error.mend.replace("TMPDIR", "HF_HOME")
+            raise FetchError(f"{repo} at revision {revision!r}: {error}", mend) from None
+        because = FetchError(f"the hub cannot be used ({error})", error.mend)
+    log.warning("%s: %s; looking into the cache", repo, because)
+    return _from_cache(repo, kind, revision, patterns, because)
 
 
-def _endpoint() -> str | None:
+def _endpoint() -> str:
     # The client reads HF_ENDPOINT when it is imported; this reads it when it is used.
-    return os.environ.get("HF_ENDPOINT")
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list[str]:
-    """Return the names that fit, sorted; a pattern that fits none is a `HubError`."""
+    """Return the names that fit, sorted; a pattern that fits none is a `FetchError`."""
     names = sorted(names)
     chosen: set[str] = set()
     for pattern in patterns:
@@ -150,113 +123,143 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
         if not fitting:
             there = dict.fromkeys(name.split("/")[0] for name in names if name.count("/") >= depth)
             near = difflib.get_close_matches(pattern.split("/")[0], there, n=5) or list(there)[:5]
-            raise HubError(f"no file {pattern} in {where}, which has {', '.join(near) or 'none'}")
+            why = f"no file {pattern} in {where}, which has {', '.join(near) or 'none'}"
+            raise FetchError(why, final=True)
         chosen.update(fitting)
     return sorted(chosen)
 
 
+def _check_settings() -> None:
+    """Raise if the address or the token could not be sent, which libraries say with a traceback."""
+    usable("HF_ENDPOINT", _hub_address)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_USER_AGENT_ORIGIN"):
+        usable(name, _sendable)
+    try:
+        _sendable(get_token() or "")
+    except ValueError as error:
+        raise FetchError(f"the token in {constants.HF_TOKEN_PATH}: {reason(error)}") from None
+
+
+def _sendable(value: str) -> None:
+    if not re.fullmatch(r"[!-~]*", value.strip()):
+        raise ValueError("it holds what no header holds, such as blanks")
+
+
+def _hub_address(value: str) -> None:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it must begin with https://")
+    address(value)
+
+
+def _check_answer(answer: httpx.Response) -> None:
+    """Refuse names of files that lead elsewhere; a 401 of the hub itself says that it has none."""
+    said = "X-Error-Code" in answer.headers or "X-Error-Message" in answer.headers
+    if answer.status_code == 401 and not said and str(answer.url).startswith(_endpoint()):
+        raise FetchError("HTTP 401", code="RepoNotFound")
+    for header, pattern in NAMES.items():
+        value = answer.headers.get(header, "").removeprefix("W/").strip('"')
+        if answer.request.method == "HEAD" and value and not re.fullmatch(pattern, value):
+            raise FetchError(f"its {header} is not fit for the name of a file", "check HF_ENDPOINT")
+
+
+def _asked(until: float, most: float, action: Callable[[], T]) -> T:
+    """Let the hub's client do something within bounds; what its answers lack is a `FetchError`."""
+    cache, kept = Path(constants.HF_HUB_CACHE), constants.DOWNLOAD_CHUNK_SIZE
+    use_clients(lambda: Client(until, cache, most, _check_answer, kept))
+    try:
+        return action()
+    except HFValidationError as error:
+        raise FetchError(f"no name of a repository: {reason(error)}", final=True) from None
+    except (LocalEntryNotFoundError, ValueError, LookupError, TypeError) as error:
+        raise _not_the_hub(error) from None
+    except (AttributeError, AssertionError, RecursionError) as error:
+        raise _not_the_hub(error) from None
+    finally:
+        use_clients(Client)
+
+
+def _not_the_hub(error: Exception | str) -> FetchError:
+    log.info("the answer: %r", error)
+    return FetchError(f"{_endpoint()} does not answer as the hub does", "check HF_ENDPOINT")
+
+
 def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> HubFiles:
-    api = HfApi(endpoint=_endpoint())
+    _check_settings()
+    until = deadline()
 
-    def ask():
-        # Checksums make the hub look up every file of the repository: that may take longer. Other
-        # calls of the client that list files have no time-out at all.
-        return api.repo_info(
-            repo,
-            repo_type=kind,
-            revision=revision,
-            files_metadata=True,
-            timeout=3 * network.TIMEOUT_S,
-        )
-
-    info = with_retry(ask, f"{repo} on the hub")
+    ask = partial(HfApi(endpoint=_endpoint()).repo_info, repo, repo_type=kind, revision=revision)
+    # Checksums make the hub look up every file of the repository: that may take longer.
+    listing = partial(ask, files_metadata=True, timeout=60)
+    info = with_retry(lambda: _asked(until, LISTING_BYTES, listing), f"{repo} on the hub")
+    if not COMMIT.fullmatch(info.sha or ""):
+        raise _not_the_hub(f"commit {info.sha}")
     if COMMIT.fullmatch(revision) and info.sha != revision:
-        raise HubError(f"asked for commit {revision} of {repo}, the hub answers with {info.sha}")
+        why = f"asked for commit {revision} of {repo}, the hub answers with {info.sha}"
+        raise FetchError(why, final=True)
     entries = {entry.rfilename: entry for entry in info.siblings or ()}
     paths, checksums = {}, {}
     for name in _selected(entries, patterns, f"{repo} at revision {revision!r}"):
-        entry = entries[name]
-        if entry.lfs is not None:
-            stated = ("sha256", entry.lfs.sha256)
-        else:
-            stated = ("git blob sha1", entry.blob_id) if entry.blob_id else None
-
-        def fetch(name=name, stated=stated) -> tuple[Path, str | None]:
-            path = _downloaded(repo, kind, revision, name)
-            if _commit_of(path, name) != info.sha:
-                raise ConnectionError(f"{revision!r} moved away from {info.sha} meanwhile")
-            try:
-                return path, _checked(path, stated or _in_name(path))
-            except ChecksumError:
-                for link in (path.resolve(), _blob(path), path):
-                    link.unlink(missing_ok=True)
-                raise
-
-        paths[name], checksum = with_retry(fetch, f"{repo}/{name}")
-        if checksum is not None:
-            checksums[name] = checksum
-        else:
-            log.warning("the hub gives no checksum of %s/%s", repo, name)
+        get = partial(_one_file, repo, kind, revision, info.sha, entries[name], until)
+        paths[name], checksum = with_retry(get, f"{repo}/{name}")
+        checksums |= checksum
     return HubFiles(info.sha, paths, checksums)
 
 
-def _downloaded(repo: str, kind: str, revision: str, name: str) -> Path:
-    """Return a file's path in the cache; the client itself resumes a download that breaks off."""
+def _one_file(
+    repo: str, kind: str, revision: str, commit: str, entry: RepoSibling, until: float
+) -> tuple[Path, dict[str, str]]:
+    """Return the path of a file in the cache, fetched if it is not there, and its checksum."""
+    name = entry.rfilename
+    most = float("inf") if entry.size is None else entry.size + SLACK_BYTES
+    get = partial(hf_hub_download, repo, name, repo_type=kind, revision=revision)
+    path = Path(_asked(until, most, lambda: get(endpoint=_endpoint())))
+    root = path.parents[name.count("/")]
+    if root.name != commit:
+        raise FetchError(f"{revision!r} moved away from {commit} meanwhile", attempts=ATTEMPTS)
+    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else _in_name(path)
+    if entry.lfs is not None:
+        stated = "sha256", entry.lfs.sha256
     try:
-        return Path(
-            hf_hub_download(
-                repo,
-                name,
-                repo_type=kind,
-                revision=revision,
-                etag_timeout=network.TIMEOUT_S,
-                endpoint=_endpoint(),
-            )
-        )
-    except LocalEntryNotFoundError as error:  # says neither why nor with which status
-        raise (error.__cause__ if isinstance(error.__cause__, FAILURES) else error) from None
-    except (XetDownloadError, RuntimeError) as error:  # of hf_xet, which knows no httpx
-        raise ConnectionError(reason(error)) from error
+        return path, _checked(name, path, stated)
+    except ChecksumError as error:
+        _discard(path, root.parents[1], error)
+        raise
+
+
+def _discard(path: Path, home: Path, error: ChecksumError) -> None:
+    """Remove a damaged file below the repository's folder in the cache, and nothing elsewhere."""
+    for place in (_blob(path), path):
+        if place.parent.resolve().is_relative_to(home.resolve()):
+            place.unlink(missing_ok=True)
+        else:
+            error.mend = f"delete {place}, to which a link leads out of the cache"
 
 
 def _from_cache(
-    repo: str, kind: str, revision: str, patterns: Sequence[str], because: str
+    repo: str, kind: str, revision: str, patterns: Sequence[str], because: FetchError
 ) -> HubFiles:
     place = f"{because} and the cache {constants.HF_HUB_CACHE}"
+    look = partial(snapshot_download, repo, repo_type=kind, revision=revision)
     try:
-        root = Path(
-            snapshot_download(
-                repo,
-                repo_type=kind,
-                revision=revision,
-                allow_patterns=list(patterns),
-                local_files_only=True,
-            )
-        )
-    except OSError:  # no snapshot of the revision, or one known to be incomplete
-        raise HubError(f"{place} does not hold {repo} at revision {revision!r}") from None
-    try:
+        root = Path(look(allow_patterns=list(patterns), local_files_only=True))
         held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         paths = {name: root / name for name in _selected(held, patterns, root.name)}
-    except HubError as error:
-        raise HubError(f"{place} does not hold all of {repo}: {error}") from None
+    except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
+        why = f"{place} does not hold {repo} at revision {revision!r}"
+        raise FetchError(why, because.mend) from None
+    except FetchError as error:
+        why = f"{place} does not hold all of {repo}: {error}"
+        raise FetchError(why, because.mend) from None
     checksums = {}
     for name, path in paths.items():
         try:
-            checksum = _checked(path, _in_name(path))
+            checksums |= _checked(name, path, _in_name(path))
         except ChecksumError as error:
-            raise HubError(
+            raise FetchError(
                 f"{because} and a file in the cache is damaged: {error}",
                 f"delete {_blob(path)} and fetch it again",
             ) from None
-        if checksum is not None:
-            checksums[name] = checksum
     return HubFiles(root.name, paths, checksums)
-
-
-def _commit_of(path: Path, name: str) -> str:
-    """Return the commit in a cached path, ``.../snapshots/<commit>/<name>``."""
-    return path.parts[-1 - len(name.split("/"))]
 
 
 def _blob(path: Path) -> Path:
@@ -273,9 +276,10 @@ def _in_name(path: Path) -> tuple[str, str] | None:
     return ("git blob sha1", name) if COMMIT.fullmatch(name) else None
 
 
-def _checked(path: Path, stated: tuple[str, str] | None) -> str | None:
+def _checked(name: str, path: Path, stated: tuple[str, str] | None) -> dict[str, str]:
     if stated is None:
-        return None
+        log.warning("the hub gives no checksum of %s", name)
+        return {}
     kind, expected = stated
     check_file(path, kind, expected)
-    return f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"
+    return {name: f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"}

@@ -19,15 +19,7 @@ from scipy.signal import lfilter
 
 from chronos2_attention.errors import InputError
 from study.config.datasets import DatasetSpec, FactorGroups, SourceFile
-from study.data.download import (
-    FAILURES,
-    ChecksumError,
-    check_file,
-    download,
-    full_or_forbidden,
-    reason,
-    with_retry,
-)
+from study.data.download import ChecksumError, FetchError, check_file, fetch_file, public, reason
 from study.data.series_table import Series
 from study.jobs.files import sha256_of_file
 
@@ -54,7 +46,7 @@ def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from study.data.hub import HubError, hub_files
+    from study.data.hub import hub_files
     from study.data.series_table import conform
 
     revision, checksums = None, {}
@@ -68,7 +60,7 @@ def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
                 [f"{spec.config}/*.parquet"],
                 offline=offline,
             )
-        except HubError as error:
+        except FetchError as error:
             raise _unavailable(spec, mirror, str(error), error.mend) from None
         if part := _part_of_shards(found.paths):
             why = f"the cache holds {part} of {spec.config}/ at revision {found.commit}"
@@ -120,7 +112,7 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
             if path is not None and path.is_file():
                 from_mirror.append(source.file)
                 try:
-                    _check(path, source)
+                    check_file(path, *source.checksum)
                 except ChecksumError as error:
                     raise _wrong_file(spec, source, str(path), error) from None
             else:
@@ -129,7 +121,7 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
             frame = _read_csv(spec, path)
             where = f"data set {spec.name!r}, file {source.file}"
             series.append(several_targets(frame, source.item, spec.timestamp, spec.targets, where))
-            files[source.file] = {"url": source.url, "sha256": sha256_of_file(path)}
+            files[source.file] = {"url": public(source.url), "sha256": sha256_of_file(path)}
     return conform(series_table(series), spec.name), {
         "source": "url",
         "from_mirror": sorted(from_mirror),
@@ -257,31 +249,12 @@ def _fetch_file(
     """Download one file to `path` and check it."""
     if offline:
         raise _unavailable(spec, mirror, "the network is not to be used")
-
-    def fetch() -> None:
-        download(source.url, path)
-        try:
-            _check(path, source)
-        except ChecksumError:
-            path.unlink()  # or the next attempt would go on where this one ended
-            raise
-
     try:
-        with_retry(fetch, source.url)
+        fetch_file(source.url, path, *source.checksum)
     except ChecksumError as error:
-        raise _wrong_file(spec, source, source.url, error) from None
-    except FAILURES as error:
-        mend = "free space there, or set TMPDIR to another folder"
-        if not full_or_forbidden(error):
-            mend = ""
-        raise _unavailable(spec, mirror, f"{source.url}: {reason(error)}", mend) from None
-
-
-def _check(path: Path, source: SourceFile) -> None:
-    if source.sha256 is not None:
-        check_file(path, "sha256", source.sha256)
-    else:
-        check_file(path, "git blob sha1", source.git_blob_sha1)
+        raise _wrong_file(spec, source, public(source.url), error) from None
+    except FetchError as error:
+        raise _unavailable(spec, mirror, f"{public(source.url)}: {error}", error.mend) from None
 
 
 def _wrong_file(
@@ -290,7 +263,8 @@ def _wrong_file(
     return InputError(
         f"data set {spec.name!r}: {error}",
         origin,
-        f"the file meant is the one once at {source.url}; fetch it again or mend the registry",
+        f"the file meant is the one once at {public(source.url)};"
+        " fetch it again or mend the registry",
     )
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import quiet_frequencies
+from study.jobs.script import explain
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +112,9 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
             # forked after torch has started its threads.
             loaded.load_full_dataset(num_proc=0)
     except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
+        of_this_machine = explain(error, [], {})
+        if of_this_machine is not None:  # such as no room for temporary files
+            raise of_this_machine from error
         cause = error.__cause__ or error.__context__ or error
         text = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise InputError(

@@ -7,7 +7,6 @@ it until its process ends, however that ends: the kernel drops the lock. A sched
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -17,14 +16,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from chronos2_attention.errors import InputError
 
 log = logging.getLogger("study.devices")
 
 SECONDS_BETWEEN_REMINDERS = 60
 
-# Locks of this process: lock file -> open descriptor. Open as long as the process lives.
-_held: dict[Path, int] = {}
+# Locks of this process, by their files. Held as long as the process lives.
+_held: dict[Path, FileLock] = {}
 
 
 def lock_folder() -> Path:
@@ -32,11 +33,6 @@ def lock_folder() -> Path:
 
     It lies in ``XDG_RUNTIME_DIR``, else in the folder of temporary files: both belong to the
     machine, as GPUs do, where a working directory may be shared with others.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be made or belongs to somebody else.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     parent = Path(runtime) if os.path.isdir(runtime) else Path(tempfile.gettempdir())
@@ -60,28 +56,10 @@ def lock_folder() -> Path:
 
 
 def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5) -> int:
-    """Hold the first free device of `ids`, for as long as this process lives.
+    """Hold the first free device of `ids` for as long as this process lives; return its index.
 
-    Waits while all are held. A process that holds one of them already gets the same again.
-
-    Parameters
-    ----------
-    ids:
-        Names of the devices that may be used, in order of preference; the same device has the
-        same name in every process.
-    folder:
-        Holds a lock file a device.
-    poll_seconds:
-        Time between two looks while all are held.
-
-    Returns
-    -------
-    Index of the device in `ids`.
-
-    Raises
-    ------
-    InputError
-        If `ids` is empty.
+    Waits while all are held. A process that holds one of them already gets the same again. A
+    device has the same name in every process, and a lock file of that name in `folder`.
     """
     if not ids:
         raise InputError("no GPU is visible", "forecast.device", "use cpu")
@@ -92,27 +70,20 @@ def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5)
     reminded = None
     while True:
         for index, path in enumerate(paths):
-            if _try_lock(path):
-                log.info("took GPU %s", ids[index])
-                return index
+            # Without locks in the kernel it must fail: a mere file would outlive its process.
+            lock = FileLock(path, fallback_to_soft=False)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            _held[path] = lock
+            log.info("took GPU %s", ids[index])
+            return index
         now = time.monotonic()
         if reminded is None or now - reminded > SECONDS_BETWEEN_REMINDERS:
             log.info("waiting for one of %d GPUs: all are held by other jobs", len(ids))
             reminded = now
         time.sleep(poll_seconds)
-
-
-def _try_lock(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    _held[path] = descriptor
-    return True
 
 
 def gpu_ids() -> list[str]:
@@ -129,22 +100,10 @@ def gpu_ids() -> list[str]:
 
 
 def pick_device(setting: str) -> str:
-    """Turn the setting ``auto``, ``cpu`` or ``cuda[:i]`` into a device, and hold it if it is a GPU.
+    """Turn a setting into ``cpu``, or ``cuda:i`` with PyTorch's number of a GPU, and hold that.
 
-    Parameters
-    ----------
-    setting:
-        ``auto`` takes a GPU where there is one; ``cuda`` insists on one; both take the first that
-        is free. ``cuda:i`` waits for that one.
-
-    Returns
-    -------
-    ``cpu``, or ``cuda:i`` with PyTorch's number of the GPU.
-
-    Raises
-    ------
-    InputError
-        If a GPU is asked for that this process does not see.
+    ``auto`` takes a GPU where there is one; ``cuda`` insists on one; both take the first that is
+    free. ``cuda:i`` waits for that one.
     """
     import torch
 

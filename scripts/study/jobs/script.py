@@ -150,7 +150,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _of_disk(error: BaseException) -> InputError | None:
     number = getattr(error, "errno", None)
-    where = str(getattr(error, "filename", None) or "the results")
+    where = str(getattr(error, "filename", None) or "the results or TMPDIR")
     if number in NO_SPACE or NO_SPACE_TEXT in str(error):
         return InputError("no space left on the disk", where, f"free some, {AGAIN}")
     if not isinstance(error, OSError):
@@ -161,6 +161,14 @@ def _of_disk(error: BaseException) -> InputError | None:
             where,
             f"use another --directory, or remount, {AGAIN}",
         )
+    if error.errno == errno.EFBIG:
+        mend = f"raise the limit on the size of files (ulimit -f), {AGAIN}"
+        return InputError("a file is larger than this system allows", where, mend)
+    if error.errno == errno.ENAMETOOLONG:
+        mend = f"use a --directory with a shorter path, or shorter names, {AGAIN}"
+        return InputError("the path of a file is too long", where, mend)
+    if "No usable temporary directory" in str(error):  # tempfile's own words, without a name
+        return InputError("no folder for temporary files", "TMPDIR", f"set it to one, {AGAIN}")
     if error.errno in NOT_PERMITTED and error.filename:  # without a name it may be a socket's
         return InputError("no permission", where, f"change its owner or mode, {AGAIN}")
     return None

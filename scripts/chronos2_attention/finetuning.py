@@ -1,0 +1,78 @@
+"""Fine-tuning under a variant, with upstream's own code, and the adapters that come of it.
+
+An adapter of `peft` wraps a model twice, ``PeftModel(LoraModel(model))``. A pipeline holds the
+outermost, as upstream's does; `innermost` and `around` reach the model within.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+from chronos.chronos2 import Chronos2Model, Chronos2Pipeline, pipeline
+
+from .checkpoint import fingerprint
+from .model import Chronos2VariantModel, on_weights_of
+
+
+def innermost(model: torch.nn.Module) -> Chronos2Model:
+    """Return the model within its adapters, if any."""
+    return model if isinstance(model, Chronos2Model) else model.get_base_model()
+
+
+def around(model: torch.nn.Module, inner: Chronos2Model) -> torch.nn.Module:
+    """Return the adapters of `model` around `inner`; the adapters' weights are shared."""
+    if isinstance(model, Chronos2Model):
+        return inner
+    outer = copy.copy(model)
+    held = "base_model" if "base_model" in model._modules else "model"
+    outer._modules = model._modules | {held: around(model._modules[held], inner)}
+    return outer
+
+
+def as_upstream(model: torch.nn.Module) -> torch.nn.Module:
+    """Return `model` with upstream's class within its adapters, on the same weights."""
+    return around(model, on_weights_of(innermost(model), Chronos2Model))
+
+
+def fit(trained: Chronos2Pipeline, *args: Any, **kwargs: Any) -> Chronos2Pipeline:
+    """Run upstream's `fit` where it makes a model of the variant, and a pipeline of that.
+
+    Upstream names its own classes in that function, so its code runs here with names of its own.
+    """
+    from transformers.trainer_callback import TrainerCallback
+
+    class SaveForUpstream(TrainerCallback):
+        """Saves adapters again, which would name the class of the model that they were made on."""
+
+        def on_save(self, args, state, control, model, **kwargs):
+            if not isinstance(model, Chronos2Model):
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                as_upstream(model).save_pretrained(folder)
+
+    def make_model(config):
+        model, old = Chronos2VariantModel(config), innermost(trained.model)
+        return model.with_variant(old.variant, old.settings)
+
+    def make_pipeline(model):
+        new = copy.copy(trained)
+        new.model = new.inner_model = model
+        if isinstance(model, Chronos2Model):
+            new.weights_fingerprint = fingerprint(model.state_dict())
+        else:
+            from peft import get_peft_model_state_dict
+
+            tensors = get_peft_model_state_dict(model)
+            new.weights_fingerprint = fingerprint(tensors, trained.weights_fingerprint)
+        return new
+
+    upstream = Chronos2Pipeline.fit
+    names = vars(pipeline) | {"Chronos2Model": make_model, "Chronos2Pipeline": make_pipeline}
+    run = FunctionType(upstream.__code__, names, "fit", upstream.__defaults__, upstream.__closure__)
+    asked = inspect.signature(upstream).bind(trained, *args, **kwargs)
+    asked.arguments["callbacks"] = [*(asked.arguments.get("callbacks") or []), SaveForUpstream()]
+    return run(*asked.args, **asked.kwargs)
