@@ -5,24 +5,26 @@ PYTHON ?= python3
 CORES ?= all
 OF ?= all
 BIN := $(VENV)/bin
+# Not the scripts of the environment, whose first line cannot name every path of an interpreter.
+RUN := $(BIN)/python -m
 
 .PHONY: demo report test lint format clean
 
 demo: $(VENV)/.installed
-	$(BIN)/snakemake --cores $(CORES) --quiet rules
+	$(RUN) snakemake --cores $(CORES) --quiet rules -- $(OF)
 
 report: $(VENV)/.installed
-	$(BIN)/snakemake --report report.html -- $(OF)
+	$(RUN) snakemake --report report.html -- $(OF)
 
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(RUN) pytest
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	PYTHONPATH=scripts $(BIN)/lint-imports
-	$(BIN)/snakemake --lint
+	$(RUN) snakemake --lint
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
@@ -34,5 +36,5 @@ clean:
 
 $(VENV)/.installed: envs/requirements.txt envs/requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
+	$(RUN) pip install --quiet --requirement envs/requirements.txt --requirement envs/requirements-dev.txt
 	touch $@

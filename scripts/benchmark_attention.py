@@ -1,31 +1,26 @@
 """Time upstream, our dense engine and every sparse backend on random weights, side by side."""
 
-from pathlib import Path
-
-import torch
-
-from chronos2_attention import Chronos2VariantPipeline
-from study.forecasts.chronos2 import prepare_torch
-from study.jobs.devices import pick_device
-from study.jobs.files import atomic_path
+from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
 from study.speed.engine import RAGGED, dense_regime, ragged_regime, run_benchmark
 
+SHOWN = [
+    *("regime", "method", "radius", "backend_ran", "seconds_median", "ratio_to_upstream"),
+    *("paired_ratio_to_full", "memory_ratio_to_full", "max_rel_difference"),
+]
+
 with rule_script(snakemake) as log:
-    params, inputs = snakemake.params, snakemake.input
-    prepare_torch(snakemake.threads, params.seed)
-    pipeline = Chronos2VariantPipeline.from_pretrained(
-        Path(inputs.weights).parent,
-        device_map=pick_device(snakemake.wildcards.device),
-        dtype=getattr(torch, params.dtype),
+    params, inputs, name = snakemake.params, snakemake.input, snakemake.wildcards.regime
+    seed = params.forecast["seed"]
+    pipeline = load_pipeline(
+        inputs.weights,
+        {**params.forecast, "device": snakemake.wildcards.device},
+        threads=snakemake.threads,
     )
-    name = snakemake.wildcards.regime
     if name in RAGGED:
-        regime = ragged_regime(
-            name, inputs.short, inputs.long, params.seed, num_short=240, num_long=12
-        )
+        regime = ragged_regime(name, inputs.short, inputs.long, seed, num_short=240, num_long=12)
     else:
-        regime = dense_regime(name, params.seed)
+        regime = dense_regime(name, seed)
     table = run_benchmark(
         pipeline,
         regime,
@@ -34,16 +29,7 @@ with rule_script(snakemake) as log:
         backend_radii=params.backend_radii,
         repeats=params.repeats,
         seconds=params.seconds,
-        seed=params.seed,
+        seed=seed,
     )
-    with atomic_path(snakemake.output[0]) as path:
-        table.to_csv(path, index=False)
-    columns = ["regime", "method", "radius", "backend_ran", "seconds_median"]
-    shown = [
-        *columns,
-        "ratio_to_upstream",
-        "paired_ratio_to_full",
-        "memory_ratio_to_full",
-        "max_rel_difference",
-    ]
-    log.info("\n%s", table[shown].to_string(index=False))
+    table.to_csv(snakemake.output[0], index=False)
+    log.info("\n%s", table[SHOWN].to_string(index=False))

@@ -1,14 +1,12 @@
 """Fetch a data set, bring it to the one layout, check it, and write down where it came from."""
 
-from study.config.datasets import find_spec, load_registry
 from study.data import download
 from study.data.fetch import fetch, write_dataset
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     download.LIMITS = download.Limits(**snakemake.config["network"])
-    registry = load_registry(snakemake.params.registry)
-    spec = find_spec(registry, snakemake.wildcards.dataset)
+    (spec,) = snakemake.params.spec
     table, provenance = fetch(spec, mirror=snakemake.config["mirror"])
     write_dataset(table, provenance, snakemake.output.data)
     log.info("%s: %d series from %s", spec.name, table.num_rows, provenance["source"])

@@ -1,35 +1,22 @@
 """Time attention variants and measure their memory, side by side in one process."""
 
-from pathlib import Path
-
-from chronos2_attention import Chronos2VariantPipeline
-from study.config.study import load_study
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import prepare_torch
-from study.jobs.devices import pick_device
-from study.jobs.files import atomic_path
+from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
 from study.speed.efficiency import measure_suite
 
 with rule_script(snakemake) as log:
-    params = snakemake.params
-    prepare_torch(snakemake.threads, params.seed)
-    pipeline = Chronos2VariantPipeline.from_pretrained(
-        Path(snakemake.input.weights).parent,
-        device_map=pick_device(params.device),
-        dtype=params.dtype,
-        backend=params.backend,
-        chunk_size=params.chunk_size,
+    params, study = snakemake.params, snakemake.params.study
+    pipeline = load_pipeline(
+        snakemake.input.weights, params.forecast, threads=snakemake.threads, **params.sparse
     )
     log.info("starting with %s", pipeline.describe())
     table = measure_suite(
         pipeline,
         params.variants,
-        load_study(snakemake.wildcards.study, Path(params.config_dir), params.only),
-        dict(zip(params.datasets, map(Path, snakemake.input.data), strict=True)),
-        ForecastSettings(params.batch_size, params.context_length, params.seed),
-        perf_repeats=params.perf_repeats,
-        max_series_per_task=params.max_series_per_task,
+        study,
+        study.data_paths(snakemake.input.data),
+        ForecastSettings.of(params.forecast),
+        **params.efficiency,
     )
-    with atomic_path(snakemake.output[0]) as path:
-        table.to_csv(path, index=False)
+    table.to_csv(snakemake.output[0], index=False)

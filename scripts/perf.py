@@ -3,7 +3,6 @@
 import pandas as pd
 
 from study.evaluation.comparison import with_timings
-from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
 with rule_script(snakemake):
@@ -14,5 +13,4 @@ with rule_script(snakemake):
         pd.read_csv(timed) if timed else None,
         snakemake.wildcards.method,
     )
-    with atomic_path(snakemake.output[0]) as path:
-        table.to_csv(path, index=False)
+    table.to_csv(snakemake.output[0], index=False)

@@ -7,5 +7,7 @@ from study.report.rulegraph import draw, planned_rules
 from study.report.style import save
 
 with rule_script(snakemake):
-    graph = planned_rules(Path(snakemake.params.snakefile), snakemake.params.targets)
+    graph = planned_rules(
+        Path(snakemake.scriptdir).parent / "workflow" / "Snakefile", snakemake.params.targets
+    )
     save(draw(graph), [Path(snakemake.output[0])])

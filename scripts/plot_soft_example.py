@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from chronos2_attention import InputError
-from study.config.study import load_study
 from study.jobs.script import rule_script
 from study.report import soft_figures
 from study.report.soft_figures import context_of_item, median_gain
@@ -14,8 +13,7 @@ from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes, re
 from study.soft_masks.verdicts import best_of
 
 with rule_script(snakemake) as log:
-    inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study
-    suite = load_study(name, Path(params.config_dir), params.only).suite
+    inputs, params, suite = snakemake.input, snakemake.params, snakemake.params.study.suite
     best = best_of(pd.read_csv(inputs.summary))
     if best is None:
         raise InputError("no soft mask could be tested", inputs.summary, "give tasks more series")
@@ -25,9 +23,7 @@ with rule_script(snakemake) as log:
     pairs = pairs_of(baseline, suite.pairs, read_batch_sizes(inputs.similarity))
     task, row = median_gain(baseline, variant, pairs)
     key = baseline.keys[task].iloc[row]
-    data_path = dict(zip(params.datasets, map(Path, inputs.data), strict=True))[
-        suite.task(task).dataset
-    ]
+    data_path = params.study.data_paths(inputs.data)[suite.task(task).dataset]
     index, item = int(key["window_index"]), key["item_id"]
     shown = {
         "context": context_of_item(suite, task, data_path, index, item),

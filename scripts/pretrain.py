@@ -15,7 +15,6 @@ from pretraining.model_card import Scores, save_checkpoint, write_card
 from pretraining.settings import load_notes, load_settings
 from pretraining.training import build_model, train
 from study.jobs.devices import pick_device
-from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
 # Held-out series: no training chunk is drawn from a seed of this form.
@@ -25,8 +24,8 @@ HELD_OUT_SEED = 2_000_003
 def main(snakemake) -> None:
     """Train, score, and write the outputs of the rule."""
     params, output = snakemake.params, snakemake.output
-    architecture, data, training = load_settings(params.settings, params.steps)
-    notes = load_notes(params.settings)
+    architecture, data, training = load_settings(params.settings[0].path, params.steps)
+    notes = load_notes(params.settings[0].path)
     device = pick_device("auto")
     torch.set_num_threads(snakemake.threads)
     # By number of steps, so that a short trial leaves a long training's state alone.
@@ -41,13 +40,11 @@ def main(snakemake) -> None:
         untrained_lift=score_time_attention(untrained, HELD_OUT_SEED),
     )
     folder = Path(output.weights).parent
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        save_checkpoint(model, temporary)
-        card = write_card(model, data, training, history, scores, device, notes)
-        (temporary / Path(output.card).name).write_text(card, encoding="utf-8")
-        losses = pd.DataFrame(history.losses, columns=["step", "loss"])
-        losses.to_csv(temporary / Path(output.losses).name, index=False)
+    save_checkpoint(model, folder)
+    card = write_card(model, data, training, history, scores, device, notes)
+    Path(output.card).write_text(card, encoding="utf-8")
+    losses = pd.DataFrame(history.losses, columns=["step", "loss"])
+    losses.to_csv(output.losses, index=False)
     checkpoint.unlink(missing_ok=True)
 
 

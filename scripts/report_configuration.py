@@ -15,7 +15,7 @@ with rule_script(snakemake):
         snakemake.wildcards.study,
         params.settings,
         {run["variant"]: run for run in runs},
-        versions(Path(params.repo_root)),
+        versions(Path(snakemake.scriptdir).parent),
         models=[Path(inputs.model)],
         data=[Path(path) for path in inputs.data],
     )

@@ -1,27 +1,33 @@
-"""Test a variant against the baseline over tasks: one row with the verdict and its validity."""
+"""Compare a variant with the baseline task by task, and test it: one row with its validity."""
 
 import pandas as pd
 
 from chronos2_attention import AttentionVariant
 from study.evaluation import gates
-from study.evaluation.comparison import ttest_row
+from study.evaluation.comparison import compare_tasks, ttest_row, with_timings
 from study.evaluation.scores import run_of
 from study.evaluation.statistics import Criteria
-from study.jobs.files import atomic_path
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
-    inputs, params = snakemake.input, snakemake.params
-    variant = AttentionVariant.parse(f"sparse_r{params.radius}")
+    inputs, statistics = snakemake.input, snakemake.params.statistics
+    variant = AttentionVariant.parse(f"sparse_r{snakemake.wildcards.r}")
     full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
+    # One run timed both: only then is their ratio a speedup.
+    timed = pd.read_csv(inputs.efficiency)
+    compared = compare_tasks(
+        with_timings(full, timed, "full"),
+        with_timings(sparse, timed, variant.name),
+        setting={"radius": variant.radius},
+    )
+    compared.to_csv(snakemake.output.compare, index=False)
     validity = gates.validity_of(pd.read_csv(inputs.validity))
     row = ttest_row(
-        pd.read_csv(inputs.compare),
+        compared,
         validity.unless(gates.same_weights(full, sparse)),
         setting={"radius": variant.radius},
         run=run_of(sparse),
-        criteria=Criteria(params.alpha, params.tost_margin),
+        criteria=Criteria.of(statistics),
     )
-    with atomic_path(snakemake.output[0]) as path:
-        row.to_csv(path, index=False)
+    row.to_csv(snakemake.output.ttest, index=False)
     log.info("\n".join(f"{name}: {value}" for name, value in row.iloc[0].items()))

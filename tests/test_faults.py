@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from chronos2_attention import InputError
-from study.jobs.files import atomic_path, damage
+from study.jobs.files import atomic_path, damage, whole_files
 from study.jobs.script import explain
 
 STUDY = "demo@nano-random"
@@ -257,6 +257,31 @@ def test_a_full_folder_of_temporary_files_is_not_blamed_on_the_data(
 
 
 @pytest.mark.workflow
+@pytest.mark.parametrize("seconds", [4, 8])
+def test_ctrl_c_is_a_line_and_leaves_nothing(repo_root, tmp_path, seconds):
+    run, log = Run(repo_root, tmp_path / "run"), tmp_path / "log.txt"
+    with open(log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [*run.command, "--config", "only=us_macro,prices", "--", *TARGETS],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while "Execute 2 jobs" not in log.read_text() and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(seconds)  # the first jobs import, or work
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=120)
+    output = log.read_text()
+    assert process.returncode != 0
+    assert "Terminating processes on user request" in output
+    assert "Traceback" not in output
+    assert all("interrupted; run the same command again" in line for line in error_lines(output))
+    assert not living(run.folder)
+    assert not list((run.folder / "results").rglob(".*.partial"))
+
+
+@pytest.mark.workflow
 def test_a_damaged_file_is_named_and_made_again(repo_root, undisturbed, tmp_path):
     reference, _ = undisturbed
     shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
@@ -349,11 +374,27 @@ def test_lack_of_memory_on_the_device_names_the_settings(repo_root, undisturbed,
         (FileNotFoundError(2, "No usable temporary directory found in []"), {}, ["TMPDIR"]),
         (OSError(30, "Read-only file system", "x.csv"), {}, ["only be read", "in x.csv"]),
         (PermissionError(13, "Permission denied", "x.csv"), {}, ["no permission", "in x.csv"]),
-        (MemoryError(), {"batch_size": 8}, ["out of memory", "batch_size (now 8)", "mem_mb"]),
+        (
+            MemoryError(),
+            {"forecast": {"batch_size": 8}},
+            ["out of memory", "batch_size (now 8)", "mem_mb"],
+        ),
         (MemoryError(), {}, ["out of memory", "mem_mb"]),
         (
+            OSError(27, "File too large", "x.csv"),
+            {},
+            ["larger than", "raise the limit"],
+        ),
+        (OSError("Not enough disk space. Needed: 1 GB"), {}, ["no space left", "TMPDIR"]),
+        (OSError(36, "File name too long", "x" * 999), {}, ["longer than", "shorter path"]),
+        (
+            FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+            {},
+            ["no folder for temporary files", "set TMPDIR"],
+        ),
+        (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
-            {"context_length": None},
+            {"forecast": {"context_length": None}},
             ["out of memory", "context_length (now the limit of the model)"],
         ),
     ],
@@ -366,6 +407,47 @@ def test_failures_are_explained(error, params, words):
         assert isinstance(explained, InputError)
         assert "\n" not in str(explained)
         assert all(word in str(explained) for word in words), explained
+
+
+def test_a_full_disk_is_not_blamed_on_the_data():
+    blamed = InputError("fev cannot load task 'a'", "a.parquet", "remove it")
+    assert explain(blamed, [], {}) is blamed
+    blamed.__cause__ = OSError(28, "No space left on device", "/scratch/fev-1/cache")
+    line = str(explain(blamed, [], {}))
+    assert "no space left on the disk; in /scratch/fev-1/cache" in line
+    assert "remove" not in line
+
+
+def test_what_was_removed_during_a_job_is_named(tmp_path):
+    results = tmp_path / "results"
+    making = whole_files([tmp_path / "x.csv", results / "models" / "x.csv"])
+    (_, temporary) = making.__enter__()
+    shutil.rmtree(results)
+    # A writer that makes its folders hides that the others are gone.
+    temporary.parent.parent.mkdir(parents=True)
+    error = FileNotFoundError(2, "No such file or directory", str(temporary))
+    with pytest.raises(InputError, match="the folder was removed while its files") as caught:
+        making.__exit__(type(error), error, None)
+    assert f"in {results / 'models'}; run the same command again" in str(caught.value)
+    assert explain(error, [], {}) is None
+    assert "the file was removed" in str(explain(error, [str(tmp_path / "y.csv")], {}))
+
+
+def test_outputs_take_their_names_together_or_not_at_all(tmp_path):
+    paths = [tmp_path / "a" / "x.csv", tmp_path / "a" / ("y" * 250 + ".csv"), tmp_path / "b.json"]
+    unfinished = whole_files(paths)
+    for path in unfinished.__enter__()[::2]:
+        path.write_text("1")
+    with pytest.raises(FileNotFoundError):
+        unfinished.__exit__(None, None, None)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with whole_files(paths) as temporary:
+        assert temporary[0].parent == temporary[1].parent
+        for number, path in enumerate(temporary):
+            path.write_text(str(number))
+        assert not any(path.exists() for path in paths)
+    assert [path.read_text() for path in paths] == ["0", "1", "2"]
+    assert not list(tmp_path.rglob(".*.partial"))
 
 
 def test_a_defect_is_not_explained_away(tmp_path):

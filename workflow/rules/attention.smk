@@ -1,10 +1,9 @@
-# Where time attention goes: its mass by distance, over which gate 4 decides.
+# Where attention goes: that of time by distance, over which gate 4 decides, and that of groups.
 
 
 rule probe_attention:
     input:
-        data=data_of,
-        weights=weights_of,
+        unpack(data_and_weights_of),
     output:
         heads="results/mass/{study}_heads.parquet",
         layers="results/mass/{study}_layers.parquet",
@@ -20,54 +19,21 @@ rule probe_attention:
     resources:
         gpu=1,
     params:
-        **{key: config["forecast"][key] for key in FORECAST_KEYS},
-        **config["mass"],
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
+        study=study_of,
+        forecast=FORECAST,
+        mass=config["mass"],
     script:
         "../../scripts/probe_attention.py"
 
 
-rule benchmark_probe:
-    input:
-        weights="results/models/chronos-2-random/model.safetensors",
-    output:
-        "results/benchmarks/probe_{device}.csv",
-    log:
-        "results/logs/benchmark_probe/{device}.log",
-    wildcard_constraints:
-        device=r"cpu|cuda(?::\d+)?",
-    conda:
-        "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
-    params:
-        dtype=config["forecast"]["dtype"],
-        seed=config["forecast"]["seed"],
-        repeats=config["benchmark"]["repeats"],
-        batch_size=4,
-        num_patches=512,
-        num_future=4,
-    script:
-        "../../scripts/benchmark_probe.py"
-
-
 # How much group attention a soft mask, or `joint`, sends to series of other groups.
-
-from study.soft_masks.sweep import JOINT, sweep_variants
 
 GROUP_PARAMS = {**FORECAST_PARAMS, "windows_per_task": config["soft"]["mass_windows_per_task"]}
 
 
 rule probe_groups:
     input:
-        data=data_of,
-        weights=weights_of,
-        model=model_sidecar_of,
-        similarity=similarity_of,
+        unpack(inputs_of_model),
     output:
         "results/group_mass/{study}_{variant}.csv",
     log:

@@ -1,4 +1,7 @@
 # What all rules share: settings that have been checked, and studies by name.
+#
+# Rules hand their scripts `study` and whole parts of the settings. What a parameter holds makes
+# results anew when it changes, so that none holds an absolute path, or more than results depend on.
 
 import re
 import sys
@@ -13,10 +16,14 @@ sys.path.insert(0, str(SCRIPTS))
 
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.similarity import MEASURES
+from study.config.datasets import find_spec, load_registry
+from study.config.models import load_model_spec, local_files, mirrored_files
 from study.config.settings import complete, settle
 from study.config.study import load_study
 from study.config.targets import check_targets
-from study.jobs.script import check_writable
+from study.jobs.files import KnownFile
+from study.jobs.script import check_writable, plain_interpreter
+from study.soft_masks.sweep import JOINT, sweep_variants, with_controls
 
 try:
     complete(config, CONFIG_DIR / "config.yaml")
@@ -31,6 +38,8 @@ try:
         CONFIG_DIR,
         config["only"],
     )
+    # Snakemake hands it to a shell as it is.
+    sys.executable = plain_interpreter()
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -42,9 +51,15 @@ onstart:
         sys.exit(f"error: {error}")
 
 
-MIRROR = Path(config["mirror"]) if config["mirror"] else None
+if not IS_MODULE:
+    # Ctrl-C goes to all processes of a terminal. Python, in the background, does not get it, and
+    # says one line, instead of a traceback, when the shell ends it.
+    shell.prefix("set -euo pipefail; trap 'kill $! 2>/dev/null; wait; exit 130' INT; ")
+    shell.suffix(" & wait $!")
 
-FORECAST_KEYS = ["device", "dtype", "batch_size", "context_length", "seed"]
+MIRROR = Path(config["mirror"]) if config["mirror"] else None
+# No result depends on how many threads made it.
+FORECAST = {key: value for key, value in config["forecast"].items() if key != "threads"}
 
 # A soft mask and its two controls are made by one process: starting it costs more than a variant.
 SOFT_FAMILY = [
@@ -53,19 +68,21 @@ SOFT_FAMILY = [
 
 PATTERNS = [re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()]
 VARIANT = "|".join(PATTERNS)
-# What follows sparse_r in the name of a variant: a radius, and options.
-SPARSE = [p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r")]
 
 
 wildcard_constraints:
     study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
     variant=VARIANT,
     method=f"seasonal_naive|{VARIANT}",
-    r="|".join(SPARSE),
+    # What follows sparse_r in the name of a variant: a radius, and options.
+    r="|".join(p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r")),
     dataset=r"[A-Za-z0-9_.-]+",
     model=r"[A-Za-z0-9._-]+",
     measure="|".join(MEASURES),
     temperature=r"\d+(?:\.\d+)?",
+    soft=r"[a-z]+(?:-[a-z]+)?_t[0-9.]+",
+    regime=r"\d+x\d+|ragged|ragged_long",
+    device=r"cpu|cuda(?::\d+)?",
 
 
 @cache
@@ -78,21 +95,18 @@ def study_of(wildcards):
     return study_by_name(wildcards.study)
 
 
-def datasets_of(wildcards):
-    """Names of the data sets of a study, each once, in the order of its tasks."""
-    return list(dict.fromkeys(task.dataset for task in study_of(wildcards).suite.tasks))
-
-
 def data_of(wildcards):
-    return [f"results/data/{dataset}.parquet" for dataset in datasets_of(wildcards)]
+    return [f"results/data/{dataset}.parquet" for dataset in study_of(wildcards).suite.datasets]
 
 
-def weights_of(wildcards):
-    return f"results/models/{study_of(wildcards).model.name}/model.safetensors"
+def model_of(wildcards):
+    """The checkpoint of a study and where it came from."""
+    folder = f"results/models/{study_of(wildcards).model.name}"
+    return {"weights": f"{folder}/model.safetensors", "model": f"{folder}.json"}
 
 
-def model_sidecar_of(wildcards):
-    return f"results/models/{study_of(wildcards).model.name}.json"
+def data_and_weights_of(wildcards):
+    return {"data": data_of(wildcards), "weights": model_of(wildcards)["weights"]}
 
 
 def similarity_of(wildcards):
@@ -107,9 +121,49 @@ def similarity_of(wildcards):
     return [f"results/similarity/{wildcards.study}_{measure}.parquet"]
 
 
-def tasks_of(wildcards):
-    """What a suite says of its tasks, so that a change of it makes the results anew."""
-    return repr(study_of(wildcards).suite)
+def similarity_settings_of(wildcards):
+    """The settings of the similarities, for variants that know of any."""
+    if "variant" in wildcards.keys():
+        if not hasattr(AttentionVariant.parse(wildcards.variant), "measure"):
+            return {}
+    return config["similarity"]
+
+
+def inputs_of_model(wildcards):
+    """What a job needs that runs a study's model under the variants of soft masks, too."""
+    return {
+        "data": data_of(wildcards),
+        **model_of(wildcards),
+        "similarity": similarity_of(wildcards),
+    }
+
+
+def pieces(process, name, suffix, variants=("{variant}",)):
+    """Files of the pieces that each variant of a study is split into, those of one together."""
+    names = [name.replace("{variant}", variant) for variant in variants]
+    names = [name.replace("{", "{{").replace("}", "}}") for name in names]
+    return [piece for name in names for piece in process(f"{name}_{{scatteritem}}.{suffix}")]
+
+
+def reference(*names):
+    """Tables of `config/reference`, as parameters."""
+    return [KnownFile.at(CONFIG_DIR / "reference" / f"{name}.csv") for name in names]
+
+
+@cache
+def registry():
+    return load_registry(CONFIG_DIR / "datasets.yaml")
+
+
+@cache
+def model_spec(name):
+    return load_model_spec(name, CONFIG_DIR)
+
+
+def pieces_of_scores(name, suffix, methods):
+    """Files of the pieces that a split study is scored in; none where one job does it all."""
+    found = pieces(gather.score, name, suffix, methods)
+    return found if len(found) > len(methods) else []
 
 
 def efficiency_of(study, r):
@@ -118,22 +172,7 @@ def efficiency_of(study, r):
     return f"results/efficiency/{study}_{'radii' if shared else f'sparse_r{r}'}.csv"
 
 
-def pieces_of_scores(name, suffix):
-    """Files of the pieces that a split study is scored in; none where one job does it all."""
-    escaped = name.replace("{", "{{").replace("}", "}}")
-    found = gather.score(f"results/scores/pieces/{escaped}_{{scatteritem}}.{suffix}")
-    return found if len(found) > 1 else []
-
-
-def pieces_of_soft_scores(suffix):
-    return [
-        piece
-        for variant in SOFT_FAMILY
-        for piece in pieces_of_scores(f"{{study}}_{variant}", suffix)
-    ]
-
-
-def perf_inputs(wildcards):
+def inputs_of_perf(wildcards):
     """Accuracy of a method and, for full and sparse attention, the timing that it belongs to."""
     study, method = wildcards.study, wildcards.method
     inputs = {"accuracy": f"results/accuracy/{study}_{method}.csv"}
@@ -144,20 +183,36 @@ def perf_inputs(wildcards):
     return inputs
 
 
-def benchmark_data(kind, regime):
-    """Real series of a ragged regime: of the mirror where there is one, else of `demo`."""
-    if not regime.startswith("ragged"):
-        return []
-    mirrored = {
-        "short": [
-            "monash_m3_quarterly",
-            "monash_m3_yearly",
-            "monash_tourism_quarterly",
-            "monash_hospital",
-        ],
-        "long": ["m4_hourly"],
+def tested(wildcards):
+    """A soft mask and its controls, or all that are swept."""
+    if "soft" in wildcards.keys():
+        return with_controls(f"soft_{wildcards.soft}", SOFT_SETTINGS["controls"])
+    return SWEEP
+
+
+def files_of_tested(wildcards):
+    places = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
+    return {
+        place: [f"results/{place}/{wildcards.study}_{name}.{suffix}" for name in tested(wildcards)]
+        for place, suffix in places.items()
     }
-    shipped = {"short": ["prison", "visnights", "arrivals", "us_macro"], "long": ["nyc_weather"]}
-    return [
-        f"results/data/{dataset}.parquet" for dataset in (mirrored if MIRROR else shipped)[kind]
-    ]
+
+
+# Real series for the ragged regimes: of the mirror where there is one, else of `demo`.
+MIRRORED = [f"monash_{name}" for name in ("m3_quarterly", "m3_yearly", "tourism_quarterly")]
+RAGGED = {
+    "short": (
+        [*MIRRORED, "monash_hospital"]
+        if MIRROR
+        else ["prison", "visnights", "arrivals", "us_macro"]
+    ),
+    "long": ["m4_hourly"] if MIRROR else ["nyc_weather"],
+}
+
+
+def series_of_regime(wildcards):
+    ragged = wildcards.regime.startswith("ragged")
+    return {
+        kind: [f"results/data/{name}.parquet" for name in names if ragged]
+        for kind, names in RAGGED.items()
+    }

@@ -3,15 +3,13 @@
 # The scripts read the mirror and the bounds of a download from `snakemake.config`: where and how
 # a file was found is no reason to fetch it again, as a changed `params` would be.
 
-from study.config.datasets import find_spec, load_registry
-from study.config.models import load_model_spec, local_files
-
 
 localrules:
     fetch_dataset,
     fetch_model,
 
 
+# In a tuple, since Snakemake does not compare a dataclass.
 rule fetch_dataset:
     output:
         data="results/data/{dataset}.parquet",
@@ -21,19 +19,14 @@ rule fetch_dataset:
     conda:
         "../../envs/environment.yaml"
     params:
-        registry=str(CONFIG_DIR / "datasets.yaml"),
-        spec=lambda wildcards: repr(
-            find_spec(load_registry(CONFIG_DIR / "datasets.yaml"), wildcards.dataset)
-        ),
+        spec=lambda wildcards: (find_spec(registry(), wildcards.dataset),),
     script:
         "../../scripts/fetch_dataset.py"
 
 
 rule fetch_model:
     input:
-        lambda wildcards: local_files(
-            load_model_spec(wildcards.model, CONFIG_DIR), REPO_ROOT, MIRROR
-        ),
+        lambda wildcards: mirrored_files(model_spec(wildcards.model), MIRROR),
     output:
         config="results/models/{model}/config.json",
         weights="results/models/{model}/model.safetensors",
@@ -43,8 +36,9 @@ rule fetch_model:
     conda:
         "../../envs/environment.yaml"
     params:
-        config_dir=str(CONFIG_DIR),
-        repo_root=str(REPO_ROOT),
-        spec=lambda wildcards: repr(load_model_spec(wildcards.model, CONFIG_DIR)),
+        spec=lambda wildcards: (model_spec(wildcards.model),),
+        local=lambda wildcards: [
+            KnownFile.at(path) for path in local_files(model_spec(wildcards.model), REPO_ROOT)
+        ],
     script:
         "../../scripts/fetch_model.py"

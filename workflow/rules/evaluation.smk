@@ -1,76 +1,56 @@
 # Accuracy of forecasts: per item, window and step, and per task as fev reports it.
 
 
-rule score_piece:
-    input:
-        forecasts="results/forecasts/{study}_{method}.parquet",
-        data=data_of,
-    output:
-        scores=temp("results/scores/pieces/{study}_{method}_{scatteritem}.parquet"),
-        accuracy=temp("results/scores/pieces/{study}_{method}_{scatteritem}.csv"),
-    log:
-        "results/logs/score/{study}_{method}_{scatteritem}.log",
-    benchmark:
-        "results/benchmarks/score/{study}_{method}_{scatteritem}.tsv"
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        suite=lambda wildcards: study_of(wildcards).suite.name,
-        tasks=tasks_of,
-        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
-    script:
-        "../../scripts/score.py"
+SCORE_PIECES = "results/scores/pieces/{study}"
 
 
-use rule score_piece as score with:
-    input:
-        forecasts="results/forecasts/{study}_{method}.parquet",
-        data=data_of,
-        pieces=pieces_of_scores("{study}_{method}", "parquet"),
-        tables=pieces_of_scores("{study}_{method}", "csv"),
-    output:
-        scores="results/scores/{study}_{method}.parquet",
-        accuracy="results/accuracy/{study}_{method}.csv",
-    log:
-        "results/logs/score/{study}_{method}.log",
-    benchmark:
-        "results/benchmarks/score/{study}_{method}.tsv"
+# What is scored by one job: its rule, its name in those of logs, the methods whose forecasts it is.
+for scoring, job, methods in [
+    ("score", "{study}_{method}", ["{method}"]),
+    ("score_soft", "{study}_soft_{measure}_t{temperature}", SOFT_FAMILY),
+]:
 
+    rule:
+        name:
+            f"{scoring}_piece"
+        input:
+            forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
+            data=data_of,
+        output:
+            scores=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.parquet" for m in methods]),
+            accuracy=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.csv" for m in methods]),
+        log:
+            f"results/logs/score/{job}_{{scatteritem}}.log",
+        benchmark:
+            f"results/benchmarks/score/{job}_{{scatteritem}}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        params:
+            study=study_of,
+        script:
+            "../../scripts/score.py"
 
-use rule score_piece as score_soft_piece with:
-    input:
-        forecasts=[f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
-        data=data_of,
-    output:
-        scores=[
-            temp(f"results/scores/pieces/{{study}}_{variant}_{{scatteritem}}.parquet")
-            for variant in SOFT_FAMILY
-        ],
-        accuracy=[
-            temp(f"results/scores/pieces/{{study}}_{variant}_{{scatteritem}}.csv")
-            for variant in SOFT_FAMILY
-        ],
-    log:
-        "results/logs/score/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
-    benchmark:
-        "results/benchmarks/score/{study}_soft_{measure}_t{temperature}_{scatteritem}.tsv"
-
-
-use rule score as score_soft with:
-    input:
-        forecasts=[f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
-        data=data_of,
-        pieces=pieces_of_soft_scores("parquet"),
-        tables=pieces_of_soft_scores("csv"),
-    output:
-        scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
-        accuracy=[f"results/accuracy/{{study}}_{variant}.csv" for variant in SOFT_FAMILY],
-    log:
-        "results/logs/score/{study}_soft_{measure}_t{temperature}.log",
-    benchmark:
-        "results/benchmarks/score/{study}_soft_{measure}_t{temperature}.tsv"
+    rule:
+        name:
+            scoring
+        input:
+            forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
+            data=data_of,
+            pieces=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "parquet", methods),
+            tables=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "csv", methods),
+        output:
+            scores=[f"results/scores/{{study}}_{method}.parquet" for method in methods],
+            accuracy=[f"results/accuracy/{{study}}_{method}.csv" for method in methods],
+        log:
+            f"results/logs/score/{job}.log",
+        benchmark:
+            f"results/benchmarks/score/{job}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        params:
+            study=study_of,
+        script:
+            "../../scripts/score.py"
 
 
 ruleorder: score_soft > score
@@ -78,23 +58,6 @@ ruleorder: score_soft_piece > score_piece
 
 
 # From the accuracy of two methods to a verdict, and the checks that it depends on.
-
-
-rule compare:
-    input:
-        accuracy_full="results/accuracy/{study}_full.csv",
-        accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
-        efficiency=lambda wildcards: efficiency_of(wildcards.study, wildcards.r),
-    output:
-        "results/{study}_perf_compare_r{r}.csv",
-    log:
-        "results/logs/compare/{study}_r{r}.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        radius=lambda wildcards: wildcards.r,
-    script:
-        "../../scripts/compare.py"
 
 
 rule validity:
@@ -110,9 +73,8 @@ rule validity:
     conda:
         "../../envs/environment.yaml"
     params:
-        suite=lambda wildcards: study_of(wildcards).suite.name,
-        published=str(CONFIG_DIR / "reference" / "published_cbii_seasonal_naive.csv"),
-        tolerance=config["statistics"]["data_tolerance"],
+        published=reference("published_cbii_seasonal_naive"),
+        data_tolerance=config["statistics"]["data_tolerance"],
         baseline_rel_mase_max=lambda wildcards: study_of(wildcards).baseline_rel_mase_max,
     script:
         "../../scripts/validity.py"
@@ -120,21 +82,19 @@ rule validity:
 
 rule ttest:
     input:
-        compare="results/{study}_perf_compare_r{r}.csv",
         validity="results/{study}_validity.csv",
         accuracy_full="results/accuracy/{study}_full.csv",
         accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
-        accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
+        efficiency=lambda wildcards: efficiency_of(wildcards.study, wildcards.r),
     output:
-        "results/{study}_ttest_r{r}.csv",
+        compare="results/{study}_perf_compare_r{r}.csv",
+        ttest="results/{study}_ttest_r{r}.csv",
     log:
         "results/logs/ttest/{study}_r{r}.log",
     conda:
         "../../envs/environment.yaml"
     params:
-        radius=lambda wildcards: wildcards.r,
-        alpha=config["statistics"]["alpha"],
-        tost_margin=config["statistics"]["tost_margin"],
+        statistics=config["statistics"],
     script:
         "../../scripts/ttest.py"
 
@@ -149,27 +109,26 @@ rule radius_summary:
     conda:
         "../../envs/environment.yaml"
     params:
-        alpha=config["statistics"]["alpha"],
+        statistics=config["statistics"],
     script:
         "../../scripts/radius_summary.py"
 
 
-rule prior_validity:
-    input:
-        expand(
-            str(CONFIG_DIR / "reference" / "prior_cbii_{table}.csv"),
-            table=["perf_full", "perf_sparse_r8", "perf_sparse_r32", "mass_per_window"],
-        ),
-        published=str(CONFIG_DIR / "reference" / "published_cbii_seasonal_naive.csv"),
+# The tables of the prior studies through these statistics and gates: they must come out invalid.
+rule prior:
     output:
-        "results/prior_validity.csv",
+        validity="results/prior_validity.csv",
+        soft="results/prior_soft.csv",
     log:
-        "results/logs/prior_validity.log",
+        "results/logs/prior.log",
     conda:
         "../../envs/environment.yaml"
     params:
-        reference=lambda wildcards, input: str(Path(input.published).parent),
-        alpha=config["statistics"]["alpha"],
-        tost_margin=config["statistics"]["tost_margin"],
+        full=reference("prior_cbii_perf_full"),
+        sparse=reference("prior_cbii_perf_sparse_r8", "prior_cbii_perf_sparse_r32"),
+        mass=reference("prior_cbii_mass_per_window"),
+        soft=reference("prior_cbii_soft_vs_hard"),
+        published=reference("published_cbii_seasonal_naive"),
+        statistics=config["statistics"],
     script:
-        "../../scripts/prior_validity.py"
+        "../../scripts/prior.py"

@@ -7,24 +7,19 @@ scattergather:
 
 
 FORECAST_PARAMS = {
-    **{key: config["forecast"][key] for key in FORECAST_KEYS},
-    **config["sparse"],
-    "similarity_settings": config["similarity"],
-    "config_dir": str(CONFIG_DIR),
-    "only": config["only"],
-    "tasks": tasks_of,
-    "datasets": datasets_of,
+    "study": study_of,
+    "forecast": FORECAST,
+    "sparse": config["sparse"],
+    "similarity": similarity_settings_of,
 }
+FORECAST_PIECES = "results/forecasts/pieces/{study}"
 
 
 rule forecast:
     input:
-        data=data_of,
-        weights=weights_of,
-        model=model_sidecar_of,
-        similarity=similarity_of,
+        unpack(inputs_of_model),
     output:
-        temp("results/forecasts/pieces/{study}_{variant}_{scatteritem}.parquet"),
+        temp(f"{FORECAST_PIECES}_{{variant}}_{{scatteritem}}.parquet"),
     log:
         "results/logs/forecast/{study}_{variant}_{scatteritem}.log",
     benchmark:
@@ -43,10 +38,7 @@ rule forecast:
 
 use rule forecast as forecast_soft with:
     output:
-        [
-            temp(f"results/forecasts/pieces/{{study}}_{variant}_{{scatteritem}}.parquet")
-            for variant in SOFT_FAMILY
-        ],
+        temp([f"{FORECAST_PIECES}_{soft}_{{scatteritem}}.parquet" for soft in SOFT_FAMILY]),
     log:
         "results/logs/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
     benchmark:
@@ -60,7 +52,7 @@ use rule forecast as forecast_soft with:
 
 rule gather_forecasts:
     input:
-        gather.forecast("results/forecasts/pieces/{{study}}_{{variant}}_{scatteritem}.parquet"),
+        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet"),
     output:
         "results/forecasts/{study}_{variant}.parquet",
     log:
@@ -68,22 +60,14 @@ rule gather_forecasts:
     conda:
         "../../envs/environment.yaml"
     params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
+        study=study_of,
     script:
         "../../scripts/gather_forecasts.py"
 
 
 use rule gather_forecasts as gather_forecasts_soft with:
     input:
-        [
-            gather.forecast(
-                "results/forecasts/pieces/{{study}}_"
-                + variant.replace("{", "{{").replace("}", "}}")
-                + "_{scatteritem}.parquet"
-            )
-            for variant in SOFT_FAMILY
-        ],
+        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet", SOFT_FAMILY),
     output:
         [f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
     log:
@@ -98,7 +82,7 @@ rule seasonal_naive:
     input:
         data=data_of,
     output:
-        forecasts="results/forecasts/{study}_seasonal_naive.parquet",
+        "results/forecasts/{study}_seasonal_naive.parquet",
     log:
         "results/logs/seasonal_naive/{study}.log",
     benchmark:
@@ -106,22 +90,16 @@ rule seasonal_naive:
     conda:
         "../../envs/environment.yaml"
     params:
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        suite=lambda wildcards: study_of(wildcards).suite.name,
-        tasks=tasks_of,
-        data_paths=lambda wildcards, input: dict(zip(datasets_of(wildcards), input.data)),
+        study=study_of,
     script:
         "../../scripts/seasonal_naive.py"
 
 
 # Similarity of the series of a batch, which soft group masks weigh them by.
-
-
 rule similarity:
     input:
         data=data_of,
-        model=lambda wildcards: (f"results/models/{study_of(wildcards).model.name}/config.json"),
+        model=lambda wildcards: f"results/models/{study_of(wildcards).model.name}/config.json",
     output:
         "results/similarity/{study}_{measure}.parquet",
     log:
@@ -131,12 +109,8 @@ rule similarity:
     conda:
         "../../envs/environment.yaml"
     params:
-        settings=config["similarity"],
-        batch_size=config["forecast"]["batch_size"],
-        context_length=config["forecast"]["context_length"],
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
+        study=study_of,
+        similarity=config["similarity"],
+        batches={key: FORECAST[key] for key in ("batch_size", "context_length")},
     script:
         "../../scripts/similarity.py"

@@ -5,8 +5,6 @@
 
 
 rule pretrain:
-    input:
-        settings=str(CONFIG_DIR / "pretrain.yaml"),
     output:
         config="results/pretrain/nano/config.json",
         weights="results/pretrain/nano/model.safetensors",
@@ -22,8 +20,8 @@ rule pretrain:
     resources:
         gpu=1,
     params:
-        settings=lambda wildcards, input: input.settings,
+        settings=[KnownFile.at(CONFIG_DIR / "pretrain.yaml")],
         steps=config.get("pretrain_steps"),
-        checkpoints="results/pretrain/nano.checkpoint",
+        checkpoints=lambda wildcards, output: f"{Path(output.weights).parent}.checkpoint",
     script:
         "../../scripts/pretrain.py"

@@ -320,11 +320,8 @@ rule plot_soft_example:
         "../../envs/environment.yaml"
     params:
         **FIGURE_PARAMS,
+        study=study_of,
         variants=SOFT_MASKS,
-        config_dir=str(CONFIG_DIR),
-        only=config["only"],
-        tasks=tasks_of,
-        datasets=datasets_of,
     script:
         "../../scripts/plot_soft_example.py"
 
@@ -534,8 +531,10 @@ rule report_configuration:
             "results/forecasts/{study}_full.parquet",
             *(f"results/forecasts/{{study}}_sparse_r{r}.parquet" for r in config["radii"]),
         ],
-        model=model_sidecar_of,
-        data=lambda wildcards: [f"results/data/{name}.json" for name in datasets_of(wildcards)],
+        model=lambda wildcards: model_of(wildcards)["model"],
+        data=lambda wildcards: [
+            f"results/data/{name}.json" for name in study_of(wildcards).suite.datasets
+        ],
     output:
         report(
             "results/report/{study}_configuration.html",
@@ -549,7 +548,6 @@ rule report_configuration:
         "../../envs/environment.yaml"
     params:
         settings=config,
-        repo_root=str(REPO_ROOT),
     script:
         "../../scripts/report_configuration.py"
 
@@ -562,7 +560,6 @@ rule plot_rulegraph:
     conda:
         "../../envs/environment.yaml"
     params:
-        snakefile=str(REPO_ROOT / "workflow" / "Snakefile"),
         targets=["all", "soft"],
     script:
         "../../scripts/plot_rulegraph.py"

@@ -1,20 +1,17 @@
 # Time and memory, side by side: what is compared comes from one process.
 
+
 EFFICIENCY_PARAMS = {
-    **{key: config["forecast"][key] for key in FORECAST_KEYS},
-    **config["sparse"],
-    **config["efficiency"],
-    "config_dir": str(CONFIG_DIR),
-    "only": config["only"],
-    "tasks": tasks_of,
-    "datasets": datasets_of,
+    "study": study_of,
+    "forecast": FORECAST,
+    "sparse": config["sparse"],
+    "efficiency": config["efficiency"],
 }
 
 
 rule measure_efficiency:
     input:
-        data=data_of,
-        weights=weights_of,
+        unpack(data_and_weights_of),
     output:
         "results/efficiency/{study}_radii.csv",
     log:
@@ -47,7 +44,7 @@ use rule measure_efficiency as measure_efficiency_of_radius with:
 
 rule perf:
     input:
-        unpack(perf_inputs),
+        unpack(inputs_of_perf),
     output:
         "results/{study}_perf_{method}.csv",
     log:
@@ -58,8 +55,7 @@ rule perf:
         "../../scripts/perf.py"
 
 
-# Speed of the attention engine; needs no download. Not part of rule `all`.
-
+# Speed of the attention engine on random weights; needs no download. Not part of rule `all`.
 
 # One job a regime, so that what is done stays when a later one is stopped.
 BENCHMARK_REGIMES = [
@@ -71,49 +67,55 @@ BENCHMARK_REGIMES = [
 
 rule benchmark_attention_regime:
     input:
+        unpack(series_of_regime),
         weights="results/models/chronos-2-random/model.safetensors",
-        short=lambda wildcards: benchmark_data("short", wildcards.regime),
-        long=lambda wildcards: benchmark_data("long", wildcards.regime),
     output:
         "results/benchmarks/attention/{regime}_{device}.csv",
     log:
         "results/logs/benchmark_attention/{regime}_{device}.log",
-    wildcard_constraints:
-        regime=r"\d+x\d+|ragged|ragged_long",
-        device=r"cpu|cuda(?::\d+)?",
     conda:
         "../../envs/environment.yaml"
     threads: config["forecast"]["threads"]
     resources:
         gpu=1,
     params:
-        **{
-            key: value
-            for key, value in config["benchmark"].items()
-            if key not in ("dense", "scale")
-        },
-        dtype=config["forecast"]["dtype"],
-        seed=config["forecast"]["seed"],
+        **{k: v for k, v in config["benchmark"].items() if k not in ("dense", "scale")},
+        forecast={key: FORECAST[key] for key in ("dtype", "seed")},
     script:
         "../../scripts/benchmark_attention.py"
 
 
 rule benchmark_attention:
     input:
-        expand(
-            "results/benchmarks/attention/{regime}_{{device}}.csv",
-            regime=BENCHMARK_REGIMES,
-        ),
+        expand("results/benchmarks/attention/{regime}_{{device}}.csv", regime=BENCHMARK_REGIMES),
     output:
         "results/benchmarks/attention_{device}.csv",
     log:
         "results/logs/benchmark_attention/{device}.log",
-    wildcard_constraints:
-        device=r"cpu|cuda(?::\d+)?",
     conda:
         "../../envs/environment.yaml"
     script:
         "../../scripts/gather_benchmark.py"
+
+
+rule benchmark_probe:
+    input:
+        weights="results/models/chronos-2-random/model.safetensors",
+    output:
+        "results/benchmarks/probe_{device}.csv",
+    log:
+        "results/logs/benchmark_probe/{device}.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: config["forecast"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        forecast={key: FORECAST[key] for key in ("dtype", "seed")},
+        sizes={"batch_size": 4, "num_patches": 512, "num_future": 4},
+        repeats=config["benchmark"]["repeats"],
+    script:
+        "../../scripts/benchmark_probe.py"
 
 
 rule benchmark_scale:
@@ -123,16 +125,14 @@ rule benchmark_scale:
         "results/benchmarks/scale_{device}.csv",
     log:
         "results/logs/benchmark_scale/{device}.log",
-    wildcard_constraints:
-        device=r"cpu|cuda(?::\d+)?",
     conda:
         "../../envs/environment.yaml"
     threads: config["forecast"]["threads"]
     resources:
         gpu=1,
     params:
+        forecast={"dtype": "float32", "seed": FORECAST["seed"]},
+        batch_size=FORECAST["batch_size"],
         series=config["benchmark"]["scale"],
-        batch_size=config["forecast"]["batch_size"],
-        seed=config["forecast"]["seed"],
     script:
         "../../scripts/benchmark_scale.py"

@@ -46,7 +46,7 @@ class ModelSpec:
     path: str = ""
     seed: int = 0
     architecture: Mapping[str, Any] = field(default_factory=dict)
-    baseline_rel_mase_max: Mapping[str, float] = field(default_factory=dict)
+    baseline_rel_mase_max: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
 def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
@@ -65,18 +65,19 @@ def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
     return ModelSpec(name=name, **load_checked_yaml(path, "model"))
 
 
-def local_files(spec: ModelSpec, repo_root: Path, mirror: Path | None) -> list[Path]:
-    """Return the files on this machine that a model is copied from; empty if it is not copied.
+def local_files(spec: ModelSpec, repo_root: Path) -> list[Path]:
+    """Return the files of this machine that a local model is, or should be, copied from."""
+    if spec.source != "local":
+        return []
+    return [repo_root / spec.path / name for name in CHECKPOINT_FILES]
 
-    Those of a local model are returned as far as they exist: `fetch_model` says what is absent.
-    """
-    if spec.source == "local":
-        files = [repo_root / spec.path / name for name in CHECKPOINT_FILES]
-        return [file for file in files if file.is_file()]
-    if spec.source == "hub" and mirror is not None:
-        files = [mirror / spec.repo / name for name in CHECKPOINT_FILES]
-        return files if all(file.is_file() for file in files) else []
-    return []
+
+def mirrored_files(spec: ModelSpec, mirror: Path | None) -> list[Path]:
+    """Return the files of a mirror that a model of the hub is copied from; empty if it is not."""
+    if spec.source != "hub" or mirror is None:
+        return []
+    files = [mirror / spec.repo / name for name in CHECKPOINT_FILES]
+    return files if all(file.is_file() for file in files) else []
 
 
 def core_config(architecture: Mapping[str, Any]):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from study.config.models import ModelSpec, load_model_spec
 from study.config.suites import Suite, load_suite
 
 
-@dataclass(frozen=True)
-class Study:
+class Study(NamedTuple):
     """A suite run with a model.
+
+    Rules hand it to their scripts as one parameter. Snakemake takes a change of a named tuple's
+    `repr` for a reason to make results anew, that of a dataclass not: what no result depends on
+    is left out of the `repr` of suites and models.
 
     Attributes
     ----------
@@ -26,6 +30,10 @@ class Study:
     name: str
     suite: Suite
     model: ModelSpec
+
+    def data_paths(self, files: Iterable[str]) -> dict[str, Path]:
+        """Return each data set's file, of files that stand in the order of `Suite.datasets`."""
+        return dict(zip(self.suite.datasets, map(Path, files), strict=True))
 
     @property
     def baseline_rel_mase_max(self) -> float:

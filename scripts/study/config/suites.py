@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,8 +103,8 @@ class Suite:
     """
 
     name: str
-    title: str
-    description: str
+    title: str = field(repr=False)
+    description: str = field(repr=False)
     model: str
     quantile_levels: tuple[float, ...]
     tasks: tuple[TaskSpec, ...]

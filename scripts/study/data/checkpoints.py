@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chronos2_attention.errors import InputError
-from study.config.models import CHECKPOINT_FILES, ModelSpec, core_config, local_files
+from study.config.models import CHECKPOINT_FILES, ModelSpec, core_config, mirrored_files
 from study.jobs.files import sha256_of_file
 
 
@@ -33,7 +33,7 @@ def fetch_model(
         origin = repo_root / spec.path
         _need_checkpoint(spec, origin)
         provenance |= {"path": spec.path}
-    elif copied := local_files(spec, repo_root, mirror):
+    elif copied := mirrored_files(spec, mirror):
         origin = copied[0].parent
         # Nothing says of which revision the files of a mirror are; their checksums stand below.
         provenance |= _hub_provenance(spec, None)

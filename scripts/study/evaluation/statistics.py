@@ -8,7 +8,7 @@ baseline.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, nan
 from typing import NamedTuple
@@ -33,6 +33,11 @@ class Criteria(NamedTuple):
 
     alpha: float = 0.05
     margin: float = 0.01
+
+    @classmethod
+    def of(cls, statistics: Mapping[str, float]) -> Criteria:
+        """Take them from the part `statistics` of the settings."""
+        return cls(statistics["alpha"], statistics["tost_margin"])
 
 
 USUAL = Criteria()

@@ -37,6 +37,11 @@ class ForecastSettings(NamedTuple):
     context_length: int | None = None
     seed: int = 0
 
+    @classmethod
+    def of(cls, forecast: Mapping[str, Any]) -> ForecastSettings:
+        """Take them from the part `forecast` of the settings."""
+        return cls(*(forecast[name] for name in cls._fields))
+
     def limit(self, pipeline: Chronos2VariantPipeline) -> int:
         """Return the most observations of context that the model is given."""
         return context_limit(self.context_length, pipeline.model_context_length)

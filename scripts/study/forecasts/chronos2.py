@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from study.config.study import Study
 from study.data.series_table import ROWS_AT_ONCE
 from study.forecasts.batches import ForecastSettings, WindowBatches
@@ -17,6 +21,7 @@ from study.forecasts.files import ForecastWriter
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import WHOLE, Piece, task_slices
 from study.forecasts.windows import too_short
+from study.jobs.devices import pick_device
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.forecasting")
@@ -27,6 +32,46 @@ def prepare_torch(threads: int, seed: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("highest")
+
+
+def load_pipeline(
+    weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
+) -> Chronos2VariantPipeline:
+    """Return a checkpoint on a device, with torch prepared, as the settings ``forecast`` say.
+
+    `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
+    """
+    prepare_torch(threads, forecast["seed"])
+    return Chronos2VariantPipeline.from_pretrained(
+        Path(weights).parent,
+        device_map=pick_device(forecast["device"]),
+        dtype=forecast["dtype"],
+        **options,
+    )
+
+
+def metadata_of(
+    pipeline: Chronos2VariantPipeline,
+    study: Study,
+    provenance: Mapping[str, Any],
+    forecast: Mapping[str, Any],
+    sparse: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what a file of forecasts says of its run, but for the variant."""
+    return {
+        "study": study.name,
+        "model": study.model.name,
+        "weights_source": provenance["source"],
+        "weights_strict": True,
+        **{k: v for k, v in pipeline.describe().items() if k not in ("backend", "variant")},
+        "torch_device": str(pipeline.model.device),
+        "chunk_size": sparse["chunk_size"] or AUTO_CHUNK_SIZE,
+        "seed": forecast["seed"],
+        "threads": torch.get_num_threads(),
+        "batch_size": forecast["batch_size"],
+        **{name: version(name) for name in ("torch", "chronos-forecasting", "fev")},
+        "python": platform.python_version(),
+    }
 
 
 def forecast_variants(

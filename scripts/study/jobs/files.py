@@ -9,37 +9,107 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+from chronos2_attention.errors import InputError
+
+# Characters of a name in that of its temporary folder, which must not be longer than names may be.
+LONGEST = 200
+
+
+class KnownFile(NamedTuple):
+    """A file that no rule makes, as a rule's parameter: known by its content, wherever it lies.
+
+    Snakemake compares parameters by their `repr`. An absolute path among them, or among inputs,
+    would make everything anew where the folder was moved.
+
+    Attributes
+    ----------
+    path:
+        Absolute, as the job needs it.
+    sha256:
+        Of the content; None if there is no such file.
+    """
+
+    path: str
+    sha256: str | None
+
+    def __repr__(self) -> str:
+        return f"KnownFile({self.sha256})"
+
+    @classmethod
+    def at(cls, path: str | os.PathLike) -> KnownFile:
+        """Read a file's checksum now."""
+        return cls(str(path), sha256_of_file(path) if os.path.isfile(path) else None)
+
+
+@contextmanager
+def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
+    """Yield temporary paths beside `paths`, which take their names together, only on success.
+
+    Names are kept, so that writers which look at the suffix (pandas, matplotlib) behave as with
+    the final path, and those of one folder share a temporary folder. An exception removes what
+    was written and leaves earlier files untouched. A process that was killed cannot clean up:
+    what it left is hidden, and removed here when the files are made again.
+
+    Parameters
+    ----------
+    paths:
+        Final paths of files or folders, no two alike; their parents are made if absent.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of them was not written; then none takes its name.
+    InputError
+        If a folder was removed meanwhile.
+    """
+    paths = [Path(path) for path in paths]
+    with ExitStack() as stack:
+        holders: dict[Path, Path] = {}
+        for path in paths:
+            if path.parent not in holders:
+                holders[path.parent] = stack.enter_context(_holder(path))
+        written = [holders[path.parent] / path.name for path in paths]
+        yield written
+        for temporary in written:
+            temporary.lstat()
+        for temporary, path in zip(written, paths, strict=True):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` only on success.
+    """Yield a temporary path beside one file or folder, see `whole_files`."""
+    with whole_files([path]) as (temporary,):
+        yield temporary
 
-    The suffix is kept, so that writers which look at it (pandas, matplotlib)
-    behave as with the final name. An exception removes what was written and
-    leaves an earlier file untouched. A process that was killed cannot clean
-    up: what it left is hidden, and removed here when the file is made again.
 
-    Parameters
-    ----------
-    path:
-        Final path of a file or directory; its parent is made if absent.
-    """
-    path = Path(path)
+@contextmanager
+def _holder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path`, which goes when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    holder = Path(
+        tempfile.mkdtemp(prefix=f".{path.name[:LONGEST]}.", suffix=".partial", dir=path.parent)
+    )
     lock = os.open(holder, os.O_RDONLY)
-    temporary = holder / path.name
     try:
         _lock(lock)
-        yield temporary
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        yield holder
+    except Exception as error:
+        if not holder.is_dir() or not os.path.samestat(os.stat(holder), os.fstat(lock)):
+            raise InputError(
+                "the folder was removed while its files were made",
+                str(path.parent),
+                "run the same command again",
+            ) from error
+        raise
     finally:
         os.close(lock)
         shutil.rmtree(holder, ignore_errors=True)
@@ -58,7 +128,7 @@ def _lock(descriptor: int) -> bool:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what killed writers of `path` left behind; those that still write keep theirs."""
-    pattern = f".{glob.escape(path.name)}.{'?' * 8}.partial"
+    pattern = f".{glob.escape(path.name[:LONGEST])}.{'?' * 8}.partial"
     for holder in path.parent.glob(pattern):
         try:
             descriptor = os.open(holder, os.O_RDONLY)

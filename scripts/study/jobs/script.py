@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
+import shlex
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from chronos2_attention.errors import InputError
-from study.jobs.files import damage
+from study.jobs.files import atomic_path, damage, whole_files
 
 log = logging.getLogger("study")
 
 AGAIN = "then run the same command again: what is finished is kept"
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-
-# Some writers keep the system's words and not its number.
-NO_SPACE_TEXT = os.strerror(errno.ENOSPC)
+# What a file system says that is full or can take no such file, and the mend. Some writers keep the
+# system's words and not its number, and `datasets` has its own.
+FULL = ("no space left on the disk", "free some")
+TOO_LARGE = ("a file is larger than its file system or `ulimit -f` allows", "raise the limit")
+NO_ROOM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: TOO_LARGE}
+NO_ROOM_TEXTS = {os.strerror(number): told for number, told in NO_ROOM.items()}
+NO_ROOM_TEXTS["Not enough disk space"] = FULL
 
 NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 
@@ -40,19 +46,19 @@ class _Console(logging.Formatter):
 
 @contextmanager
 def rule_script(snakemake) -> Iterator[logging.Logger]:
-    """Run a script's body with its rule's log attached.
+    """Run a script's body with its rule's log attached; its outputs become whole or not at all.
 
-    Records go to the rule's log file and, the first line of each, to standard
-    error. An `InputError` becomes one line and exit status 1, and so does what
-    `study.jobs.script` can explain: a full disk, missing permission, lack of
-    memory, a damaged input. Any other exception is logged with its traceback
-    and raised, because it is a defect and not a user's mistake.
+    In the block, `snakemake.output` holds temporary paths of the same names, see
+    `study.jobs.files.whole_files`. Records go to the rule's log file and, the first line of each,
+    to standard error. An `InputError` becomes one line and exit status 1, and so does what
+    `study.jobs.script` can explain: a full disk, missing permission, lack of memory, a damaged
+    input. Any other exception is logged with its traceback and raised, because it is a defect and
+    not a user's mistake.
 
     Parameters
     ----------
     snakemake:
-        The object that Snakemake puts into a script's namespace; only its
-        `rule`, `wildcards`, `log`, `input` and `params` are read.
+        The object that Snakemake puts into a script's namespace.
     """
     # The log may lie on the disk that is full: that must not hide the error itself.
     logging.raiseExceptions = False
@@ -63,8 +69,11 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
     for noisy in ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    # A job is ended by Ctrl-C, its shell or a scheduler: all three are one line, not a traceback.
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.perf_counter()
     job = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+    final = snakemake.output
     try:
         if snakemake.log:
             path = Path(str(snakemake.log[0]))
@@ -73,10 +82,13 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
             handler.setFormatter(logging.Formatter(**form))
             logging.getLogger().addHandler(handler)
         log.info("%s started", job)
-        yield log
-    except InputError as error:
-        log.error("%s: %s", snakemake.rule, error)
-        sys.exit(1)
+        with whole_files(final) as temporary:
+            snakemake.output = type(final)(map(str, temporary))
+            snakemake.output._take_names(final._get_names())
+            yield log
+    except KeyboardInterrupt:
+        log.error("%s: interrupted; %s", snakemake.rule, AGAIN.removeprefix("then "))
+        sys.exit(130)
     except Exception as error:
         inputs = [str(path) for path in snakemake.input]
         explained = explain(error, inputs, dict(snakemake.params.items()))
@@ -85,39 +97,85 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
             sys.exit(1)
         log.exception("%s failed", snakemake.rule)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
     log.info("%s finished in %.1f s", job, time.perf_counter() - started)
 
 
 def explain(
-    error: BaseException, inputs: Sequence[str], params: Mapping[str, Any]
+    error: BaseException, inputs: Iterable[str], params: Mapping[str, Any]
 ) -> InputError | None:
     """Turn a failure that is no defect of the program into what a user can do about it.
 
     Parameters
     ----------
     error:
-        What a job's script raised; causes and contexts are looked at too.
+        What a job's script raised; causes and contexts are looked at too. An `InputError` is
+        returned as it is, unless the disk or the memory was the reason for it.
     inputs:
         The job's input files, relative to the working directory where a rule makes them. They are
         read when nothing else explains the error.
     params:
-        The rule's parameters; `batch_size` and `context_length` are named if memory ran out.
+        The rule's parameters; those of `forecast` that take memory are named if it ran out.
 
     Returns
     -------
     The error to show, or None if this one is a defect.
     """
     for cause in _chain(error):
-        found = _of_disk(cause) or _of_memory(cause, params)
+        found = _of_room(cause) or _of_memory(cause, params)
+        if found is not None:
+            return found
+    if isinstance(error, InputError):
+        return error
+    for cause in _chain(error):
+        found = _of_paths(cause)
         if found is not None:
             return found
     for path in inputs:
+        # Absolute paths lie in the repository or in the user's folders: no rule makes them.
+        mend = "put it right" if Path(path).is_absolute() else "delete it"
         wrong = damage(path)
+        if wrong is None and isinstance(error, FileNotFoundError) and not Path(path).exists():
+            wrong, mend = "the file was removed while the job ran", "leave it there"
         if wrong is not None:
-            # Absolute paths lie in the repository or in the user's folders: no rule makes them.
-            mend = "put it right" if Path(path).is_absolute() else "delete it"
             return InputError(wrong, path, f"{mend}, {AGAIN}")
     return None
+
+
+def plain_interpreter() -> str:
+    """Return a path of this interpreter that Snakemake can hand to a shell without quotes.
+
+    Where its own path holds a space or the like, that is one through a link to its environment in
+    the user's cache.
+
+    Raises
+    ------
+    InputError
+        If the path of the cache holds such characters too, or nothing can be written there.
+    """
+    interpreter = Path(sys.executable)
+    if _is_plain(interpreter):
+        return str(interpreter)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    environment = interpreter.parent.parent
+    name = hashlib.sha256(os.fsencode(environment)).hexdigest()[:16]
+    link = cache / "chronos2-attention-study" / name
+    mend = "set XDG_CACHE_HOME to a folder without such characters that can be written"
+    if not _is_plain(link):
+        raise InputError("a path holds characters that a shell takes apart", str(link), mend)
+    try:
+        if not link.is_symlink() or link.readlink() != environment:
+            with atomic_path(link) as temporary:
+                temporary.symlink_to(environment)
+    except OSError as error:
+        reason = f"cannot link to the environment at {environment}: {error.strerror}"
+        raise InputError(reason, str(link), mend) from error
+    return str(link / interpreter.parent.name / interpreter.name)
+
+
+def _is_plain(path: Path) -> bool:
+    return shlex.quote(str(path)) == str(path)
 
 
 def check_writable(folder: Path) -> None:
@@ -148,27 +206,40 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _of_disk(error: BaseException) -> InputError | None:
-    number = getattr(error, "errno", None)
-    where = str(getattr(error, "filename", None) or "the results or TMPDIR")
-    if number in NO_SPACE or NO_SPACE_TEXT in str(error):
-        return InputError("no space left on the disk", where, f"free some, {AGAIN}")
+def _of_room(error: BaseException) -> InputError | None:
+    told = NO_ROOM.get(getattr(error, "errno", None)) or next(
+        (told for text, told in NO_ROOM_TEXTS.items() if text in str(error)), None
+    )
+    if told is not None:
+        what, mend = told
+        temporary = os.environ.get("TMPDIR", "/tmp")
+        where = getattr(error, "filename", None) or f"the results or TMPDIR ({temporary})"
+        return InputError(what, str(where), f"{mend}, {AGAIN}")
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+        return InputError(
+            "no folder for temporary files can be written",
+            "TMPDIR, /tmp, /var/tmp and the working directory",
+            f"free some space, or set TMPDIR to a folder that can be written, {AGAIN}",
+        )
+    return None
+
+
+def _of_paths(error: BaseException) -> InputError | None:
     if not isinstance(error, OSError):
         return None
+    where = str(error.filename or "the results")
     if error.errno == errno.EROFS:
         return InputError(
             "the file system can only be read",
             where,
             f"use another --directory, or remount, {AGAIN}",
         )
-    if error.errno == errno.EFBIG:
-        mend = f"raise the limit on the size of files (ulimit -f), {AGAIN}"
-        return InputError("a file is larger than this system allows", where, mend)
     if error.errno == errno.ENAMETOOLONG:
-        mend = f"use a --directory with a shorter path, or shorter names, {AGAIN}"
-        return InputError("the path of a file is too long", where, mend)
-    if "No usable temporary directory" in str(error):  # tempfile's own words, without a name
-        return InputError("no folder for temporary files", "TMPDIR", f"set it to one, {AGAIN}")
+        return InputError(
+            "the path is longer than the file system allows",
+            where,
+            f"use a --directory with a shorter path, or shorter names, {AGAIN}",
+        )
     if error.errno in NOT_PERMITTED and error.filename:  # without a name it may be a socket's
         return InputError("no permission", where, f"change its owner or mode, {AGAIN}")
     return None
@@ -179,10 +250,11 @@ def _of_memory(error: BaseException, params: Mapping[str, Any]) -> InputError | 
     on_device = type(error).__name__ == "OutOfMemoryError"
     if not (on_device or isinstance(error, MemoryError) or CPU_ALLOCATOR in str(error)):
         return None
+    forecast = params.get("forecast", {})
     settings = [
-        f"forecast.{name} (now {params[name] or 'the limit of the model'})"
+        f"forecast.{name} (now {forecast[name] or 'the limit of the model'})"
         for name in ("batch_size", "context_length")
-        if name in params
+        if name in forecast
     ]
     mends = [f"lower {' or '.join(settings)}"] if settings else []
     if not on_device:
