@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from chronos2_attention.similarity import SimilaritySettings
 from study.data.checkpoints import read_provenance
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants, load_pipeline, metadata_of
 from study.forecasts.files import ForecastWriter
 from study.forecasts.similarity_files import SimilarityFile
@@ -34,11 +35,9 @@ with rule_script(snakemake) as log:
             runs,
             study,
             study.data_paths(inputs.data),
-            batch_size=params.forecast["batch_size"],
-            context_length=params.forecast["context_length"],
+            ForecastSettings.of(params.forecast),
             piece=Piece.parse(snakemake.wildcards.scatteritem),
             similarities=SimilarityFile(inputs.similarity[0]) if inputs.similarity else None,
-            seed=params.forecast["seed"],
         )
         for run, writer in runs:
             writer.add_metadata({"backend": run.describe()["backend"]})

@@ -1,5 +1,6 @@
 """Time attention variants and measure their memory, side by side in one process."""
 
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
 from study.speed.efficiency import measure_suite
@@ -15,9 +16,7 @@ with rule_script(snakemake) as log:
         params.variants,
         study,
         study.data_paths(snakemake.input.data),
-        batch_size=params.forecast["batch_size"],
-        context_length=params.forecast["context_length"],
-        seed=params.forecast["seed"],
+        ForecastSettings.of(params.forecast),
         **params.efficiency,
     )
     table.to_csv(snakemake.output[0], index=False)

@@ -5,14 +5,12 @@ import re
 import pandas as pd
 
 from study.evaluation.prior import prior_soft, prior_study
+from study.evaluation.statistics import Criteria
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, output = snakemake.params, snakemake.output
-    options = {
-        "margin": params.statistics["tost_margin"],
-        "alpha": params.statistics["alpha"],
-    }
+    criteria = Criteria.of(params.statistics)
     full, mass, soft, published = (
         pd.read_csv(file.path)
         for (file,) in (params.full, params.mass, params.soft, params.published)
@@ -21,11 +19,11 @@ with rule_script(snakemake) as log:
         int(re.search(r"_r(\d+)\.csv$", file.path)[1]): pd.read_csv(file.path)
         for file in params.sparse
     }
-    table = prior_study(full, radii, published, mass, **options)
+    table = prior_study(full, radii, published, mass, criteria)
     table.to_csv(output.validity, index=False)
     for _, row in table.iterrows():
         told = (row["radius"], row["t"], row["p"], row["reason"] or "valid")
         log.info("r=%d: t %.5f, p %.6f, %s", *told)
-    row = prior_soft(soft, published, **options)
+    row = prior_soft(soft, published, criteria)
     row.to_csv(output.soft, index=False)
     log.info("soft masks: %s", row.iloc[0].to_dict())

@@ -1,6 +1,7 @@
 """Measure how much attention stays within each radius, per head, layer and window of a study."""
 
 from study.attention.time_mass import mean_over, probe_suite, summarise
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
 
@@ -12,9 +13,7 @@ with rule_script(snakemake) as log:
         pipeline,
         study,
         study.data_paths(snakemake.input.data),
-        batch_size=params.forecast["batch_size"],
-        context_length=params.forecast["context_length"],
-        seed=params.forecast["seed"],
+        ForecastSettings.of(params.forecast),
         **params.mass,
     )
     per_window = mean_over(heads)

@@ -3,6 +3,7 @@
 from chronos2_attention import AttentionVariant
 from chronos2_attention.similarity import SimilaritySettings
 from study.attention.group_mass import measure_group_mass
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import load_pipeline
 from study.forecasts.similarity_files import SimilarityFile
 from study.jobs.script import rule_script
@@ -22,11 +23,9 @@ with rule_script(snakemake) as log:
         [AttentionVariant.parse(name) for name in params.variants],
         study,
         study.data_paths(inputs.data),
-        batch_size=params.forecast["batch_size"],
+        ForecastSettings.of(params.forecast),
         windows_per_task=params.windows_per_task,
-        context_length=params.forecast["context_length"],
         similarities=SimilarityFile(inputs.similarity[0]) if inputs.similarity else None,
-        seed=params.forecast["seed"],
     )
     for name, output in zip(params.variants, snakemake.output, strict=True):
         rows = table[table["variant"] == name]

@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from study.config.suites import feature_of
+from study.evaluation.gates import validity_of
+from study.evaluation.statistics import Criteria
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
-from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, sweep_tables, validity_of
+from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, sweep_tables
 from study.soft_masks.verdicts import as_markdown
 
 with rule_script(snakemake) as log:
@@ -22,13 +24,8 @@ with rule_script(snakemake) as log:
     tested = {
         "evaluated": evaluate_files(baseline, pairs, dict(zip(variants, files, strict=True))),
         "controls": params.controls,
-        "validity": validity_of(
-            pd.read_csv(inputs.validity),
-            pd.read_csv(inputs.accuracy_full),
-            pd.read_csv(inputs.accuracy_seasonal_naive),
-        ),
-        "margin": params.statistics["tost_margin"],
-        "alpha": params.statistics["alpha"],
+        "validity": validity_of(pd.read_csv(inputs.validity)),
+        "criteria": Criteria.of(params.statistics),
     }
     if snakemake.rule == "soft_ttest":
         row = rows_of(baseline, pairs, **tested)[variants[0]]

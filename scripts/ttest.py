@@ -6,13 +6,13 @@ from chronos2_attention import AttentionVariant
 from study.evaluation import gates
 from study.evaluation.comparison import compare_tasks, ttest_row, with_timings
 from study.evaluation.scores import run_of
+from study.evaluation.statistics import Criteria
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, statistics = snakemake.input, snakemake.params.statistics
     variant = AttentionVariant.parse(f"sparse_r{snakemake.wildcards.r}")
     full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
-    naive = pd.read_csv(inputs.accuracy_seasonal_naive)
     # One run timed both: only then is their ratio a speedup.
     timed = pd.read_csv(inputs.efficiency)
     compared = compare_tasks(
@@ -21,17 +21,13 @@ with rule_script(snakemake) as log:
         setting={"radius": variant.radius},
     )
     compared.to_csv(snakemake.output.compare, index=False)
-    valid, reason = gates.read_summary(pd.read_csv(inputs.validity))
-    mismatch = gates.same_weights(full, sparse)
+    validity = gates.validity_of(pd.read_csv(inputs.validity))
     row = ttest_row(
         compared,
+        validity.unless(gates.same_weights(full, sparse)),
         setting={"radius": variant.radius},
         run=run_of(sparse),
-        baseline_rel_mase=gates.baseline_gate(full, naive)[0].value,
-        valid=valid and not mismatch,
-        reason="; ".join(filter(None, [reason, mismatch])),
-        margin=statistics["tost_margin"],
-        alpha=statistics["alpha"],
+        criteria=Criteria.of(statistics),
     )
     row.to_csv(snakemake.output.ttest, index=False)
     log.info("\n".join(f"{name}: {value}" for name, value in row.iloc[0].items()))

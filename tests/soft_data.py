@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from study.forecasts.files import ForecastWriter, WindowedWriter
+from study.forecasts.files import KEY_TYPES, LISTS, ForecastWriter, RowWriter
 from study.forecasts.similarity_files import SimilarityWriter
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
@@ -70,14 +71,10 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
     """Write a method's files of scores and forecasts, window by window; return both paths."""
     run = {"study": "s", "model": "m", "variant": name, "weights_fingerprint": fingerprint}
     paths = folder / f"{name}_scores.parquet", folder / f"{name}_forecasts.parquet"
+    lists = dict.fromkeys(["scaled_abs_error", "truth"], LISTS)
+    types = {**KEY_TYPES, **lists, "seasonal_error": pa.float64()}
     with (
-        WindowedWriter(
-            paths[0],
-            ["scaled_abs_error", "truth"],
-            run,
-            with_context_length=False,
-            number_columns=["seasonal_error"],
-        ) as scores,
+        RowWriter(paths[0], types, run) as scores,
         ForecastWriter(paths[1], LEVELS, run) as writer,
     ):
         for task in list(baseline.keys)[:: 1 if order is None else order]:
@@ -85,12 +82,15 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
             for window, rows in baseline.keys[task].groupby("window_index"):
                 at = rows.index.to_numpy()[:: 1 if order is None else order]
                 ids = list(baseline.keys[task]["item_id"].iloc[at])
-                lists = {
-                    "scaled_abs_error": part.scaled_error[at],
-                    "truth": baseline.truth[task][at],
-                }
-                numbers = {"seasonal_error": baseline.scale[task][at]}
-                scores.write(task, window, "target", ids, lists, numbers=numbers)
+                scores.write(
+                    task_name=task,
+                    window_index=window,
+                    target="target",
+                    item_id=ids,
+                    scaled_abs_error=part.scaled_error[at],
+                    truth=baseline.truth[task][at],
+                    seasonal_error=baseline.scale[task][at],
+                )
                 quantiles = np.stack([part.low[at], part.point[at], part.high[at]], axis=-1)
                 lengths = np.full(len(at), 100)
                 writer.write_window(task, window, "target", ids, lengths, part.point[at], quantiles)
@@ -109,7 +109,13 @@ def write_similarities(path, baseline: Baseline, alone: tuple[str, ...] = ()):
                     noise = rng.uniform(size=(len(batch), len(batch)))
                     matrix = (noise + noise.T) / 2
                     np.fill_diagonal(matrix, 1.0)
-                    writer.write(task, window, number, batch, matrix)
+                    writer.write(
+                        task_name=task,
+                        window_index=window,
+                        batch=number,
+                        item_id=batch,
+                        similarity=matrix,
+                    )
     return path
 
 

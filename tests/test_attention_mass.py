@@ -20,6 +20,7 @@ from chronos2_attention.model import Chronos2VariantModel
 from study.attention.time_mass import mean_over, probe_suite, summarise
 from study.evaluation.gates import GateRow, attention_gate, summary
 from study.forecasts import slices as samples
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.slices import sample_windows
 
 PATCH = 16
@@ -236,9 +237,7 @@ OPTIONS = {
     "max_windows_per_task": 2,
     "max_series_per_window": 16,
     "exclude_reg_query": False,
-    "batch_size": 2,
-    "context_length": None,
-    "seed": 0,
+    "settings": ForecastSettings(2),
 }
 
 
@@ -383,7 +382,7 @@ def test_gate_4_passes_learned_attention_and_fails_uniform_attention(heads, stud
     assert uniform.value == pytest.approx(1, abs=1e-6)
     # Fair forecasts do not make up for it.
     fair = GateRow("baseline", "all", 0.8, 1.0, "pass", "")
-    valid, reason = summary([fair, uniform])
+    valid, reason, _ = summary([fair, uniform])
     assert not valid
     assert "gate attention failed" in reason
     # Three context tokens are all within a radius of 2 of each other.

@@ -35,7 +35,8 @@ from study.config.suites import Suite, TaskSpec, load_suite
 from study.config.targets import TargetCheck
 from study.data.checkpoints import fetch_model
 from study.data.fetch import fetch, write_dataset
-from study.forecasts.chronos2 import forecast_suite
+from study.forecasts.batches import ForecastSettings
+from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
 from study.jobs.files import atomic_path
 
@@ -379,7 +380,8 @@ def forecast(folder: Path, context_length: int | None = None, **fields) -> None:
     study, paths = one_task(folder, **fields)
     pipeline = Chronos2VariantPipeline.from_pretrained(folder / "checkpoint")
     with ForecastWriter(folder / "forecasts", LEVELS, {}) as writer:
-        forecast_suite(pipeline, study, paths, writer, batch_size=8, context_length=context_length)
+        settings = ForecastSettings(8, context_length)
+        forecast_variants([(pipeline, writer)], study, paths, settings)
 
 
 @case("task: horizon longer than the series", "all series of task 'short' are too short", "horizon")
@@ -404,13 +406,11 @@ def _(folder, repo):
         Chronos2VariantPipeline.from_pretrained(folder / "checkpoint"),
         study,
         paths,
+        ForecastSettings(8, 5000),
         radii=[8],
         max_windows_per_task=1,
         max_series_per_window=1,
         exclude_reg_query=False,
-        batch_size=8,
-        context_length=5000,
-        seed=0,
     )
 
 
@@ -531,7 +531,7 @@ def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint
         pipeline = Chronos2VariantPipeline.from_pretrained(folder / "checkpoint")
         metadata = {"study": "s", "variant": "full", "model": "random"}
         with ForecastWriter(folder / "f.parquet", LEVELS, metadata) as writer:
-            forecast_suite(pipeline, study, {"d": path}, writer, batch_size=8)
+            forecast_variants([(pipeline, writer)], study, {"d": path}, ForecastSettings(8))
         forecasts = pq.read_table(folder / "f.parquet")
         assert np.isfinite(np.concatenate(forecasts["predictions"].to_pylist())).all()
         parts = task_slices(task, suite, path)

@@ -15,19 +15,15 @@ from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.model import Chronos2VariantModel
 from study.evaluation.comparison import TIMING_COLUMNS, compare_tasks, with_timings
 from study.evaluation.scores import score_suite
-from study.forecasts.chronos2 import forecast_suite
+from study.forecasts.batches import ForecastSettings
+from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
 from study.forecasts.windows import fev_task
-from study.speed import efficiency
+from study.speed import efficiency, measuring
+from study.speed.measuring import Measured
 
 VARIANTS = ["full", "sparse_r2", "sparse_r8"]
-OPTIONS = {
-    "perf_repeats": 3,
-    "max_series_per_task": 3,
-    "batch_size": 4,
-    "context_length": None,
-    "seed": 0,
-}
+OPTIONS = {"settings": ForecastSettings(4), "perf_repeats": 3, "max_series_per_task": 3}
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +65,9 @@ def test_variants_take_turns_after_a_warm_up(pipeline, study_and_paths, monkeypa
     seen = []
     seconds = itertools.count(1)
 
-    def fake(contender, window, *, batch_size, context_length):
+    def fake(contender, window, settings):
         seen.append(contender.variant.name)
-        return efficiency.Measurement(next(seconds), 10.0 * len(seen), 5.0, 7.0)
+        return Measured(next(seconds), alloc_mb=10.0 * len(seen), reserved_mb=5.0, rss_mb=7.0)
 
     monkeypatch.setattr(efficiency, "measure", fake)
     table = efficiency.measure_suite(pipeline, VARIANTS, *study_and_paths, **OPTIONS)
@@ -87,15 +83,15 @@ def test_variants_take_turns_after_a_warm_up(pipeline, study_and_paths, monkeypa
 
 
 def test_peak_of_resident_memory_sees_what_came_and_went():
-    resettable = efficiency.reset_peak_rss()
-    before = efficiency.peak_rss_mb()
+    resettable = measuring.reset_peak_rss()
+    before = measuring.peak_rss_mb()
     np.ones(2**25)  # 256 MiB, freed at once
-    after = efficiency.peak_rss_mb()
+    after = measuring.peak_rss_mb()
     assert after > before + 200
     if not resettable:
         pytest.skip("SKIPPED, NOT PASSED: this system cannot reset the peak")
-    efficiency.reset_peak_rss()
-    assert efficiency.peak_rss_mb() < after - 200
+    measuring.reset_peak_rss()
+    assert measuring.peak_rss_mb() < after - 200
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +104,8 @@ def accuracy(pipeline, study_and_paths, tmp_path_factory):
         run = {"study": study.name, "variant": variant, "model": "random"}
         run |= {"weights_fingerprint": "f1", "device": "elsewhere", "backend": "several"}
         with ForecastWriter(folder / "f.parquet", study.suite.quantile_levels, run) as writer:
-            forecast_suite(pipeline.with_variant(variant), study, paths, writer, batch_size=8)
+            runs = [(pipeline.with_variant(variant), writer)]
+            forecast_variants(runs, study, paths, ForecastSettings(8))
         tasks = (fev_task(task, study.suite, paths[task.dataset]) for task in study.suite.tasks)
         table = score_suite(tasks, folder / "f.parquet", folder / "s.parquet")
         table.to_csv(folder / "accuracy.csv", index=False)

@@ -9,6 +9,7 @@ import pytest
 
 from chronos2_attention.errors import InputError
 from study.evaluation import gates
+from study.evaluation.prior import prior_study
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def perf(**mase):
 
 
 def test_prior_study_is_invalid_by_gates_3_and_4(reference):
-    table = gates.prior_study(
+    table = prior_study(
         reference("prior_cbii_perf_full"),
         {r: reference(f"prior_cbii_perf_sparse_r{r}") for r in (32, 8)},
         reference("published_cbii_seasonal_naive"),
@@ -165,12 +166,16 @@ def test_summary_and_its_file(tmp_path):
         gates.validity_table(rows).to_csv(tmp_path / "v.csv", index=False)
         table = pd.read_csv(tmp_path / "v.csv")
         assert list(table.columns) == ["gate", "task", "value", "threshold", "verdict", "note"]
-        found, reason = gates.read_summary(table)
-        assert (found, bool(reason)) == (valid, not valid)
-        assert (found, reason) == gates.summary(rows)
-    assert "random weights" in reason
+        found = gates.validity_of(table)
+        assert (found.valid, bool(found.reason)) == (valid, not valid)
+        assert found == gates.summary(rows)
+        assert found.baseline_rel_mase == 0.5
+    assert "random weights" in found.reason
+    assert gates.Validity(True).unless("why") == gates.Validity(True).unless("")._replace(
+        valid=False, reason="why"
+    )
     with pytest.raises(InputError, match="no row of the summary"):
-        gates.read_summary(table.iloc[:-1])
+        gates.validity_of(table.iloc[:-1])
 
 
 def test_same_weights():

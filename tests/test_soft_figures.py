@@ -16,17 +16,19 @@ from soft_data import (
 )
 
 from chronos2_attention.errors import InputError
+from study.evaluation.gates import Validity
+from study.evaluation.statistics import USUAL
 from study.report import soft_figures
 from study.report.style import Caption, save
 from study.soft_masks.examples import Window, clustered, largest_batch, median_gain
 from study.soft_masks.pairs import pairs_of
-from study.soft_masks.summary import Validity, evaluate
+from study.soft_masks.summary import evaluate
 from study.soft_masks.sweep import sweep_variants
 from study.soft_masks.tables import sweep_tables
 
 CONTROLS = ["permuted", "uniform"]
-VALID = Caption("demo", "nano", True)
-INVALID = Caption("demo", "nano", False, "gate baseline failed (why)")
+VALID = Caption("demo", "nano", Validity(True))
+INVALID = Caption("demo", "nano", Validity(False, "gate baseline failed (why)"))
 WINDOW = Window(
     "n = 1 window",
     np.arange(20.0),
@@ -55,7 +57,7 @@ def tables():
     }  # fmt: skip
     found = sweep_tables(
         "s", baseline, pairs, made, CONTROLS, Validity(True, "", 0.9), lambda task, item: item,
-        margin=0.01, alpha=0.05, resamples=20, seed=0,
+        USUAL, resamples=20, seed=0,
     )  # fmt: skip
     gc.unfreeze()
     return found

@@ -28,7 +28,9 @@ from soft_data import (
 
 from chronos2_attention.errors import InputError
 from study.config.targets import check_targets
+from study.evaluation.gates import Validity
 from study.evaluation.prior import prior_soft
+from study.evaluation.statistics import USUAL
 from study.soft_masks.breakdown import (
     BEST_SEEN,
     BEST_TRUE,
@@ -41,7 +43,6 @@ from study.soft_masks.breakdown import (
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes, read_variant
 from study.soft_masks.smoothing import matching_strength, roughness, smooth, smoothed_baseline
 from study.soft_masks.summary import (
-    Validity,
     evaluate,
     mean_cross_group_mass,
     step_errors,
@@ -68,7 +69,7 @@ def summary_of(baseline, methods, *, unit="task", sizes=None, validity=VALID, ru
     pairs = pairs_of(baseline, unit, batch_sizes(baseline, sizes))
     run = {"weights_fingerprint": "abc"} if run is None else run
     evaluated = {n: evaluate(n, baseline, m, pairs, run=run) for n, m in methods.items()}
-    rows = rows_of(baseline, pairs, evaluated, CONTROLS, validity, margin=0.01, alpha=0.05)
+    rows = rows_of(baseline, pairs, evaluated, CONTROLS, validity, USUAL)
     return summarise(list(rows.values()), CONTROLS).set_index("variant")
 
 
@@ -520,7 +521,7 @@ def tables_of(baseline, methods, validity=VALID):
     made = {n: evaluate(n, baseline, m, pairs, run=run) for n, m in methods.items()}
     return sweep_tables(
         "s", baseline, pairs, made, CONTROLS, validity, lambda task, item: task,
-        margin=0.01, alpha=0.05, resamples=20, seed=0,
+        USUAL, resamples=20, seed=0,
     )  # fmt: skip
 
 
@@ -573,5 +574,5 @@ def test_a_sweep_without_a_test_has_words_too():
     same = dict(baseline.forecasts)
     summary = summary_of(baseline, {SOFT: same}, sizes=dict.fromkeys(TASKS, 1)).reset_index()
     samples = pd.DataFrame(columns=["variant", "n_forecasts"])
-    table = verdicts("s", summary, samples, valid=True, reason="")
+    table = verdicts("s", summary, samples, VALID)
     assert "nothing could be tested" in table.set_index("subject").loc["correlation", "sentence"]

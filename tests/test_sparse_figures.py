@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study.evaluation.gates import Validity
 from study.evaluation.statistics import task_log_ratios
 from study.report import sparse_figures as figures
 from study.report.style import Caption, save
 
-VALID = Caption("demo", "nano", True)
-INVALID = Caption(
-    "demo", "nano", False, "gate baseline failed (MASE is 1.9 times Seasonal Naive's)"
-)
+WHY = "gate baseline failed (MASE is 1.9 times Seasonal Naive's)"
+VALID = Caption("demo", "nano", Validity(True))
+INVALID = Caption("demo", "nano", Validity(False, WHY))
 TASKS = ["alpha", "beta", "gamma"]
 
 

@@ -14,7 +14,14 @@ from scipy import stats
 
 from chronos2_attention.errors import InputError
 from study.evaluation.comparison import compare_tasks, radius_summary, ttest_row
-from study.evaluation.statistics import PairedResult, geometric_mean_ratio, holm, paired_test
+from study.evaluation.gates import Validity
+from study.evaluation.statistics import (
+    Criteria,
+    PairedResult,
+    geometric_mean_ratio,
+    holm,
+    paired_test,
+)
 
 TTEST_COLUMNS = [
     *("metric_col", "radius", "chunk_size", "backend", "n", "mean_delta", "sd_delta", "t", "p"),
@@ -40,7 +47,7 @@ def test_prior_sparse_study(reference, radius, t, p, speedup, delta):
         reference(f"prior_cbii_perf_sparse_r{radius}"),
         setting=setting,
     )
-    table = ttest_row(compared, setting=setting, valid=False, reason="why")
+    table = ttest_row(compared, Validity(False, "why"), setting=setting)
     row = table.iloc[0]
     assert list(table.columns[: len(TTEST_COLUMNS)]) == TTEST_COLUMNS
     assert list(table.columns[-7:]) == [
@@ -61,7 +68,7 @@ def test_every_figure_of_the_prior_tests(reference, shared_dir, radius):
     compared = compare_tasks(
         reference("prior_cbii_perf_full"), reference(f"prior_cbii_perf_sparse_r{radius}")
     )
-    mine = ttest_row(compared, setting={"radius": radius}, valid=False).iloc[0]
+    mine = ttest_row(compared, Validity(False), setting={"radius": radius}).iloc[0]
     prior = pd.read_csv(shared_dir / "reference" / f"prior_cbii_ttest_r{radius}.csv").iloc[0]
     for name in set(prior.index) - {"metric_col", "test", "chunk_size", "backend"}:
         assert mine[name] == pytest.approx(prior[name], rel=1e-9), name
@@ -85,7 +92,7 @@ def test_against_formulas():
     generator = np.random.default_rng(3)
     base = generator.uniform(1, 3, 15)
     other = base * generator.normal(1.01, 0.02, 15)
-    result = paired_test(base, other, margin=0.02, alpha=0.1)
+    result = paired_test(base, other, Criteria(alpha=0.1, margin=0.02))
     delta, ratios = other - base, np.log(other / base)
     error = delta.std(ddof=1) / math.sqrt(15)
     assert result.t == pytest.approx(delta.mean() / error)
@@ -156,7 +163,7 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match="shapes"):
         paired_test([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="out of range"):
-        paired_test([1, 2], [1, 2], margin=0)
+        paired_test([1, 2], [1, 2], Criteria(margin=0))
 
 
 errors = st.floats(0, 1e6) | st.sampled_from([math.nan, math.inf, -1.0, 1.0, 1 + 1e-15])

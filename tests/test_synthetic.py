@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretraining.batches import PATCH, Batch, BatchStream, make_batches, make_chunk
+from pretraining.components import seasonal_pattern
 from pretraining.coupling import KINDS, MAX_LAG, couple, lead_lag, sample_groups
 from pretraining.settings import load_settings
-from pretraining.synthetic import FAMILIES, sample_series, seasonal_pattern
+from pretraining.synthetic import FAMILIES, sample_series
 
 
 @pytest.fixture(scope="module")

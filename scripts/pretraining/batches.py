@@ -53,25 +53,12 @@ Points = Annotated[whole(PATCH, 2**24), Field(multiple_of=PATCH)]
 
 @checked_dataclass
 class Phase:
-    """What is drawn from a chunk on, until the next phase.
+    """What is drawn from the chunk `from_chunk` on, until the next phase.
 
-    Attributes
-    ----------
-    from_chunk:
-        First chunk of the phase.
-    context_weights:
-        Weight of each of `DataConfig.context_lengths`.
-    family_weights, long_family_weights:
-        Weight of each of `synthetic.FAMILIES`, for windows of up to
-        `LONG_WINDOW` points and for longer ones.
-    size_weights:
-        Weight of each of `DataConfig.group_sizes`.
-    coupling_weights:
-        Weight of each of `coupling.KINDS`.
-    inverted, noise_scale:
-        See `coupling.couple`.
-    weight_exponent, weight_floor:
-        How the loss weighs series, see `training.series_weights`.
+    Weights are of each of `DataConfig.context_lengths`, of `synthetic.FAMILIES` for windows of up
+    to `LONG_WINDOW` points and for longer ones, of `DataConfig.group_sizes`, and of
+    `coupling.KINDS`. `inverted` and `noise_scale`: see `coupling.couple`; `weight_exponent` and
+    `weight_floor`: how the loss weighs series, see `training.series_weights`.
     """
 
     from_chunk: whole(0)
@@ -114,18 +101,8 @@ class DataConfig:
 class Batch:
     """Series of one step; groups are runs of `group_size` consecutive rows.
 
-    Attributes
-    ----------
-    context:
-        float32 (series, context length), NaN where missing or before the start.
-    future:
-        float32 (series, horizon), NaN where missing.
-    known:
-        bool (series,): covariates, whose `future` is shown to the model.
-    group_size:
-        Series in each group.
-    weight_exponent, weight_floor:
-        See `Phase`.
+    `context` (series, length) is NaN where missing or before the start, `future` (series, horizon)
+    where missing; `known` (series,) are covariates, whose `future` is shown to the model.
     """
 
     context: np.ndarray

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
+from .components import autoregressive
+
 MAX_LAG = 64  # points of history that a coupling may reach back
 
 # "unrelated" leaves the series of a group as they are.
@@ -49,7 +51,7 @@ def lively_series(rng: np.random.Generator, shape: tuple[int, ...], length: int)
     e = rng.normal(size=(rows, length + 40))
     kind = rng.choice(4, size=rows, p=[0.4, 0.1, 0.3, 0.2])
     phi = np.select([kind == 0, kind == 1], [1.0, 0.0], rng.uniform(0.3, 0.97, size=rows))
-    x = np.stack([lfilter([1.0], [1.0, -p], row) for p, row in zip(phi, e, strict=True)])
+    x = autoregressive(phi, e)
     width = rng.integers(2, 10, size=rows)
     for i in np.flatnonzero(kind == 3):
         x[i] = lfilter(np.ones(width[i]) / width[i], [1.0], e[i])
@@ -66,22 +68,11 @@ def lead_lag(
 ) -> np.ndarray:
     """Followers repeat the first series of their group some points later.
 
-    Parameters
-    ----------
-    own:
-        Independent series (groups, n, length) that serve as the followers' noise.
-    leader:
-        Leading series (groups, length).
-    lags:
-        Delay of each follower in points, (groups, n), at most MAX_LAG; entry 0 is ignored.
-    noise:
-        Weight of `own` in each follower, (groups, n).
-    inverted:
-        Share of followers that repeat the leader upside down.
-
-    Returns
-    -------
-    ndarray, shape (groups, n, length - MAX_LAG); row 0 of each group is the leader.
+    `own` (groups, n, length) are independent series, the followers' noise, weighed by `noise`
+    (groups, n); `leader` is (groups, length); `lags` (groups, n) the followers' delays in points,
+    at most MAX_LAG; `inverted` the share of followers that repeat the leader upside down. Entries 0
+    of `lags` and `noise` are ignored: row 0 of each group of the result, (groups, n, length -
+    MAX_LAG), is the leader.
     """
     lags = lags.copy()
     lags[:, 0] = 0
@@ -110,26 +101,12 @@ def couple(
     inverted: float = 0.0,
     noise_scale: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Couple the series within each group.
+    """Couple roughly standardised series within each group, by one of `KINDS`.
 
-    Parameters
-    ----------
-    rng:
-        Generator that decides everything.
-    base:
-        Independent, roughly standardised series, (groups, n, length); n >= 2.
-    kind:
-        A name in `KINDS`.
-    inverted, noise_scale:
-        For "lead_lag": see `lead_lag`, and a factor on the followers' noise.
-
-    Returns
-    -------
-    x : ndarray, shape (groups, n, length - MAX_LAG)
-        Coupled series in random order within each group.
-    known : ndarray of bool, shape (groups, n)
-        Which series are covariates whose future is known (at least one in each
-        group is not).
+    `base` is (groups, n, length), n >= 2; `inverted` and `noise_scale` (a factor on the followers'
+    noise) are for "lead_lag". Returns coupled series, (groups, n, length - MAX_LAG), in random
+    order within each group, and which are covariates whose future is known, (groups, n): at least
+    one in each group is not.
     """
     groups, n, length = base.shape
     x = base[..., MAX_LAG:]
@@ -157,12 +134,7 @@ def couple(
         walk = np.cumsum(rng.normal(size=(groups, 1, length - MAX_LAG)), axis=-1)
         phi = rng.uniform(0.0, 0.95, size=(groups, n))
         e = rng.normal(size=(groups, n, length - MAX_LAG))
-        spread = np.stack(
-            [
-                lfilter([1.0], [1.0, -p], row)
-                for p, row in zip(phi.ravel(), e.reshape(groups * n, -1), strict=True)
-            ]
-        ).reshape(e.shape)
+        spread = autoregressive(phi.ravel(), e.reshape(groups * n, -1)).reshape(e.shape)
         x = walk + spread * rng.uniform(0.2, 3.0, size=(groups, n, 1))
     elif kind == "hierarchy":
         x = x - x.min(axis=-1, keepdims=True)
@@ -198,15 +170,7 @@ def sample_groups(
     inverted: float,
     noise_scale: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Couple groups of series, each group by a kind drawn with the given weights.
-
-    Parameters
-    ----------
-    weights:
-        Weight of each name in `KINDS`.
-
-    Other parameters and return values as in `couple`.
-    """
+    """Couple groups of series, see `couple`, each by a kind drawn with the weights of `KINDS`."""
     groups, n, length = base.shape
     shares = np.array([weights[name] for name in KINDS])
     kinds = rng.choice(len(KINDS), size=groups, p=shares / shares.sum())

@@ -24,20 +24,9 @@ NAIVE_LAGS = (1, 4, 7, 12, 24)
 def forecast(
     model: GroupedChronos2Model, context: np.ndarray, group_size: int, horizon: int
 ) -> np.ndarray:
-    """Forecast quantiles in the units of the series.
+    """Forecast quantiles in the units of the series: float32, shape (series, quantiles, horizon).
 
-    Parameters
-    ----------
-    context:
-        (series, length), NaN where missing.
-    group_size:
-        Series in each group of consecutive rows; 1 forecasts each by itself.
-    horizon:
-        Points to forecast.
-
-    Returns
-    -------
-    ndarray of float32, shape (series, quantiles, horizon)
+    `context` is (series, length), NaN where missing; groups are runs of consecutive rows.
     """
     gap = -context.shape[1] % PATCH
     padded = np.pad(context.astype(np.float32), ((0, 0), (gap, 0)), constant_values=np.nan)
@@ -48,18 +37,10 @@ def forecast(
 
 
 def seasonal_naive(context: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat each series at the lag that fitted its context best.
+    """Repeat each series, (series, length) without gaps, at the lag that fitted its context best.
 
-    Parameters
-    ----------
-    context:
-        (series, length) without gaps.
-
-    Returns
-    -------
-    forecast : ndarray, shape (series, horizon)
-    error : ndarray, shape (series,)
-        Mean absolute error of the same rule within the context: the scale of MASE.
+    Returns the forecast, (series, horizon), and the mean absolute error of the same rule within the
+    context, (series,): the scale of MASE.
     """
     lags = [lag for lag in NAIVE_LAGS if 2 * lag < context.shape[1]]
     errors = np.stack([np.abs(context[:, k:] - context[:, :-k]).mean(axis=1) for k in lags])
@@ -86,12 +67,9 @@ def score_families(
 ) -> pd.DataFrame:
     """Score the model on held-out series of each family against seasonal naive.
 
-    Returns
-    -------
-    DataFrame
-        One row a family and context length: `family`, `context_length`,
-        `mase` and `rel_mase`, `rel_wql`: geometric means over series of MASE's
-        ratio are dominated by noise at this size, so ratios are of means.
+    One row a family and context length: `family`, `context_length`, `mase` and `rel_mase`,
+    `rel_wql`: geometric means over series of MASE's ratio are dominated by noise at this size, so
+    ratios are of means.
     """
     levels = np.array(model.chronos_config.quantiles)
     rows = []
@@ -125,20 +103,10 @@ def lead_lag_gain(
 ) -> pd.DataFrame:
     """Compare joint and separate forecasts of followers in held-out lead-lag groups.
 
-    Parameters
-    ----------
-    lags:
-        Points by which followers trail their leader, one data set for each.
-    noise:
-        Standard deviation of the followers' own noise, relative to the leader's.
-
-    Returns
-    -------
-    DataFrame
-        One row a lag: MASE (scaled by the error of a random walk) of the
-        followers as `full` (each series its own group), `joint` (one group),
-        `shuffled` (one group, but with another group's leader), and the ratios
-        `joint_to_full` and `shuffled_to_full`.
+    `noise` is the standard deviation of the followers' own noise, relative to the leader's. One row
+    a lag: MASE (scaled by the error of a random walk) of the followers as `full` (each series its
+    own group), `joint` (one group), `shuffled` (one group, but with another group's leader), and
+    the ratios `joint_to_full` and `shuffled_to_full`.
     """
     rows = []
     for lag in lags:
@@ -170,23 +138,12 @@ def lead_lag_gain(
 def time_attention_lift(
     model: GroupedChronos2Model, context: np.ndarray, radius: int = 4, output_patches: int = 1
 ) -> np.ndarray:
-    """Attention of context queries near the diagonal, relative to a uniform one, by layer.
+    """Attention of context queries near the diagonal over a uniform one: float64, shape (layers,).
 
-    Kept mass is the attention that queries among the context tokens (patches
-    and REG) give to context keys at most `radius` tokens away; kept edges is
-    the share of such pairs among all pairs of context queries and keys
-    (sections 2 and 6 of the design: context keys and future keys alike).
-
-    Parameters
-    ----------
-    context:
-        (series, length) without missing patches.
-
-    Returns
-    -------
-    ndarray of float64, shape (layers,)
-        Kept mass divided by kept edges, averaged over heads and series; 1 where
-        attention is uniform.
+    Kept mass is the attention that queries among the context tokens (patches and REG) give to
+    context keys at most `radius` tokens away; kept edges is the share of such pairs among all pairs
+    of context queries and keys (context keys and future keys alike); both are averaged over heads
+    and series. `context` is (series, length) without missing patches.
     """
     values = torch.from_numpy(context.astype(np.float32)).to(model.quantiles.device)
     output = model(context=values, num_output_patches=output_patches, output_attentions=True)

@@ -25,25 +25,12 @@ class GroupedChronos2Model(Chronos2Model):
         output_patches: int,
         future_covariates: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Forecast quantiles in the model's normalised space.
+        """Forecast quantiles in the model's normalised space, after standardisation and arcsinh.
 
-        Parameters
-        ----------
-        context:
-            float32 (series, length), length a multiple of the patch size, NaN where missing.
-        group_size:
-            Series in each group; groups are runs of consecutive rows.
-        output_patches:
-            Patches to forecast.
-        future_covariates:
-            float32 (series, output_patches * patch size), NaN where not known; None if nothing is.
-
-        Returns
-        -------
-        quantiles : Tensor, shape (series, quantiles, output_patches * patch size)
-            After standardisation and arcsinh, where the loss is computed.
-        loc_scale : pair of Tensors, shape (series, 1) each
-            Mean and standard deviation of each context.
+        `context` is float32 (series, length), a multiple of the patch size, NaN where missing;
+        groups are runs of consecutive rows; `future_covariates` (series, output_patches * patch
+        size), NaN where not known. Returns (series, quantiles, output_patches * patch size), where
+        the loss is computed, with mean and standard deviation of each context, (series, 1) each.
         """
         series = context.shape[0]
         patched, observed, loc_scale = self._prepare_patched_context(context)

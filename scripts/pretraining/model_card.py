@@ -11,8 +11,9 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-import torch
 from chronos.chronos2 import Chronos2Model
+
+from study.speed.measuring import device_name
 
 from .batches import LONG_WINDOW, DataConfig
 from .grouped_model import GroupedChronos2Model
@@ -33,15 +34,7 @@ class Scores:
 
 
 def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` so that upstream's pipeline loads them.
-
-    Parameters
-    ----------
-    model:
-        Trained model; its parameters are written as float32.
-    folder:
-        Existing folder.
-    """
+    """Write `config.json` and `model.safetensors` (float32) for upstream's pipeline."""
     config = model.config.to_dict()
     plain = Chronos2Model(type(model.config).from_dict(config))
     plain.load_state_dict(model.state_dict(), strict=True)
@@ -52,15 +45,8 @@ def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:
 
 def describe_machine(device: str) -> str:
     """Return the name of the GPU, or the processor and its number of usable cores."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass  # not Linux: the platform's name has to do
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+    name = device_name(device)
+    return name if device.startswith("cuda") else f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _markdown_table(table: pd.DataFrame, digits: int = 3) -> str:
@@ -75,13 +61,7 @@ def _markdown_table(table: pd.DataFrame, digits: int = 3) -> str:
 
 
 def loss_curve(losses: list[tuple[int, float]]) -> str:
-    """Draw the training loss as bars of text, at most `CURVE_ROWS` of them.
-
-    Parameters
-    ----------
-    losses:
-        (last step, mean loss) of equal runs of steps.
-    """
+    """Draw (last step, mean loss) of equal runs of steps as at most `CURVE_ROWS` bars of text."""
     parts = np.array_split(np.array(losses, dtype=float), min(CURVE_ROWS, len(losses)))
     ends = [int(part[-1, 0]) for part in parts]
     means = [part[:, 1].mean() for part in parts]
@@ -110,23 +90,7 @@ def write_card(
     device: str,
     notes: str,
 ) -> str:
-    """Return the model card as Markdown.
-
-    Parameters
-    ----------
-    model:
-        Trained model.
-    data, training:
-        Its settings.
-    history:
-        What `pretraining.training.train` returned.
-    scores:
-        Scores on held-out synthetic series.
-    device:
-        Torch device it was trained on.
-    notes:
-        Remarks on how the training came about.
-    """
+    """Return the model card as Markdown, with remarks on how the training came about (`notes`)."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
     families, lead_lag = scores.families, scores.lead_lag

@@ -27,73 +27,21 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.signal import lfilter
 
-# Periods of calendar data from half-hourly to yearly, with their weights.
-PERIODS = np.array([4, 5, 7, 12, 24, 48, 52, 96, 168])
-PERIOD_WEIGHTS = np.array([0.22, 0.05, 0.13, 0.26, 0.17, 0.05, 0.05, 0.04, 0.03])
+from .components import (
+    autoregressive,
+    draw_ar1,
+    draw_lognormal,
+    draw_noise,
+    draw_periods,
+    draw_trend,
+    fourier_features,
+    maybe_exponentiate,
+    seasonal_pattern,
+    unit,
+)
+
 # Pairs (short, long) that occur together: hours in day and week, days in week and year, ...
 NESTED_PERIODS = ((24, 168), (24, 168), (48, 336), (7, 365), (7, 30), (96, 672), (12, 60), (4, 52))
-
-
-def draw_periods(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Draw a seasonal period for each series, mostly such that two cycles fit into `length`.
-
-    Returns
-    -------
-    ndarray of int64, shape (count,)
-    """
-    fits = np.where(length >= 2 * PERIODS, 1.0, 0.04)
-    weights = PERIOD_WEIGHTS * fits
-    periods = rng.choice(PERIODS, size=count, p=weights / weights.sum())
-    odd = rng.random(count) < 0.06  # any other period, so that none is taken for granted
-    periods[odd] = rng.integers(3, max(4, min(60, length // 2)), size=int(odd.sum()))
-    return periods
-
-
-def seasonal_pattern(rng: np.random.Generator, periods: np.ndarray, length: int) -> np.ndarray:
-    """Return unit-variance seasonal series of shape (count, length), one period each.
-
-    Half are sums of a few harmonics with decaying amplitudes, the others free
-    values per phase (short periods) or smoothed free values (long ones).
-    """
-    count = len(periods)
-    time = np.arange(length) + rng.integers(0, 1000, size=(count, 1))
-    phase = 2 * np.pi * time / periods[:, None]
-    harmonics = np.zeros((count, length))
-    decay = rng.uniform(0.3, 1.5, size=count)
-    for order in range(1, 6):
-        usable = (2 * order <= periods) & (rng.random(count) < (1.0 if order == 1 else 0.6))
-        amplitude = usable * rng.normal(size=count) / order**decay
-        shift = rng.uniform(0, 2 * np.pi, size=(count, 1))
-        harmonics += amplitude[:, None] * np.sin(order * phase + shift)
-    widest = int(periods.max())
-    free = rng.normal(size=(count, widest))
-    heavy = rng.random(count) < 0.3
-    free[heavy] = free[heavy] ** 3  # few phases stand out, as in a holiday quarter
-    smooth = lfilter([0.25, 0.5, 0.25], [1.0], np.concatenate([free[:, -2:], free], axis=1))[:, 2:]
-    free = np.where((periods > 16)[:, None], smooth, free)
-    table = np.take_along_axis(free, time % periods[:, None], axis=1)
-    return _unit(np.where((rng.random(count) < 0.5)[:, None], harmonics, table))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    """Centre each row and divide it by its standard deviation (rows of zeros stay zero)."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    sd = x.std(axis=-1, keepdims=True)
-    return x / np.where(sd > 1e-12, sd, 1.0)
-
-
-def _noise(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """White noise of unit scale: Gaussian for most series, Student's t with 3 to 8 d.o.f. else."""
-    e = rng.normal(size=(count, length))
-    heavy = rng.random(count) < 0.3
-    if heavy.any():
-        dof = rng.uniform(3, 8, size=(int(heavy.sum()), 1))
-        e[heavy] /= np.sqrt(rng.chisquare(dof, size=(len(dof), length)) / dof)
-    return e
-
-
-def _lognormal(rng: np.random.Generator, median: float, spread: float, count: int) -> np.ndarray:
-    return median * np.exp(spread * rng.normal(size=count))
 
 
 def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -116,12 +64,12 @@ def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     has_trend = rng.random(count) < 0.65
     has_season = rng.random(count) < 0.65
     sigma = 1.0
-    slope = has_trend * rng.normal(size=count) * _lognormal(rng, 0.25, 1.0, count)
+    slope = has_trend * rng.normal(size=count) * draw_lognormal(rng, 0.25, 1.0, count)
     slope = np.where(rng.random(count) < 0.6, np.abs(slope), slope)  # business series mostly grow
-    strength = has_season * _lognormal(rng, 2.0, 0.9, count)
+    strength = has_season * draw_lognormal(rng, 2.0, 0.9, count)
     season = seasonal_pattern(rng, periods, widest) * strength[:, None]
     # The first `period` phases are the state; the rest is never read.
-    noise = _noise(rng, count, length) * sigma
+    noise = draw_noise(rng, count, length) * sigma
     rows = np.arange(count)
     level = np.zeros(count)
     gamma = gamma * has_season
@@ -136,21 +84,7 @@ def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
         level = level + damped + alpha * e
         slope = damped + beta * e
         season[rows, at] = s + gamma * e
-    return _maybe_exponentiate(rng, out, share=0.5)
-
-
-def _maybe_exponentiate(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
-    """Map a share of rows through exp(scale * x), with a log range that stays within reason."""
-    chosen = rng.random(len(x)) < share
-    if chosen.any():
-        rows = x[chosen]
-        span = np.ptp(rows, axis=1)
-        width = rng.uniform(0.2, 2.5, size=len(rows))
-        x = x.copy()
-        x[chosen] = np.exp(
-            (rows - rows.mean(axis=1, keepdims=True)) * (width / np.maximum(span, 1e-9))[:, None]
-        )
-    return x
+    return maybe_exponentiate(rng, out, share=0.5)
 
 
 def _stationary_ar(rng: np.random.Generator, order: int) -> np.ndarray:
@@ -170,7 +104,7 @@ def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     """
     periods = draw_periods(rng, count, length)
     burn = 40
-    noise = _noise(rng, count, length + burn)
+    noise = draw_noise(rng, count, length + burn)
     out = np.empty((count, length))
     for i, period in enumerate(periods):
         seasonal = rng.random() < 0.6
@@ -197,35 +131,18 @@ def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
                 rng.random() < 0.6
             )
         out[i] = x
-    return _maybe_exponentiate(rng, out, share=0.35)
+    return maybe_exponentiate(rng, out, share=0.35)
 
 
 def random_walk(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     """Random walks with drift and stochastic volatility; three in four are log prices."""
     persistence = rng.uniform(0.9, 0.995, size=count)
     shock = rng.normal(size=(count, length)) * rng.uniform(0.0, 0.35, size=(count, 1))
-    log_volatility = np.stack(
-        [lfilter([1.0], [1.0, -p], s) for p, s in zip(persistence, shock, strict=True)]
-    )
-    steps = _noise(rng, count, length) * np.exp(np.clip(log_volatility, -3, 3))
+    log_volatility = autoregressive(persistence, shock)
+    steps = draw_noise(rng, count, length) * np.exp(np.clip(log_volatility, -3, 3))
     drift = np.where(rng.random(count) < 0.4, rng.normal(size=count) * 0.12, 0.0)
     x = np.cumsum(steps + drift[:, None], axis=1)
-    return _maybe_exponentiate(rng, x, share=0.75)
-
-
-def _fourier_features(
-    rng: np.random.Generator, time: np.ndarray, scale: np.ndarray, mixed: np.ndarray
-) -> np.ndarray:
-    """Sample RBF kernels (or rational quadratic ones where `mixed`) by 24 random features."""
-    count, features = len(scale), 24
-    frequency = rng.normal(size=(count, features)) / scale[:, None]
-    # A gamma-distributed precision turns the RBF kernel into the rational quadratic one.
-    frequency *= np.where(mixed[:, None], np.sqrt(rng.gamma(1.0, 1.0, size=(count, features))), 1.0)
-    phase = rng.uniform(0, 2 * np.pi, size=(count, features))
-    x = np.zeros((count, len(time)))
-    for j in range(features):
-        x += np.cos(frequency[:, j : j + 1] * time + phase[:, j : j + 1])
-    return x * np.sqrt(2.0 / features)
+    return maybe_exponentiate(rng, x, share=0.75)
 
 
 def kernel_synth(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -251,40 +168,13 @@ def kernel_synth(rng: np.random.Generator, count: int, length: int) -> np.ndarra
                 x[rows] = seasonal_pattern(rng, draw_periods(rng, len(rows), length), length)
             elif kind in (2, 3):  # RBF, rational quadratic
                 scale = length * 10 ** rng.uniform(-2.0, 0.2, size=len(rows))
-                x[rows] = _fourier_features(rng, time, scale, np.full(len(rows), kind == 3))
+                x[rows] = fourier_features(rng, time, scale, np.full(len(rows), kind == 3))
             else:  # white
                 x[rows] = rng.normal(size=(len(rows), length))
         product = (rng.random(len(live)) < 0.4)[:, None] & (part > 0)
         total[live] = np.where(product, total[live] * x, total[live] + x)
-    amount = _lognormal(rng, 0.08, 1.2, count)[:, None]
-    return _maybe_exponentiate(rng, _unit(total) + amount * _noise(rng, count, length), share=0.2)
-
-
-def _trend(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Trends over the unit interval: linear, broken, saturating, exponential, root, none."""
-    u = np.linspace(0, 1, length)
-    kind = rng.choice(6, size=count, p=[0.25, 0.2, 0.15, 0.1, 0.1, 0.2])[:, None]
-    sign = np.where(rng.random((count, 1)) < 0.7, 1.0, -1.0)
-    knot = rng.uniform(0.1, 0.95, size=(count, 1))
-    change = rng.normal(size=(count, 1))
-    steep = rng.uniform(3, 14, size=(count, 1))
-    options = [
-        u * np.ones((count, 1)),
-        u + change * np.maximum(u - knot, 0) * 2,
-        1 / (1 + np.exp(-steep * (u - knot))),
-        np.expm1(steep / 4 * u) / np.expm1(steep / 4),
-        np.sqrt(u) + 0 * knot,
-        np.zeros((count, length)),
-    ]
-    return sign * np.select([kind == i for i in range(6)], options)
-
-
-def _ar1(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Unit-variance AR(1) noise, coefficient mostly small and positive."""
-    phi = np.where(rng.random(count) < 0.4, 0.0, rng.uniform(-0.3, 0.97, size=count))
-    e = _noise(rng, count, length)
-    x = np.stack([lfilter([1.0], [1.0, -p], row) for p, row in zip(phi, e, strict=True)])
-    return x * np.sqrt(1 - phi**2)[:, None]
+    amount = draw_lognormal(rng, 0.08, 1.2, count)[:, None]
+    return maybe_exponentiate(rng, unit(total) + amount * draw_noise(rng, count, length), share=0.2)
 
 
 def structural(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -297,14 +187,14 @@ def structural(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
         short, long = NESTED_PERIODS[rng.integers(len(NESTED_PERIODS))]
         if short < length / 2:
             period[i], outer[i], second[i] = short, long, rng.lognormal(-0.5, 0.7)
-    season = seasonal_pattern(rng, period, length) * _lognormal(rng, 1.0, 0.8, count)[:, None]
+    season = seasonal_pattern(rng, period, length) * draw_lognormal(rng, 1.0, 0.8, count)[:, None]
     season += seasonal_pattern(rng, outer, length) * second[:, None]
     season *= rng.random((count, 1)) < 0.85
     growing = rng.random((count, 1)) < 0.25  # seasonal amplitude that drifts
     season *= np.where(growing, np.linspace(0.4, 1.6, length), 1.0)
-    trend = _trend(rng, count, length) * _lognormal(rng, 2.0, 0.9, count)[:, None]
-    noise = _ar1(rng, count, length) * _lognormal(rng, 0.35, 0.9, count)[:, None]
-    return _maybe_exponentiate(rng, trend + season + noise, share=0.45)
+    trend = draw_trend(rng, count, length) * draw_lognormal(rng, 2.0, 0.9, count)[:, None]
+    noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.35, 0.9, count)[:, None]
+    return maybe_exponentiate(rng, trend + season + noise, share=0.45)
 
 
 def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -326,10 +216,10 @@ def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarr
     mood = lfilter([1.0], [1.0, -0.7], rng.normal(size=(count, days)), axis=1)
     daily = mood * rng.uniform(0, 0.5, size=(count, 1)) - 1.5 * holiday
     level = np.take_along_axis(daily, day, axis=1)
-    slow = _fourier_features(
+    slow = fourier_features(
         rng, np.arange(length), np.full(count, 0.3 * length + 100), np.zeros(count, bool)
     )
-    noise = _ar1(rng, count, length) * _lognormal(rng, 0.2, 0.8, count)[:, None]
+    noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.2, 0.8, count)[:, None]
     x = (
         profile * (1 + 0.3 * weekend)
         + weekend
@@ -376,14 +266,14 @@ def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     level[:, 5:] += rng.normal(size=(count, 1)) * rng.uniform(0, 1.5, size=(count, 1))
     level = np.where(within, level, level * 2)
     x = np.where(within, profile, 0.0) + level[rows, weekday]
-    slow = _fourier_features(
+    slow = fourier_features(
         rng, np.arange(length), 0.4 * length + 60.0 * steps, np.zeros(count, dtype=bool)
     )
     x = x + slow * rng.uniform(0, 1.0, size=(count, 1)) ** 2
-    x = x + _trend(rng, count, length) * rng.uniform(0, 1.0, size=(count, 1)) ** 2
-    noise = _ar1(rng, count, length) * _lognormal(rng, 0.08, 0.9, count)[:, None]
+    x = x + draw_trend(rng, count, length) * rng.uniform(0, 1.0, size=(count, 1)) ** 2
+    noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.08, 0.9, count)[:, None]
     x = x + np.where(within, noise, 3 * noise)
-    return _maybe_exponentiate(rng, x, share=0.5)
+    return maybe_exponentiate(rng, x, share=0.5)
 
 
 def counts(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -392,7 +282,7 @@ def counts(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     mean = np.exp(rng.uniform(np.log(0.3), np.log(400), size=count))
     shape = 0.35 * seasonal_pattern(rng, periods, length) * (rng.random((count, 1)) < 0.6)
     shape = shape * rng.uniform(0.2, 1.3, size=(count, 1))
-    shape += _trend(rng, count, length) * np.abs(rng.normal(size=(count, 1))) * 0.5
+    shape += draw_trend(rng, count, length) * np.abs(rng.normal(size=(count, 1))) * 0.5
     drift = np.cumsum(rng.normal(size=(count, length)), axis=1) / np.sqrt(length)
     shape += drift * rng.uniform(0, 0.5, size=(count, 1))
     rate = np.clip(mean[:, None] * np.exp(np.clip(shape, -4, 4)), 0, 1e5)
@@ -407,7 +297,7 @@ def intermittent(rng: np.random.Generator, count: int, length: int) -> np.ndarra
     probability = rng.uniform(0.05, 0.7, size=(count, 1))
     season = seasonal_pattern(rng, draw_periods(rng, count, length), length)
     probability = np.clip(probability * np.exp(0.5 * season * (rng.random((count, 1)) < 0.4)), 0, 1)
-    amount = 1 + rng.poisson(_lognormal(rng, 2.0, 1.2, count)[:, None], size=(count, length))
+    amount = 1 + rng.poisson(draw_lognormal(rng, 2.0, 1.2, count)[:, None], size=(count, length))
     return (rng.random((count, length)) < probability) * amount.astype(float)
 
 
@@ -420,8 +310,8 @@ def regimes(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     level = np.where(back, (np.cumsum(jumps, axis=1) % 2) * 4.0, level)
     calm = np.where(np.cumsum(jumps, axis=1) % 2 == 0, 1.0, rng.uniform(0.3, 2.5, size=(count, 1)))
     season = seasonal_pattern(rng, draw_periods(rng, count, length), length)
-    season *= _lognormal(rng, 1.0, 0.8, count)[:, None] * (rng.random((count, 1)) < 0.5)
-    return level + season + _ar1(rng, count, length) * calm
+    season *= draw_lognormal(rng, 1.0, 0.8, count)[:, None] * (rng.random((count, 1)) < 0.5)
+    return level + season + draw_ar1(rng, count, length) * calm
 
 
 def oscillation(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
@@ -435,8 +325,8 @@ def oscillation(rng: np.random.Generator, count: int, length: int) -> np.ndarray
             for r, p, row in zip(radius, period, e, strict=True)
         ]
     )
-    noise = _ar1(rng, count, length) * _lognormal(rng, 0.15, 1.0, count)[:, None]
-    return _unit(x) + noise + _trend(rng, count, length) * rng.uniform(0, 2, size=(count, 1))
+    noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.15, 1.0, count)[:, None]
+    return unit(x) + noise + draw_trend(rng, count, length) * rng.uniform(0, 2, size=(count, 1))
 
 
 Family = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -462,26 +352,11 @@ def sample_series(
     weights: Mapping[str, float],
     pure: bool = False,
 ) -> np.ndarray:
-    """Draw `count` standardised series of `length` points from a mixture of families.
+    """Draw `count` standardised series of `length` points from a mixture of families by weight.
 
-    Parameters
-    ----------
-    rng:
-        Generator that decides everything.
-    count, length:
-        Number of series and points of each.
-    weights:
-        Weights of names in `FAMILIES`; a name left out counts as zero.
-    pure:
-        Leave the series as the families make them, apart from their scale.
-
-    Returns
-    -------
-    ndarray of float64, shape (count, length)
-        Rows in random order. Each row has unit standard deviation before some
-        are changed, unless `pure`: a tenth become convex combinations of two
-        or three rows (TSMixup); a few get additive outliers or a level shift,
-        or are rounded to a coarse grid.
+    A family left out counts as zero; rows are in random order. Each has unit standard deviation
+    before some are changed, unless `pure`: a tenth become convex combinations of two or three rows
+    (TSMixup); a few get additive outliers or a level shift, or are rounded to a coarse grid.
     """
     names = [name for name in FAMILIES if weights.get(name, 0.0) > 0]
     shares = np.array([weights[name] for name in names])

@@ -55,14 +55,8 @@ class TrainingConfig:
 class History:
     """What a training run leaves behind besides the weights.
 
-    Attributes
-    ----------
-    losses:
-        Mean training loss over each run of `every` steps, as (last step, loss).
-    series, tokens:
-        Series and tokens that the model has seen.
-    seconds:
-        Wall-clock time, added up over interruptions.
+    `losses` are mean losses over equal runs of steps, as (last step, loss); `series` and `tokens`
+    are what the model has seen, `seconds` wall time, added up over interruptions.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -72,15 +66,7 @@ class History:
 
 
 def build_model(architecture: dict, seed: int) -> GroupedChronos2Model:
-    """Build a randomly initialised model from the `architecture` part of the configuration.
-
-    Parameters
-    ----------
-    architecture:
-        Fields of upstream's `Chronos2CoreConfig`, with `chronos_config` as a mapping.
-    seed:
-        Seed of the initial weights.
-    """
+    """Build a randomly initialised model from fields of upstream's `Chronos2CoreConfig`."""
     torch.manual_seed(seed)
     architecture = json.loads(json.dumps(architecture))  # upstream writes into its argument
     model = GroupedChronos2Model(Chronos2CoreConfig(**architecture))
@@ -138,23 +124,13 @@ def schedule(step: int, config: TrainingConfig) -> float:
 
 
 def series_weights(context: torch.Tensor, exponent: float, floor: float) -> torch.Tensor:
-    """Weight of each series in the loss: smooth histories count more.
+    """Weight of each series in the loss, shape (series,), mean 1: smooth histories count more.
 
-    The loss is measured in standard deviations of the context. A strongly
-    trending or seasonal series has small errors in that unit, but not in units
-    of a naive forecast's error, in which MASE counts. The weight is
-    ``(d + floor) ** -exponent`` where d is the smallest mean absolute difference
-    at a lag in `ROUGHNESS_LAGS`. It is a function of the context alone, so the
-    quantiles that minimise the loss stay the same.
-
-    Parameters
-    ----------
-    context:
-        Normalised context (series, length), NaN where missing.
-
-    Returns
-    -------
-    Tensor, shape (series,), mean 1
+    The loss is measured in standard deviations of the context. A strongly trending or seasonal
+    series has small errors in that unit, but not in units of a naive forecast's error, in which
+    MASE counts. The weight is ``(d + floor) ** -exponent`` where d is the smallest mean absolute
+    difference at a lag in `ROUGHNESS_LAGS`. It is a function of the normalised context alone,
+    (series, length), NaN where missing, so the quantiles that minimise the loss stay the same.
     """
     roughness = torch.full((context.shape[0],), torch.inf, device=context.device)
     for lag in ROUGHNESS_LAGS:
@@ -177,18 +153,10 @@ def quantile_loss(
     loc_scale: tuple[torch.Tensor, torch.Tensor],
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Upstream's quantile loss (Chronos2Model._compute_loss), with optional series weights.
+    """Upstream's quantile loss (Chronos2Model._compute_loss), with optional weights of mean 1.
 
-    Parameters
-    ----------
-    predicted:
-        Normalised quantiles (series, quantiles, horizon).
-    future:
-        Raw target (series, horizon), NaN where missing.
-    known:
-        bool (series,), covariates, which don't enter the loss.
-    weights:
-        Weight of each series, mean 1; None for upstream's plain mean.
+    `predicted` are normalised quantiles, (series, quantiles, horizon), `future` the raw target, NaN
+    where missing; series that are `known`, covariates, don't enter the loss.
     """
     target, _ = model.instance_norm(future, loc_scale)
     counted = ~target.isnan() & ~known[:, None]
@@ -368,26 +336,12 @@ def train(
     device: str = "cpu",
     watch: Callable[[int, float], None] | None = None,
 ) -> tuple[GroupedChronos2Model, History]:
-    """Train a model and return it with the running average of its weights.
+    """Train a model by the three parts of config/pretrain.yaml, and average its weights.
 
-    Parameters
-    ----------
-    architecture, data, config:
-        The three parts of config/pretrain.yaml.
-    checkpoint:
-        File from which to resume, if it exists and fits, and into which the
-        state is written `config.checkpoints` times, whole or not at all. None
-        for no checkpoints.
-    device:
-        Torch device.
-    watch:
-        Called with (steps done, loss) after every step.
-
-    Returns
-    -------
-    model : GroupedChronos2Model
-        With averaged weights, in evaluation mode, on `device`.
-    history : History
+    `checkpoint` is the file from which to resume, if it exists and fits, and into which the state
+    is written `config.checkpoints` times, whole or not at all. `watch` is called with (steps done,
+    loss) after every step. Returns the model in evaluation mode, with the running average of its
+    weights.
     """
     model = build_model(architecture, config.seed).to(device).train()
     optimizers = build_optimizers(model, config)

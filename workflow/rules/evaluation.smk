@@ -85,7 +85,6 @@ rule ttest:
         validity="results/{study}_validity.csv",
         accuracy_full="results/accuracy/{study}_full.csv",
         accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
-        accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
         efficiency=lambda wildcards: efficiency_of(wildcards.study, wildcards.r),
     output:
         compare="results/{study}_perf_compare_r{r}.csv",

@@ -12,8 +12,6 @@ SOFT_PARAMS = {
 }
 SOFT_INPUTS = {
     "validity": "results/{study}_validity.csv",
-    "accuracy_full": "results/accuracy/{study}_full.csv",
-    "accuracy_seasonal_naive": "results/accuracy/{study}_seasonal_naive.csv",
     "scores_full": "results/scores/{study}_full.parquet",
     "forecasts_full": "results/forecasts/{study}_full.parquet",
     "similarity": f"results/similarity/{{study}}_{SOFT_SETTINGS['measures'][0]}.parquet",

@@ -11,9 +11,8 @@ import pandas as pd
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.group_mass import cross_group_mass
-from study.config.models import context_limit
 from study.config.study import Study
-from study.forecasts.batches import WindowBatches
+from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import task_slices
 from study.jobs.progress import Work, progress
@@ -26,53 +25,29 @@ def measure_group_mass(
     variants: Sequence[AttentionVariant],
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
-    batch_size: int,
     windows_per_task: int,
-    context_length: int | None = None,
     similarities: SimilarityFile | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Measure the cross-group attention mass of variants whose series mix.
 
     Batches are those of the forecast. The first windows of each task are measured, on the first
-    rows of its data set where that is read in slices.
+    rows of its data set where that is read in slices. `similarities` of the series in each batch
+    are for soft masks; None measures them anew.
 
-    Parameters
-    ----------
-    pipeline:
-        The model.
-    variants:
-        Soft masks, their controls, `joint`.
-    study:
-        Its suite gives the tasks.
-    data_paths:
-        Data set name to Parquet file.
-    batch_size:
-        Most series in a batch.
-    windows_per_task:
-        Most windows of a task.
-    context_length:
-        Most observations of context; None for the model's own limit.
-    similarities:
-        Of the series in each batch, for soft masks; None measures them anew.
-    seed:
-        Of the controls that shuffle.
-
-    Returns
-    -------
-    A row per variant, task, window and layer: `variant`, `task_name`, `window_index`, `layer`,
-    `cross_group_mass` (mean share of weight over heads, observed tokens and the series that share
-    a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
+    Returns a row per variant, task, window and layer: `variant`, `task_name`, `window_index`,
+    `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
+    that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
     rows = []
     work = Work(pipeline.model_output_patch_size)
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
         windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
         for window_index, window in windows:
-            batches = WindowBatches.of(window, task.name, window_index, batch_size)
+            batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
             if batches is None:
                 continue
             work.add(batches.lengths, window.horizon, limit)
@@ -81,12 +56,12 @@ def measure_group_mass(
                 for batch in batches.batches(variant):
                     if len(batch) < 2:
                         continue
-                    told = batches.mixing(batch, variant, similarities, seed)
+                    told = batches.mixing(batch, variant, similarities, settings.seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
                         [batches.series[index] for index in batch],
                         window.horizon,
-                        context_length=context_length,
+                        context_length=settings.context_length,
                         similarity=told.get("similarity"),
                         seed=told["seed"],
                     )

@@ -11,8 +11,8 @@ import pandas as pd
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import AttentionMass, attention_mass
-from study.config.models import context_limit
 from study.config.study import Study
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.slices import SampledWindow, sample_windows
 from study.jobs.progress import Work, progress
 
@@ -40,35 +40,16 @@ def probe_suite(
     pipeline: Chronos2VariantPipeline,
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
     radii: Sequence[int],
     max_windows_per_task: int,
     max_series_per_window: int,
     exclude_reg_query: bool,
-    batch_size: int,
-    context_length: int | None,
-    seed: int,
 ) -> pd.DataFrame:
-    """Measure the attention mass of every head on a sample of each task's windows.
+    """Measure the attention mass of every head under `full` on a sample of each task's windows.
 
-    Parameters
-    ----------
-    pipeline:
-        The study's model; the mass is that of `full`, whatever its variant.
-    study:
-        Its suite gives the tasks.
-    data_paths:
-        Data set name to Parquet file.
-    radii:
-        Distances in tokens.
-    max_windows_per_task, max_series_per_window, seed:
-        See `study.forecasts.slices.sample_windows`.
-    exclude_reg_query, batch_size, context_length:
-        See `chronos2_attention.attention_mass.attention_mass`.
-
-    Returns
-    -------
-    One row a window, radius, layer and head:
+    Returns one row a window, radius, layer and head:
 
     - `WINDOW`; `ctx_used` is the longest context of the window's sample, in observations;
     - `layer`, `head`, counted from 0;
@@ -80,7 +61,7 @@ def probe_suite(
       sample give away, 1 each;
     - `RUN`.
     """
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     run = {
         "study": study.name,
         "model": study.model.name,
@@ -95,14 +76,14 @@ def probe_suite(
             data_paths[task.dataset],
             max_windows=max_windows_per_task,
             max_series=max_series_per_window,
-            seed=seed,
+            seed=settings.seed,
         ):
             mass = attention_mass(
                 pipeline,
                 window.series,
                 window.horizon,
-                batch_size=batch_size,
-                context_length=context_length,
+                batch_size=settings.batch_size,
+                context_length=settings.context_length,
                 exclude_reg_query=exclude_reg_query,
             )
             table = _head_table(mass, radii)
@@ -152,19 +133,9 @@ def _window_columns(
 
 
 def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
-    """Average mass over heads, and over layers unless kept.
+    """Average the mass of `probe_suite` over heads, and over layers unless `keep` is ``["layer"]``.
 
-    Parameters
-    ----------
-    heads:
-        From `probe_suite`.
-    keep:
-        ``["layer"]`` for a row a layer, nothing for a row a window and radius.
-
-    Returns
-    -------
-    The columns of `heads` but those averaged over. Edges do not differ between heads and layers, so
-    that the lift of the means is the mean lift.
+    Edges do not differ between heads and layers, so that the lift of the means is the mean lift.
     """
     keys = ["task_name", "window_index", "radius", *keep]
     dropped = [name for name in ("layer", "head") if name not in keep]
@@ -178,17 +149,10 @@ def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
 def summarise(per_window: pd.DataFrame) -> pd.DataFrame:
     """Average kept mass over windows, all of them and by the length of their sequences.
 
-    Parameters
-    ----------
-    per_window:
-        One row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
-        `kept_edges_frac_ctxQ`.
-
-    Returns
-    -------
-    One row a radius; for all windows, those of fewer than `LONG` tokens and the others, mean and
-    standard deviation (n - 1) of the mass and their number, then, in columns of their own, the mean
-    edges and the mean lift.
+    `per_window` has a row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
+    `kept_edges_frac_ctxQ`. Returns one row a radius; for all windows, those of fewer than `LONG`
+    tokens and the others, mean and standard deviation (n - 1) of the mass and their number, then,
+    in columns of their own, the mean edges and the mean lift.
     """
     table = per_window.assign(lift=per_window[KEPT] / per_window[EDGES])
     parts = {

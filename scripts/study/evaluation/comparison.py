@@ -8,7 +8,15 @@ from math import nan
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.statistics import PairedResult, correct_family, paired_test
+from study.evaluation.gates import Validity, by_task
+from study.evaluation.statistics import (
+    USUAL,
+    Criteria,
+    PairedResult,
+    correct_family,
+    paired_test,
+)
+from study.forecasts.files import RUN_COLUMNS
 
 TIMING_COLUMNS = [
     "inference_time_s_median",
@@ -24,9 +32,7 @@ TIMING_COLUMNS = [
 ]
 
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
-TIMED_COLUMNS = ["device", "dtype", "backend", "chunk_size"]
-
-RUN_COLUMNS = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
+TIMED_COLUMNS = list(RUN_COLUMNS[4:])
 
 
 def with_timings(
@@ -34,24 +40,8 @@ def with_timings(
 ) -> pd.DataFrame:
     """Put a variant's times and memory beside its accuracy.
 
-    Parameters
-    ----------
-    accuracy:
-        From `study.evaluation.scores.score_suite`, of this variant.
-    efficiency:
-        From `study.speed.efficiency.measure_suite`; None for a method that was not timed.
-    variant:
-        Name of the variant.
-
-    Returns
-    -------
-    The rows of `accuracy` with `TIMING_COLUMNS` after `ctx_used`, NaN where not timed;
-    `TIMED_COLUMNS` are those of the timing where there is one.
-
-    Raises
-    ------
-    InputError
-        If `efficiency` lacks the variant or one of the tasks, or is of other weights.
+    `efficiency` is from `study.speed.efficiency.measure_suite`; without it, `TIMING_COLUMNS`, which
+    follow `ctx_used`, are NaN. `TIMED_COLUMNS` become those of the timing where there is one.
     """
     table = accuracy.copy()
     place = table.columns.get_loc("ctx_used") + 1
@@ -87,22 +77,6 @@ def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.D
     return correct_family(pd.concat(rows, ignore_index=True), alpha=alpha)
 
 
-def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Index a table of performance by task.
-
-    Raises
-    ------
-    InputError
-        If it has no column `task_name`, or names a task twice.
-    """
-    if "task_name" not in perf:
-        raise InputError("no column 'task_name'", what, "give a table with a row per task")
-    twice = perf["task_name"][perf["task_name"].duplicated()]
-    if len(twice):
-        raise InputError(f"task {twice.iloc[0]!r} is given twice", what, "keep one row per task")
-    return perf.set_index("task_name")
-
-
 def compare_tasks(
     baseline: pd.DataFrame,
     variant: pd.DataFrame,
@@ -111,32 +85,13 @@ def compare_tasks(
     setting: Mapping[str, object] | None = None,
     metric: str = "MASE",
 ) -> pd.DataFrame:
-    """Put the performance of two methods side by side, task by task.
+    """Put the performance of two methods on the same tasks side by side, task by task.
 
-    Parameters
-    ----------
-    baseline, variant:
-        Tables with a row per task, see `study.evaluation.scores.score_suite`; both of the
-        same tasks. Times and memory are taken where both have them.
-    labels:
-        Suffixes of the columns of baseline and variant.
-    setting:
-        Columns after `task_name` with one value each, such as the radius.
-    metric:
-        Column of errors to compare.
-
-    Returns
-    -------
-    `task_name`, the setting, ``{metric}_{label}`` twice, `delta_metric`
-    (variant - baseline), ``inference_time_s_median_{label}`` twice, `speedup`
-    (baseline / variant), ``peak_{alloc,reserved}_mb_median_{label}`` twice each,
-    `delta_peak_alloc_mb`, `delta_peak_reserved_mb`; NaN where not measured. In
-    the baseline's order of tasks.
-
-    Raises
-    ------
-    InputError
-        If the tasks differ, one is given twice, or the metric is missing.
+    Returns `task_name`, the setting (columns with one value each, such as the radius),
+    ``{metric}_{label}`` twice, `delta_metric` (variant - baseline),
+    ``inference_time_s_median_{label}`` twice, `speedup` (baseline / variant),
+    ``peak_{alloc,reserved}_mb_median_{label}`` twice each, `delta_peak_alloc_mb`,
+    `delta_peak_reserved_mb`; NaN where not measured. In the baseline's order of tasks.
     """
     first, second = labels
     left, right = by_task(baseline, first), by_task(variant, second)
@@ -172,47 +127,26 @@ def compare_tasks(
 
 def ttest_row(
     compared: pd.DataFrame,
+    validity: Validity,
     *,
     labels: tuple[str, str] = ("full", "sparse"),
     metric: str = "MASE",
     setting: Mapping[str, object] | None = None,
     run: Mapping[str, object] | None = None,
-    baseline_rel_mase: float = nan,
-    valid: bool,
-    reason: str = "",
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
-    """Summarise a comparison over tasks in one row.
+    """Summarise a comparison over tasks, from `compare_tasks` with the same labels, in one row.
 
-    Parameters
-    ----------
-    compared:
-        From `compare_tasks` with the same `labels` and `metric`.
-    setting:
-        Columns after `metric_col`, such as the radius.
-    run:
-        Values of `chunk_size`, `backend` and `RUN_COLUMNS`; empty where absent.
-    baseline_rel_mase:
-        Geometric mean of the baseline's MASE relative to Seasonal Naive's.
-    valid, reason:
-        Verdict of the gates, see `study.evaluation.gates.summary`.
-    margin, alpha:
-        See `paired_test`.
-
-    Returns
-    -------
-    One row: `metric_col`, the setting, `chunk_size`, `backend`, the fields of
-    `PairedResult` but its log-ratio interval, means of speed and memory,
-    `baseline_rel_mase`, `valid`; then the log-ratio interval, `RUN_COLUMNS` and
-    `reason` (of the gates and of the statistics).
+    Returns `metric_col`, the setting, `chunk_size`, `backend`, the fields of `PairedResult` but its
+    log-ratio interval, means of speed and memory, `baseline_rel_mase` (geometric mean of the
+    baseline's MASE relative to Seasonal Naive's), `valid`; then the log-ratio interval, the rest of
+    `RUN_COLUMNS` and `reason` (of the gates and of the statistics). What `run` lacks is empty.
     """
     first, second = labels
-    result = paired_test(
-        compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], margin=margin, alpha=alpha
-    )
+    result = paired_test(compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], criteria)
     run = run or {}
     names = [f for f in PairedResult.__dataclass_fields__ if f != "reason"]
+    about = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
     late = ["log_ratio_ci_low", "log_ratio_ci_high"]
     row = {
         "metric_col": metric,
@@ -224,10 +158,10 @@ def ttest_row(
         "median_speedup": compared["speedup"].median(),
         "mean_delta_peak_alloc_mb": compared["delta_peak_alloc_mb"].mean(),
         "mean_delta_peak_reserved_mb": compared["delta_peak_reserved_mb"].mean(),
-        "baseline_rel_mase": baseline_rel_mase,
-        "valid": bool(valid),
+        "baseline_rel_mase": validity.baseline_rel_mase,
+        "valid": bool(validity.valid),
         **{name: getattr(result, name) for name in late},
-        **{name: run.get(name, "") for name in RUN_COLUMNS},
-        "reason": "; ".join(filter(None, [reason, result.reason])),
+        **{name: run.get(name, "") for name in about},
+        "reason": "; ".join(filter(None, [validity.reason, result.reason])),
     }
     return pd.DataFrame([row])

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.comparison import by_task
 from study.evaluation.statistics import geometric_mean_ratio
 
 PASS, FAIL = "pass", "fail"
@@ -40,23 +40,22 @@ _FLAT = 0.01
 _OFF_ONE = 1e-3
 
 
+class Validity(NamedTuple):
+    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown)."""
+
+    valid: bool
+    reason: str = ""
+    baseline_rel_mase: float = nan
+
+    def unless(self, fault: str) -> Validity:
+        """Return this verdict or, if there is a fault, that the study is not valid for it, too."""
+        reason = "; ".join(filter(None, [self.reason, fault]))
+        return self._replace(valid=self.valid and not fault, reason=reason)
+
+
 @dataclass(frozen=True)
 class GateRow:
-    """One row of a validity table.
-
-    Attributes
-    ----------
-    gate:
-        data, weights, baseline, attention, or all.
-    task:
-        The task, or ``all``.
-    value, threshold:
-        What was measured, and its limit; NaN where there is none.
-    verdict:
-        pass, fail, not applicable or not run.
-    note:
-        One sentence for a reader.
-    """
+    """One row of a validity table: what a gate found on a task (or ``all``), and its limit."""
 
     gate: str
     task: str
@@ -64,6 +63,16 @@ class GateRow:
     threshold: float
     verdict: str
     note: str
+
+
+def by_task(perf: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Index a table of performance by task; an InputError if it names a task twice."""
+    if "task_name" not in perf:
+        raise InputError("no column 'task_name'", what, "give a table with a row per task")
+    twice = perf["task_name"][perf["task_name"].duplicated()]
+    if len(twice):
+        raise InputError(f"task {twice.iloc[0]!r} is given twice", what, "keep one row per task")
+    return perf.set_index("task_name")
 
 
 def _verdict(passed: bool) -> str:
@@ -75,21 +84,10 @@ def data_gate(
     published: pd.DataFrame | None,
     tolerance: float = 0.01,
 ) -> list[GateRow]:
-    """Gate 1: Seasonal Naive's MASE here equals the published one.
+    """Gate 1: Seasonal Naive's MASE here equals the published one; a row a task.
 
-    Parameters
-    ----------
-    perf_seasonal_naive:
-        Table of performance of Seasonal Naive here.
-    published:
-        Columns `task_name`, `MASE` and, to tell a namesake with another
-        definition, `DEFINITION`; None for a suite without published figures.
-    tolerance:
-        Largest relative deviation.
-
-    Returns
-    -------
-    One row a task; `value` is the relative deviation.
+    `value` is the relative deviation. `published` has `task_name`, `MASE` and, to tell a namesake
+    with another definition, `DEFINITION`; None for a suite without published figures.
     """
     here = by_task(perf_seasonal_naive, "seasonal naive")
     known = by_task(published, "published figures") if published is not None else None
@@ -126,16 +124,8 @@ def _equal(one: object, other: object) -> bool:
 def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
     """Gate 2: trained weights, loaded strictly, the same in every file.
 
-    Parameters
-    ----------
-    runs:
-        Name of a file of forecasts to its metadata: `weights_source`,
-        `weights_strict`, `weights_fingerprint`.
-
-    Returns
-    -------
-    One row; it fails for random weights, a load that was not strict, and a
-    missing fingerprint or more than one. Not run without files.
+    `runs` gives the metadata of each file of forecasts. It fails for random weights, a load that
+    was not strict, and a missing fingerprint or more than one. Not run without files.
     """
     if not runs:
         return [not_run("weights", "no forecasts with metadata")]
@@ -158,13 +148,7 @@ def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
 
 
 def relative_mase(perf: pd.DataFrame, perf_seasonal_naive: pd.DataFrame) -> pd.Series:
-    """MASE of a method over Seasonal Naive's, by task, in the method's order.
-
-    Raises
-    ------
-    InputError
-        If Seasonal Naive lacks a task.
-    """
+    """MASE of a method over Seasonal Naive's, by task, in the method's order."""
     model, naive = by_task(perf, "performance"), by_task(perf_seasonal_naive, "seasonal naive")
     missing = sorted(set(model.index) - set(naive.index))
     if missing:
@@ -177,18 +161,8 @@ def baseline_gate(
 ) -> list[GateRow]:
     """Gate 3: the baseline is better than Seasonal Naive.
 
-    Parameters
-    ----------
-    perf_full, perf_seasonal_naive:
-        Tables of performance with `task_name` and `MASE`.
-    threshold:
-        The geometric mean over tasks of MASE(full) / MASE(Seasonal Naive) must
-        be below this.
-
-    Returns
-    -------
-    One row; `value` is the geometric mean, NaN (which fails) if a ratio is
-    undefined.
+    `value`, the geometric mean over tasks of MASE(full) / MASE(Seasonal Naive), must be below the
+    threshold; it is NaN (which fails) if a ratio is undefined.
     """
     ratios = relative_mase(perf_full, perf_seasonal_naive)
     value = geometric_mean_ratio(ratios, np.ones(len(ratios)))
@@ -208,35 +182,17 @@ def baseline_gate(
 def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
     """Gate 4: attention is not uniform.
 
-    The lift is the mass of attention kept within a radius over the share of
-    edges kept, the mass under uniform attention. At a small radius, a trained
-    model has a layer whose mean lift over windows is more than `LIFT_MARGIN`
-    from 1.
+    The lift is the mass of attention kept within a radius over the share of edges kept, the mass
+    under uniform attention. At a small radius, a trained model has a layer whose mean lift over
+    windows is more than `LIFT_MARGIN` from 1. `value` is the mean lift of the layer that is
+    furthest from 1, `threshold` the margin. Not applicable if every window is padded, or so short
+    that no radius cuts any of its context.
 
-    Parameters
-    ----------
-    mass:
-        One row a window and radius (and layer): `task_name`, `window_index`,
-        `radius`, and `lift` or both `kept_mass_frac_ctxQ` and
-        `kept_edges_frac_ctxQ`; `layer` if measured per layer; `padded` (bool)
-        and `ctx_tokens` if known.
-
-    Returns
-    -------
-    One row; `value` is the mean lift of the layer that is furthest from 1,
-    `threshold` the margin. Not applicable if every window is padded, or so
-    short that no radius cuts any of its context.
-
-    Notes
-    -----
-    Without a column `padded`, a window is taken as padded if its lift is not 1
-    yet the same at every radius: mass that is lost at every radius alike was
-    given to no key at all, and says nothing on where attention goes.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or there is no row.
+    `mass` has a row a window and radius (and layer): `task_name`, `window_index`, `radius`, and
+    `lift` or both `kept_mass_frac_ctxQ` and `kept_edges_frac_ctxQ`; `layer` if measured per layer;
+    `padded` (bool) and `ctx_tokens` if known. Without a column `padded`, a window is taken as
+    padded if its lift is not 1 yet the same at every radius: mass that is lost at every radius
+    alike was given to no key at all, and says nothing on where attention goes.
     """
     needed = {"task_name", "window_index", "radius"}
     if "lift" not in mass:
@@ -285,10 +241,12 @@ def not_run(gate: str, note: str) -> GateRow:
     return GateRow(gate, "all", nan, nan, NOT_RUN, note)
 
 
-def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
+def summary(rows: Iterable[GateRow]) -> Validity:
     """Whether no gate failed, and one sentence on those that did."""
     failed: dict[str, list[str]] = {}
+    relative = nan
     for row in rows:
+        relative = row.value if row.gate == "baseline" else relative
         if row.verdict == FAIL:
             where = "" if row.task == "all" else f"{row.task}: "
             failed.setdefault(row.gate, []).append(where + row.note)
@@ -296,7 +254,7 @@ def summary(rows: Iterable[GateRow]) -> tuple[bool, str]:
     for gate, notes in failed.items():
         more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
         parts.append(f"gate {gate} failed ({'; '.join(notes[:3])}{more})")
-    return not failed, "; ".join(parts)
+    return Validity(not failed, "; ".join(parts), relative)
 
 
 def summary_line(rows: Iterable[GateRow]) -> str:
@@ -312,24 +270,23 @@ def summary_line(rows: Iterable[GateRow]) -> str:
 
 def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
-    valid, reason = summary(rows)
+    valid, reason, _ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
     return pd.DataFrame([asdict(row) for row in (*rows, last)], columns=COLUMNS)
 
 
-def read_summary(table: pd.DataFrame) -> tuple[bool, str]:
-    """Read validity and reason back from a table that `validity_table` made.
-
-    Raises
-    ------
-    InputError
-        If it has no row of the summary.
-    """
+def validity_of(table: pd.DataFrame) -> Validity:
+    """Read the verdict back from a table that `validity_table` made."""
     last = table[(table["gate"] == "all") & (table["task"] == "all")]
     if len(last) != 1:
         raise InputError("no row of the summary", "table of validity", "make it again")
     row = last.iloc[0]
-    return row["verdict"] == PASS, "" if pd.isna(row["note"]) else str(row["note"])
+    relative = table["value"][table["gate"] == "baseline"]
+    return Validity(
+        row["verdict"] == PASS,
+        "" if pd.isna(row["note"]) else str(row["note"]),
+        float(relative.iloc[-1]) if len(relative) else nan,
+    )
 
 
 def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:

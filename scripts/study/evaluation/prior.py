@@ -8,29 +8,17 @@ import pandas as pd
 
 from study.evaluation.comparison import compare_tasks, ttest_row
 from study.evaluation.gates import attention_gate, baseline_gate, summary
-from study.evaluation.statistics import UNDECIDED
+from study.evaluation.statistics import UNDECIDED, USUAL, Criteria
 
 
 def prior_soft(
-    table: pd.DataFrame, published: pd.DataFrame, *, margin: float = 0.01, alpha: float = 0.05
+    table: pd.DataFrame, published: pd.DataFrame, criteria: Criteria = USUAL
 ) -> pd.DataFrame:
     """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
 
-    Its table holds MASE per task and nothing on data, weights, attention, forecasts or controls:
-    only gate 3 can run, on the tasks for which Seasonal Naive was published.
-
-    Parameters
-    ----------
-    table:
-        Columns `benchmark_task`, `mode` (``hard`` or ``soft``), `MASE`.
-    published:
-        Columns `task_name`, `MASE` of Seasonal Naive.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-
-    Returns
-    -------
-    One row, see `study.evaluation.comparison.ttest_row`, with `gate_tasks` (on which gate 3 ran),
+    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE`, and nothing on data,
+    weights, attention, forecasts or controls: only gate 3 can run, on the tasks for which Seasonal
+    Naive was published. One row, see `ttest_row`, with `gate_tasks` (on which gate 3 ran),
     `more_than_smoothing` and `more_than_random`, both undecided.
     """
     table = table.rename(columns={"benchmark_task": "task_name"})
@@ -38,18 +26,15 @@ def prior_soft(
     setting = {"measure": "correlation", "temperature": 5.0}
     labels = ("hard", "soft")
     common = hard[hard["task_name"].isin(published["task_name"])]
-    gate = baseline_gate(common, published)
-    valid, reason = summary(gate)
+    validity = summary(baseline_gate(common, published))
+    absent = "gates data, weights and attention could not run"
     row = ttest_row(
         compare_tasks(hard, soft, labels=labels, setting=setting),
+        validity._replace(reason="; ".join(filter(None, [validity.reason, absent]))),
         labels=labels,
         setting=setting,
         run={"study": "prior_cbii", "variant": "soft_correlation_t5"},
-        baseline_rel_mase=gate[0].value,
-        valid=valid,
-        reason="; ".join(filter(None, [reason, "gates data, weights and attention could not run"])),
-        margin=margin,
-        alpha=alpha,
+        criteria=criteria,
     )
     return row.assign(
         gate_tasks=len(common), more_than_smoothing=UNDECIDED, more_than_random=UNDECIDED
@@ -61,48 +46,25 @@ def prior_study(
     by_radius: Mapping[int, pd.DataFrame],
     published: pd.DataFrame,
     mass: pd.DataFrame,
-    *,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Put the tables of the prior sparse study through these statistics and gates.
 
-    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2
-    cannot run; the published Seasonal Naive is the denominator of gate 3.
-
-    Parameters
-    ----------
-    full:
-        Its performance under full attention.
-    by_radius:
-        Its performance under sparse attention, by radius.
-    published:
-        Seasonal Naive's published figures.
-    mass:
-        Its attention mass per window.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-
-    Returns
-    -------
-    One row a radius, see `study.evaluation.comparison.ttest_row`, with `attention_lift`
-    after `baseline_rel_mase`.
+    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2 cannot run; the
+    published Seasonal Naive is the denominator of gate 3. One row a radius, see `ttest_row`, with
+    `attention_lift` after `baseline_rel_mase`.
     """
     attention = attention_gate(mass)
-    baseline = baseline_gate(full, published)
-    valid, reason = summary([*baseline, *attention])
+    validity = summary([*baseline_gate(full, published), *attention])
     rows = []
     for radius, sparse in sorted(by_radius.items()):
         setting = {"radius": radius}
         row = ttest_row(
             compare_tasks(full, sparse, setting=setting),
+            validity,
             setting=setting,
             run={"study": "prior_cbii", "variant": f"sparse_r{radius}"},
-            baseline_rel_mase=baseline[0].value,
-            valid=valid,
-            reason=reason,
-            margin=margin,
-            alpha=alpha,
+            criteria=criteria,
         )
         place = row.columns.get_loc("baseline_rel_mase") + 1
         row.insert(place, "attention_lift", attention[0].value)

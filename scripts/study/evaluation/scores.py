@@ -34,54 +34,38 @@ import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
 from study.forecasts.files import (
-    WindowedWriter,
+    KEY_TYPES,
+    LISTS,
+    RUN_COLUMNS,
+    RowWriter,
     gather_pieces,
     matrix,
     quantile_columns,
+    ratio,
     read_metadata,
     read_window,
 )
-from study.forecasts.windows import context_of, flat_series, lagged_differences
+from study.forecasts.windows import context_of, flat_series, lagged_differences, too_short
 from study.jobs.progress import progress
 
 METRICS = ("MASE", "WQL")
 
-RUN_COLUMNS = (
-    "study",
-    "variant",
-    "model",
-    "weights_fingerprint",
-    "device",
-    "dtype",
-    "backend",
-    "chunk_size",
-)
-
 SEASONAL_NAIVE = "seasonal_naive"
 
 # What is known of a task in each of its pieces.
-PIECE = ("task_name", "num_forecasts", "ctx_used", "num_slices")
+PIECE_COLUMNS = ("task_name", "num_forecasts", "ctx_used", "num_slices")
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
-    """Mean absolute seasonal difference of each series, the scale of MASE.
+    """Mean absolute seasonal difference of each flat series, the scale of MASE.
 
-    Parameters
-    ----------
-    values, lengths:
-        Flat series of context, see `study.forecasts.windows.flat_series`.
-    seasonality:
-        Steps in a season, at least 1.
-
-    Returns
-    -------
     float64, shape (n_series,); NaN where no two values are a season apart.
     """
     differences, series = lagged_differences(values, lengths, seasonality)
     known = ~np.isnan(differences)
     sums = np.bincount(series[known], np.abs(differences[known]), minlength=len(lengths))
     counts = np.bincount(series[known], minlength=len(lengths))
-    return np.divide(sums, counts, out=np.full(len(lengths), np.nan), where=counts > 0)
+    return ratio(sums, counts)
 
 
 def score_window(
@@ -92,18 +76,8 @@ def score_window(
 ) -> dict[str, np.ndarray]:
     """Score the forecasts of one window and target column.
 
-    Parameters
-    ----------
-    truth, point:
-        float, shape (n, horizon); NaN in `truth` is a missing value.
-    quantiles:
-        Level to forecasts, each of shape (n, horizon).
-    scale:
-        float, shape (n,), see `seasonal_error`.
-
-    Returns
-    -------
-    Name of the score (see the module) to a float64 matrix (n, horizon).
+    `truth` (NaN where missing), `point` and the forecasts at each level are (n, horizon), `scale`
+    is (n,), see `seasonal_error`. Returns the name of each score (see the module) with its matrix.
     """
     error = np.abs(truth - point)
     usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
@@ -126,11 +100,8 @@ def aligned_window(
 ) -> pa.Table:
     """Read one window's forecasts of one target column, in fev's order of items.
 
-    Raises
-    ------
-    InputError
-        If the items of the file are not the items of the window, each once, or
-        its quantile levels not those of the task.
+    An InputError if the items of the file are not the items of the window, each once, or its levels
+    not those of the task.
     """
     item_ids = list(item_ids)
     span = (min(item_ids), max(item_ids))
@@ -156,26 +127,11 @@ def aligned_window(
 
 
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
-    """Score the forecasts of one task in several files and write the scores.
+    """Score the forecasts of one task in several files, cutting its windows once; write the scores.
 
-    Parameters
-    ----------
-    task:
-        The task; its data set is loaded if it is not yet, and its windows are cut once.
-    files:
-        Of forecasts, each with the writer that receives its scores.
-
-    Returns
-    -------
-    For each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest context
-    given (time steps). Of a slice with a window that all its series are too short for, which fev
-    cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
-
-    Raises
-    ------
-    InputError
-        If forecasts are missing, not finite or of a wrong length, or if the
-        task has not both metrics MASE and WQL.
+    Returns for each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest
+    context given (time steps). Of a slice with a window that all its series are too short for,
+    which fev cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
     """
     names = [
         m if isinstance(m, str) else m["name"] for m in [task.eval_metric, *task.extra_metrics]
@@ -244,46 +200,31 @@ def _score_target(
         )
     quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
     file.writer.write(
-        task.task_name,
-        window_index,
-        target,
-        item_ids,
-        score_window(truth, point, quantiles, scale),
-        numbers={"seasonal_error": scale},
+        task_name=task.task_name,
+        window_index=window_index,
+        target=target,
+        item_id=item_ids,
+        seasonal_error=scale,
+        **score_window(truth, point, quantiles, scale),
     )
     return table
 
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """A file of forecasts and the writer of its scores.
+    """A file of forecasts, the writer of its scores, and what it says of its run (`RUN_COLUMNS`).
 
-    Attributes
-    ----------
-    forecasts:
-        File of forecasts, see `study.forecasts.files`.
-    writer:
-        Receives the scores, window by window.
-    name:
-        ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
-    run:
-        What the file says of its run: the values of `RUN_COLUMNS`.
+    `name` is ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
     """
 
     forecasts: str | os.PathLike
-    writer: WindowedWriter
+    writer: RowWriter
     name: str
     run: Mapping[str, str]
 
     @classmethod
     def open(cls, forecasts: str | os.PathLike, scores: str | os.PathLike) -> ScoredFile:
-        """Read what a file of forecasts says of itself and open the file of its scores.
-
-        Raises
-        ------
-        InputError
-            If it says not which study, model and variant it holds.
-        """
+        """Read what a file of forecasts says of itself and open the file of its scores."""
         metadata = read_metadata(forecasts)
         missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
         if missing:
@@ -291,10 +232,9 @@ class ScoredFile:
         variant = metadata["variant"]
         name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
         levels = quantile_columns(pq.read_schema(forecasts).names)
-        columns = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
-        writer = WindowedWriter(
-            scores, columns, metadata, with_context_length=False, number_columns=["seasonal_error"]
-        )
+        lists = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
+        types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), "seasonal_error": pa.float64()}
+        writer = RowWriter(scores, types, metadata)
         run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
         return cls(forecasts, writer, name, run)
 
@@ -319,30 +259,14 @@ def score_files(
 ) -> list[pd.DataFrame]:
     """Score files of forecasts of one suite, task by task.
 
-    Parameters
-    ----------
-    tasks:
-        The suite's tasks, in order; a generator keeps one data set in memory. Consecutive tasks
-        of one name are slices of its data, see `study.forecasts.slices.task_slices`.
-    paths:
-        Files of forecasts, see `study.forecasts.files`, each with the file of scores to write.
-    total:
-        Number of tasks, for the progress bar.
-    is_piece:
-        Whether the tasks hold a part of the series only. Then the tables are for
-        `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may
-        lack all but `task_name`, `num_forecasts` and `ctx_used`.
+    `paths` are files of forecasts, each with the file of scores to write. Of the suite's tasks, a
+    generator keeps one data set in memory; consecutive ones of one name are slices of its data, see
+    `study.forecasts.slices.task_slices`.
 
-    Returns
-    -------
-    A table a file, with one row a task: fev's summary, unchanged, then `ctx_used`, `study`,
-    `variant`, `model`, `weights_fingerprint`, `device`, `dtype`, `backend`, `chunk_size`.
-    `model_name` is ``<model>/<variant>``, or ``seasonal_naive``.
-
-    Raises
-    ------
-    InputError
-        See `score_task`; also if a file says not which variant it holds.
+    Returns a table a file, with one row a task: fev's summary, unchanged, then `ctx_used` and
+    `RUN_COLUMNS`. If the tasks hold a part of the series only (`is_piece`), the tables are for
+    `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may lack
+    all but `task_name`, `num_forecasts` and `ctx_used`.
     """
     rows: list[list[dict[str, object]]] = [[] for _ in paths]
     with ExitStack() as stack:
@@ -361,7 +285,9 @@ def score_files(
         bar.close()
     if is_piece:
         # A piece may hold no series of any task.
-        return [pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE) for found in rows]
+        return [
+            pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE_COLUMNS) for found in rows
+        ]
     return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
 
 
@@ -374,29 +300,12 @@ def gather_scores(
 ) -> pd.DataFrame:
     """Join the scores of pieces of a suite's series, and what is known of its tasks.
 
-    Parameters
-    ----------
-    pieces, tables:
-        Files of scores in the order in which their series follow each other, and CSV files of the
-        tables that `score_files` returned with them.
-    forecasts:
-        The file of forecasts that was scored.
-    path:
-        File of scores to write.
-    tasks:
-        Names of the suite's tasks in its order.
-
-    Returns
-    -------
-    The table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
-
-    Raises
-    ------
-    InputError
-        If not all forecasts were scored, or a task has no series that is long enough.
+    `pieces` are files of scores in the order in which their series follow each other, `tables` the
+    CSV files that `score_files` gave with them, `forecasts` the file that was scored. Returns the
+    table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
     """
     gather_pieces(pieces, path, tasks)
-    numbers = dict.fromkeys(PIECE[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
+    numbers = dict.fromkeys(PIECE_COLUMNS[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
     found: dict[str, list[dict[str, object]]] = {name: [] for name in tasks}
     columns: list[str] = []
     for table in tables:
@@ -417,10 +326,7 @@ def _table(
     """Check that all forecasts were scored, and take the means of sliced tasks from the scores."""
     for row in rows:
         if "model_name" not in row:
-            raise InputError(
-                f"all series of task '{row['task_name']}' are too short for its windows",
-                mend="give the task a shorter horizon, fewer windows or longer series",
-            )
+            raise too_short(row["task_name"])
     table = pd.DataFrame(rows)
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
@@ -465,11 +371,8 @@ def run_of(perf: pd.DataFrame) -> dict[str, object]:
 def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     """Compute MASE and WQL per task from a file of scores, as fev counts them.
 
-    Reads one row group at a time; see the module for the means taken.
-
-    Returns
-    -------
-    Columns `task_name`, `MASE`, `WQL` in the file's order of tasks.
+    Returns `task_name` and `METRICS`. Reads one row group at a time; see the module for the means
+    taken.
     """
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
@@ -485,9 +388,7 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
     parts = []
     for key, (sums, counts) in totals.items():
         # A mean over nothing is NaN, as in fev.
-        scaled, target, *loss = np.divide(
-            sums, counts, out=np.full(len(columns), np.nan), where=counts > 0
-        )
+        scaled, target, *loss = ratio(sums, counts)
         wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
         parts.append((*key, scaled, float(wql)))
     frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])

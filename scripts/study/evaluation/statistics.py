@@ -8,19 +8,19 @@ baseline.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, nan
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from study.forecasts.files import KEY_COLUMNS
+from study.forecasts.files import KEY_COLUMNS, matrix, mean_known
 
 # Spread below this share of the values that were subtracted is rounding.
 _ROUNDING = 8 * np.finfo(np.float64).eps
@@ -28,33 +28,32 @@ _ROUNDING = 8 * np.finfo(np.float64).eps
 NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
 
 
+class Criteria(NamedTuple):
+    """What verdicts rest on: the level of the tests, and the relative margin of equivalence."""
+
+    alpha: float = 0.05
+    margin: float = 0.01
+
+    @classmethod
+    def of(cls, statistics: Mapping[str, float]) -> Criteria:
+        """Take them from the part `statistics` of the settings."""
+        return cls(statistics["alpha"], statistics["tost_margin"])
+
+
+USUAL = Criteria()
+
+
 @dataclass(frozen=True)
 class PairedResult:
-    """What `paired_test` finds; NaN stands for what the pairs cannot tell.
+    """What `paired_test` finds of `n` pairs; NaN stands for what they cannot tell.
 
-    Attributes
-    ----------
-    n:
-        Number of pairs.
-    mean_delta, sd_delta:
-        Mean and standard deviation (n - 1) of variant minus baseline.
-    t, p, test:
-        Paired t-test of the differences, two-sided, and its name in scipy.
-    ci_low, ci_high:
-        Confidence interval of `mean_delta` at level 1 - alpha.
-    cohens_dz:
-        mean_delta / sd_delta.
-    wilcoxon_p:
-        Signed-rank test of the differences, two-sided, zero differences left out.
-    log_ratio_mean, log_ratio_ci_low, log_ratio_ci_high, log_ratio_p:
-        Mean of log(variant / baseline), its interval, and its paired t-test.
-    tost_margin, tost_p:
-        Two one-sided tests that the mean log ratio lies within
-        +- log(1 + tost_margin).
-    verdict:
-        better, worse, equivalent or inconclusive.
-    reason:
-        Why a number is missing or a verdict needs a word; empty otherwise.
+    `mean_delta` and `sd_delta` (n - 1) are of variant minus baseline, `t`, `p`, `test` their paired
+    t-test, two-sided, with its name in scipy, `ci_low`, `ci_high` the mean's interval at level 1 -
+    alpha, `cohens_dz` is mean over standard deviation. `wilcoxon_p`: signed-rank test, two-sided,
+    zero differences left out. `log_ratio_*`: mean of log(variant / baseline), its interval and
+    paired t-test. `tost_p`: two one-sided tests that it lies within +- log(1 + tost_margin).
+    `verdict`: better, worse, equivalent or inconclusive. `reason`: why a number is missing or a
+    verdict needs a word.
     """
 
     n: int
@@ -78,47 +77,24 @@ class PairedResult:
 
 
 def paired_test(
-    baseline: Sequence[float],
-    variant: Sequence[float],
-    *,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    baseline: Sequence[float], variant: Sequence[float], criteria: Criteria = USUAL
 ) -> PairedResult:
-    """Compare the errors of two methods on the same tasks.
+    """Compare the errors of two methods on the same tasks, both of shape (n,).
 
-    Parameters
-    ----------
-    baseline, variant:
-        Errors, shape (n,), in the same order of tasks.
-    margin:
-        Relative difference that is too small to matter.
-    alpha:
-        Level of the tests.
+    The verdict rests on the log ratios, because differences are ruled by the tasks with the largest
+    errors. In this order:
 
-    Returns
-    -------
-    PairedResult
-        The verdict rests on the log ratios, because differences are ruled by
-        the tasks with the largest errors. In this order:
+    1. ``equivalent``: all pairs are identical, or the mean log ratio lies within the margin
+       (`tost_p` < alpha). This goes before the next two: a difference that is both significant and
+       within the margin is real but too small to matter, and `reason` then says so.
+    2. ``better`` / ``worse``: the mean log ratio is below / above zero with `log_ratio_p` < alpha.
+    3. ``inconclusive``: neither.
 
-        1. ``equivalent``: all pairs are identical, or the mean log ratio lies
-           within the margin (`tost_p` < alpha). This goes before the next two:
-           a difference that is both significant and within the margin is real
-           but too small to matter, and `reason` then says so.
-        2. ``better`` / ``worse``: the mean log ratio is below / above zero with
-           `log_ratio_p` < alpha.
-        3. ``inconclusive``: neither.
-
-        Fewer than two pairs, or a value that is not finite, give NaN
-        throughout. Without spread (every difference the same) the tests of the
-        differences are NaN; with a value of zero or less, or without spread of
-        the log ratios, those of the log ratios. `reason` says which.
-
-    Raises
-    ------
-    ValueError
-        If the two differ in length, or margin or alpha is out of range.
+    Fewer than two pairs, or a value that is not finite, give NaN throughout. Without spread (every
+    difference the same) the tests of the differences are NaN; with a value of zero or less, or
+    without spread of the log ratios, those of the log ratios. `reason` says which.
     """
+    alpha, margin = criteria
     base = np.asarray(baseline, dtype=np.float64)
     other = np.asarray(variant, dtype=np.float64)
     if base.shape != other.shape or base.ndim != 1:
@@ -205,18 +181,7 @@ def _t_test(base: np.ndarray, other: np.ndarray, alpha: float) -> dict[str, floa
 
 
 def holm(pvalues: Sequence[float]) -> np.ndarray:
-    """Adjust a family of p-values by Holm's method.
-
-    Parameters
-    ----------
-    pvalues:
-        Shape (m,); NaN stands for a test that could not be made, stays NaN and
-        does not count into the family.
-
-    Returns
-    -------
-    float64, shape (m,).
-    """
+    """Adjust p-values, shape (m,), by Holm's method; NaN, a test not made, stays NaN."""
     adjusted = np.array(pvalues, dtype=np.float64)
     known = ~np.isnan(adjusted)
     if known.any():
@@ -227,19 +192,10 @@ def holm(pvalues: Sequence[float]) -> np.ndarray:
 def correct_family(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     """Correct a family of tests for their number by Holm's method.
 
-    Parameters
-    ----------
-    table:
-        One row a test, with `p`, `log_ratio_p`, `tost_p`, `log_ratio_mean` and `verdict` as
-        `paired_test` finds them.
-    alpha:
-        Level of the verdicts.
-
-    Returns
-    -------
-    The table with `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and `verdict_holm` at its end. The
-    last is `paired_test`'s verdict with the corrected p-values; where there are none, because pairs
-    are identical or cannot be tested, the verdict stands.
+    The table has a row a test, with `p`, `log_ratio_p`, `tost_p`, `log_ratio_mean` and `verdict` as
+    `paired_test` finds them, and gets `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and
+    `verdict_holm`. The last is `paired_test`'s verdict with the corrected p-values; where there are
+    none, because pairs are identical or cannot be tested, the verdict stands.
     """
     table = table.assign(
         **{f"{name}_holm": holm(table[name]) for name in ("p", "log_ratio_p", "tost_p")}
@@ -272,57 +228,51 @@ def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float
 
 
 def forecast_errors(path: str | os.PathLike) -> pd.DataFrame:
-    """Return the mean scaled absolute error of each forecast in a file of scores.
+    """Return the MASE of each forecast in a file of scores.
 
-    Returns
-    -------
     The columns of `KEY_COLUMNS` and `error`, float64, NaN where no step has a score.
     """
     table = pq.read_table(path, columns=[*KEY_COLUMNS, "scaled_abs_error"])
     lists = table["scaled_abs_error"].combine_chunks()
-    lengths = pc.list_value_length(lists).to_numpy()
-    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    known = ~np.isnan(values)
-    counts = np.bincount(owner[known], minlength=len(lengths))
-    sums = np.bincount(owner[known], values[known], minlength=len(lengths))
-    frame = table.select(list(KEY_COLUMNS)).to_pandas()
-    frame["error"] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    frame = table.select(list(KEY_COLUMNS)).to_pandas().assign(error=nan)
+    for rows in frame.groupby("task_name").indices.values():  # of one horizon each
+        frame.loc[rows, "error"] = mean_known(matrix(lists.take(rows), str(path)))
     return frame
+
+
+def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> tuple[float, float]:
+    """Return the ratio of the mean errors of the same forecasts, and half its interval's width.
+
+    By the delta method, on finite pairs, the ratio varies as mean (v_i - ratio b_i) / mean b.
+    Both are NaN where the baseline's mean is not positive, the width also where n < 2. It is too
+    narrow where the forecasts depend on each other.
+    """
+    n = len(baseline)
+    mean = baseline.mean() if n else 0.0
+    if not mean > 0:
+        return nan, nan
+    ratio = variant.mean() / mean
+    if n < 2:
+        return float(ratio), nan
+    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
+    return float(ratio), float(stats.t.ppf(1 - alpha / 2, n - 1) * spread)
 
 
 def task_log_ratios(
     baseline: pd.DataFrame, variant: pd.DataFrame, *, alpha: float = 0.05
 ) -> pd.DataFrame:
-    """Compare two methods within each task.
+    """Compare two methods, from `forecast_errors` of the same forecasts, within each task.
 
-    The ratio is that of the mean errors over the task's forecasts. Its interval follows from the
-    delta method on pairs: log(mean v / mean b) varies as the mean of v_i / mean v - b_i / mean b.
-    Forecasts of one series in several windows count as separate pairs, so where these depend on
-    each other the interval is too narrow.
-
-    Parameters
-    ----------
-    baseline, variant:
-        From `forecast_errors`, of the same forecasts.
-    alpha:
-        One minus the level of the intervals.
-
-    Returns
-    -------
-    A row a task, in the baseline's order: `task_name`, `n` pairs, `log_ratio`, `ci_low`,
-    `ci_high`; the interval is NaN where n < 2.
+    A row a task, in the baseline's order: `task_name`, `n` pairs, `log_ratio` of the mean errors,
+    `ci_low`, `ci_high`. Forecasts of one series in several windows count as separate pairs, so
+    where these depend on each other the interval, of `ratio_of_means`, is too narrow.
     """
     pairs = baseline.merge(variant, on=list(KEY_COLUMNS), suffixes=("_baseline", "_variant"))
     pairs = pairs.dropna(subset=["error_baseline", "error_variant"])
     rows = []
     for task, group in pairs.groupby("task_name", sort=False):
         base, other = group["error_baseline"].to_numpy(), group["error_variant"].to_numpy()
-        n = len(group)
-        ratio = np.log(other.mean() / base.mean())
-        half = np.nan
-        if n > 1:
-            influence = other / other.mean() - base / base.mean()
-            half = stats.t.ppf(1 - alpha / 2, n - 1) * influence.std(ddof=1) / np.sqrt(n)
-        rows.append((task, n, ratio, ratio - half, ratio + half))
+        ratio, half = ratio_of_means(base, other, alpha)
+        middle, half = (np.log(ratio), half / ratio) if ratio > 0 else (nan, nan)
+        rows.append((task, len(group), middle, middle - half, middle + half))
     return pd.DataFrame(rows, columns=["task_name", "n", "log_ratio", "ci_low", "ci_high"])

@@ -7,44 +7,51 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
+import fev
 import numpy as np
 
-from chronos2_attention import AttentionVariant
+from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.similarity import SimilaritySettings, similarity
+from study.config.models import context_limit
 from study.config.suites import Suite
 from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series, last_timestamps
 from study.jobs.progress import progress
 
-if TYPE_CHECKING:
-    import fev
-
-    from study.forecasts.similarity_files import SimilarityFile
-
 log = logging.getLogger("study.similarity")
+
+
+class ForecastSettings(NamedTuple):
+    """Settings `forecast` on which results depend, the same wherever a model runs.
+
+    `batch_size` is the most series in a batch, `context_length` the most observations of context,
+    None for the model's own limit, `seed` that of all that is drawn.
+    """
+
+    batch_size: int
+    context_length: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, forecast: Mapping[str, Any]) -> ForecastSettings:
+        """Take them from the part `forecast` of the settings."""
+        return cls(*(forecast[name] for name in cls._fields))
+
+    def limit(self, pipeline: Chronos2VariantPipeline) -> int:
+        """Return the most observations of context that the model is given."""
+        return context_limit(self.context_length, pipeline.model_context_length)
 
 
 @dataclass(frozen=True)
 class WindowBatches:
-    """The contexts of one window.
+    """The contexts of one window's n series: float32, oldest value first, NaN where missing.
 
-    Attributes
-    ----------
-    series:
-        n arrays of float32, oldest value first, NaN where missing.
-    item_ids:
-        n identifiers.
-    cutoffs:
-        datetime64, shape (n,): the time of each series' last value.
-    task_name, window_index:
-        Which window.
-    batch_size:
-        Most series in a batch.
+    `cutoffs`, datetime64 of shape (n,), are the times of the series' last values.
     """
 
     series: list[np.ndarray]
@@ -58,10 +65,7 @@ class WindowBatches:
     def of(
         cls, window: fev.EvaluationWindow, task_name: str, window_index: int, batch_size: int
     ) -> WindowBatches | None:
-        """Read the contexts of a window; None where all its series are too short for it.
-
-        Values are single precision, as the model reads them.
-        """
+        """Read the contexts of a window; None where all its series are too short for it."""
         past = context_of(window)
         if past is None:
             return None
@@ -120,20 +124,7 @@ def write_similarities(
 ) -> None:
     """Measure the similarities of all batches of a suite and write them batch by batch.
 
-    Parameters
-    ----------
-    suite:
-        Its tasks.
-    data_paths:
-        Data set name to Parquet file.
-    writer:
-        Receives the batches.
-    measure, settings:
-        See `chronos2_attention.similarity.similarity`.
-    batch_size:
-        Most series in a batch.
-    context_length:
-        Most observations of context, as the model sees them.
+    `context_length` is the most observations of context that the model sees.
     """
     for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
         counts: Counter[int] = Counter()
@@ -145,11 +136,11 @@ def write_similarities(
                 for batch in batches_by_cutoff(batches.cutoffs, batch_size):
                     series = [batches.series[index][-context_length:] for index in batch]
                     writer.write(
-                        task.name,
-                        window_index,
-                        counts[window_index],
-                        [batches.item_ids[index] for index in batch],
-                        similarity(series, measure, settings),
+                        task_name=task.name,
+                        window_index=window_index,
+                        batch=counts[window_index],
+                        item_id=[batches.item_ids[index] for index in batch],
+                        similarity=similarity(series, measure, settings),
                     )
                     counts[window_index] += 1
         log.info("%s: %d batches", task.name, counts.total())

@@ -14,13 +14,13 @@ import torch
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
-from study.config.models import context_limit
 from study.config.study import Study
 from study.data.series_table import ROWS_AT_ONCE
-from study.forecasts.batches import WindowBatches
+from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.files import ForecastWriter
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import WHOLE, Piece, task_slices
+from study.forecasts.windows import too_short
 from study.jobs.devices import pick_device
 from study.jobs.progress import Work, progress
 
@@ -39,16 +39,7 @@ def load_pipeline(
 ) -> Chronos2VariantPipeline:
     """Return a checkpoint on a device, with torch prepared, as the settings ``forecast`` say.
 
-    Parameters
-    ----------
-    weights:
-        ``model.safetensors`` of the checkpoint.
-    forecast:
-        ``seed``, ``device`` and ``dtype``.
-    threads:
-        CPU threads.
-    options:
-        For `Chronos2VariantPipeline.from_pretrained`.
+    `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
     """
     prepare_torch(threads, forecast["seed"])
     return Chronos2VariantPipeline.from_pretrained(
@@ -83,57 +74,21 @@ def metadata_of(
     }
 
 
-def forecast_suite(
-    pipeline: Chronos2VariantPipeline,
-    study: Study,
-    data_paths: Mapping[str, Path],
-    writer: ForecastWriter,
-    **options: Any,
-) -> None:
-    """Forecast a suite under one variant; see `forecast_variants`, which takes the options."""
-    forecast_variants([(pipeline, writer)], study, data_paths, **options)
-
-
 def forecast_variants(
     runs: Sequence[tuple[Chronos2VariantPipeline, ForecastWriter]],
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
-    batch_size: int,
-    context_length: int | None = None,
     piece: Piece = WHOLE,
     similarities: SimilarityFile | None = None,
-    seed: int = 0,
 ) -> None:
     """Forecast every window of every task and write as a few thousand series are done.
 
-    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none
-    sees the future of another.
-
-    Parameters
-    ----------
-    runs:
-        Pipelines, one a variant, each with its writer, which receives one row a forecast; all of
-        one model. Windows are read once for all.
-    study:
-        Its suite gives tasks and quantile levels.
-    data_paths:
-        Data set name to Parquet file.
-    batch_size:
-        Most series in a batch.
-    context_length:
-        Most observations of context; None for the model's own limit.
-    piece:
-        Part of each window's series to forecast.
-    similarities:
-        Of the series in each batch, for soft masks; None measures them anew.
-    seed:
-        Of the controls that shuffle.
-
-    Raises
-    ------
-    InputError
-        If the model lacks one of the suite's quantile levels or takes no such context.
+    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none sees
+    the future of another. `runs` are pipelines of one model, one a variant, each with the writer
+    that receives one row a forecast; windows are read once for all. `similarities` of the series in
+    each batch are for soft masks; None measures them anew.
     """
     pipeline = runs[0][0]
     levels = sorted(study.suite.quantile_levels)
@@ -146,7 +101,7 @@ def forecast_variants(
         )
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
     mixes = any(run.variant.mixes_series for run, _ in runs)
     multiple = ROWS_AT_ONCE if mixes else 1
@@ -157,14 +112,12 @@ def forecast_variants(
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
             for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                batches = WindowBatches.of(window, task.name, window_index, batch_size)
+                batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
                 if batches is None:
                     continue
                 lengths = batches.lengths
                 for run, writer in runs:
-                    forecasts = _forecast(
-                        run, batches, window.horizon, context_length, similarities, seed
-                    )
+                    forecasts = _forecast(run, batches, window.horizon, settings, similarities)
                     writer.write_window(
                         task.name,
                         window_index,
@@ -177,11 +130,7 @@ def forecast_variants(
                 written += len(lengths)
                 work.add(lengths, window.horizon, limit)
         if not written and piece.count == 1:
-            raise InputError(
-                f"all series of task '{task.name}' are too short for its windows",
-                str(path),
-                "give the task a shorter horizon, fewer windows or longer series",
-            )
+            raise too_short(task.name, str(path))
     for run, _ in runs:
         log.info("ran %s: %s", run.describe(), work)
 
@@ -190,20 +139,19 @@ def _forecast(
     pipeline: Chronos2VariantPipeline,
     window: WindowBatches,
     horizon: int,
-    context_length: int | None,
+    settings: ForecastSettings,
     similarities: SimilarityFile | None,
-    seed: int,
 ) -> np.ndarray:
     """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
     series = window.series
     forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
     for batch in window.batches(pipeline.variant):
-        options = window.mixing(batch, pipeline.variant, similarities, seed)
+        options = window.mixing(batch, pipeline.variant, similarities, settings.seed)
         found = pipeline.predict(
             [torch.from_numpy(series[index]) for index in batch],
             prediction_length=horizon,
             batch_size=window.batch_size,
-            context_length=context_length,
+            context_length=settings.context_length,
             **options,
         )
         forecasts[batch] = torch.cat(found).numpy()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +22,15 @@ from chronos2_attention.errors import InputError
 
 KEY_COLUMNS = ("task_name", "window_index", "item_id", "target")
 
-_KEY_FIELDS = [
-    pa.field("task_name", pa.string()),
-    pa.field("window_index", pa.int32()),
-    pa.field("item_id", pa.string()),
-    pa.field("target", pa.string()),
-]
+LISTS = pa.list_(pa.float64())
+
+KEY_TYPES = dict(zip(KEY_COLUMNS, (pa.string(), pa.int32(), pa.string(), pa.string()), strict=True))
+
+# What a file of forecasts says of its run, and every table of results after it.
+RUN_COLUMNS = (
+    *("study", "variant", "model", "weights_fingerprint"),
+    *("device", "dtype", "backend", "chunk_size"),
+)
 
 
 def list_column(values: np.ndarray) -> pa.ListArray:
@@ -43,13 +46,7 @@ def quantile_columns(names: Sequence[str]) -> list[str]:
 
 
 def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
-    """Return an Arrow list column as a float64 matrix (n, horizon).
-
-    Raises
-    ------
-    InputError
-        If the lists differ in length.
-    """
+    """Return an Arrow list column, all of one length, as a float64 matrix (n, horizon)."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
     if len(lengths) != 1:
@@ -58,116 +55,76 @@ def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
     return np.asarray(flat, dtype=np.float64).reshape(-1, int(lengths[0]))
 
 
-class WindowedWriter:
-    """Write a Parquet file of forecasts or scores, one row group a window and target.
+def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return sums over counts, NaN where there is nothing to count."""
+    return np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
 
-    Memory holds one window at a time, and a reader of one task skips the rest.
 
-    Parameters
-    ----------
-    path:
-        File to write; wrap it in `study.jobs.files.atomic_path`.
-    list_columns:
-        Names of the list columns, in the file's order.
-    metadata:
-        Key/value strings for the file's schema: study, variant, model, ...
-    with_context_length:
-        Whether the file has the column `context_length`.
-    number_columns:
-        Names of the float columns after the list columns.
+def mean_known(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each row of (n, horizon) over its known steps; NaN where there is none.
+
+    Of scaled absolute errors that is the MASE of each forecast.
+    """
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0.0).sum(1), known.sum(1))
+
+
+class RowWriter:
+    """Write a Parquet file of rows about items, a row group a call of `write`.
+
+    Memory holds one window at a time, and a reader of one task skips the rest. `types` are those of
+    the columns in the file's order, among them `item_id`; `metadata` goes into the schema.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
-        list_columns: Sequence[str],
-        metadata: Mapping[str, str],
-        *,
-        with_context_length: bool,
-        number_columns: Sequence[str] = (),
+        types: Mapping[str, pa.DataType],
+        metadata: Mapping[str, object],
     ) -> None:
-        context = [pa.field("context_length", pa.int32())] if with_context_length else []
-        lists = [pa.field(name, pa.list_(pa.float64())) for name in list_columns]
-        numbers = [pa.field(name, pa.float64()) for name in number_columns]
-        self.schema = pa.schema(
-            _KEY_FIELDS + context + lists + numbers,
-            metadata={str(key): str(value) for key, value in metadata.items()},
-        )
+        texts = {str(key): str(value) for key, value in metadata.items()}
+        self.schema = pa.schema(list(types.items()), metadata=texts)
         self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
 
-    def __enter__(self) -> WindowedWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()
 
-    def write(
-        self,
-        task_name: str,
-        window_index: int,
-        target: str,
-        item_ids: Sequence[str],
-        lists: Mapping[str, np.ndarray],
-        context_lengths: np.ndarray | None = None,
-        numbers: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """Append the rows of one window and target.
-
-        Parameters
-        ----------
-        item_ids:
-            n identifiers in fev's order.
-        lists:
-            Column name to matrix (n, horizon).
-        context_lengths:
-            int, shape (n,); required if and only if the file has that column.
-        numbers:
-            Column name to float vector (n,), for the file's number columns.
-        """
-        n = len(item_ids)
-        columns = {
-            "task_name": pa.array([task_name] * n, pa.string()),
-            "window_index": pa.array(np.full(n, window_index), pa.int32()),
-            "item_id": pa.array(item_ids, pa.string()),
-            "target": pa.array([target] * n, pa.string()),
-            **{name: list_column(values) for name, values in lists.items()},
-        }
-        if context_lengths is not None:
-            columns["context_length"] = pa.array(context_lengths, pa.int32())
-        for name, values in (numbers or {}).items():
-            columns[name] = pa.array(values, pa.float64())
-        self._writer.write_table(pa.table(columns, schema=self.schema))
+    def write(self, **columns: object) -> None:
+        """Append n rows: of each column a matrix (n, horizon), n values, or one for all rows."""
+        n = len(columns["item_id"])
+        arrays = []
+        for field in self.schema:
+            values = columns[field.name]
+            if field.type == LISTS:
+                arrays.append(list_column(values))
+            elif isinstance(values, str | int | np.integer):
+                arrays.append(pa.repeat(pa.scalar(values, field.type), n))
+            else:
+                arrays.append(pa.array(values, field.type))
+        table = pa.Table.from_arrays(arrays, schema=self.schema)
+        self._writer.write_table(table, row_group_size=max(1, n))
 
     def add_metadata(self, metadata: Mapping[str, str]) -> None:
         """Add key/value strings that are known only once the work is done."""
         self._writer.add_key_value_metadata({str(k): str(v) for k, v in metadata.items()})
 
 
-class ForecastWriter(WindowedWriter):
-    """Write a file of forecasts.
-
-    Parameters
-    ----------
-    path, metadata:
-        See `WindowedWriter`.
-    quantile_levels:
-        Levels of the quantile columns, each in (0, 1).
-    """
+class ForecastWriter(RowWriter):
+    """Write a file of forecasts at quantile levels, each in (0, 1)."""
 
     def __init__(
         self,
         path: str | os.PathLike,
         quantile_levels: Sequence[float],
-        metadata: Mapping[str, str],
+        metadata: Mapping[str, object],
     ) -> None:
         self.quantile_levels = sorted(quantile_levels)
-        names = ["predictions", *map(str, self.quantile_levels)]
-        super().__init__(path, names, metadata, with_context_length=True)
+        lists = ["predictions", *map(str, self.quantile_levels)]
+        types = {**KEY_TYPES, "context_length": pa.int32(), **dict.fromkeys(lists, LISTS)}
+        super().__init__(path, types, metadata)
 
     def write_window(
         self,
@@ -181,29 +138,22 @@ class ForecastWriter(WindowedWriter):
     ) -> None:
         """Append one window's forecasts of one target column.
 
-        Parameters
-        ----------
-        context_lengths:
-            int, shape (n,).
-        point:
-            float, shape (n, horizon).
-        quantiles:
-            float, shape (n, horizon, n_levels), levels ascending.
+        Of n items, `context_lengths` are (n,), `point` (n, horizon) and `quantiles`
+        (n, horizon, n_levels), levels ascending.
         """
-        lists = {"predictions": point}
-        for index, level in enumerate(self.quantile_levels):
-            lists[str(level)] = quantiles[:, :, index]
-        self.write(task_name, window_index, target, item_ids, lists, context_lengths)
+        self.write(
+            task_name=task_name,
+            window_index=window_index,
+            target=target,
+            item_id=item_ids,
+            context_length=context_lengths,
+            predictions=point,
+            **{str(q): quantiles[:, :, i] for i, q in enumerate(self.quantile_levels)},
+        )
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """Return the run's key/value strings from a file of forecasts or scores.
-
-    Raises
-    ------
-    InputError
-        If the file is no Parquet file.
-    """
+    """Return the run's key/value strings from a file of forecasts or scores."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
@@ -224,18 +174,10 @@ def read_window(
     target: str,
     ids: tuple[str, str] | None = None,
 ) -> pa.Table:
-    """Return the rows of one task, window and target column.
+    """Return the rows of one task, window and target column; an InputError if there are none.
 
-    Parameters
-    ----------
-    ids:
-        First and last item to read in the order of strings; None for all. Row groups that hold
-        none between them are skipped.
-
-    Raises
-    ------
-    InputError
-        If the file holds none.
+    `ids` are the first and last item to read in the order of strings; row groups that hold none
+    between them are skipped.
     """
     filters = [
         ("task_name", "==", task_name),
@@ -259,15 +201,8 @@ def gather_pieces(
 ) -> None:
     """Join files of forecasts or of scores by task and window, a row group at a time.
 
-    Parameters
-    ----------
-    pieces:
-        Files whose row groups hold one window and target each, in the order in which their series
-        follow each other.
-    path:
-        File to write.
-    tasks:
-        Names of the suite's tasks in its order.
+    Row groups of the pieces hold one window and target each, in the order in which their series
+    follow each other; the tasks are named in the suite's order.
     """
     files = [pq.ParquetFile(piece) for piece in pieces]
     metadata = [read_metadata(piece) for piece in pieces]

@@ -17,18 +17,9 @@ from study.forecasts.windows import context_of, flat_series
 
 
 def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Fill each gap with the last value seen before it in the same series.
+    """Fill each gap (NaN) of flat series with the last value seen before it in the same series.
 
     Leading gaps take the first value seen; a series without any value is zero.
-
-    Parameters
-    ----------
-    values, lengths:
-        Flat series, see `study.forecasts.windows.flat_series`; NaN is a gap.
-
-    Returns
-    -------
-    float64, shape (total,), without NaN.
     """
     if not np.isnan(values).any():
         return values
@@ -47,22 +38,10 @@ def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def seasonal_naive(
     values: np.ndarray, lengths: np.ndarray, *, horizon: int, seasonality: int
 ) -> np.ndarray:
-    """Forecast every series of a window.
+    """Forecast flat series, each at least one step long: float64, shape (n_series, horizon).
 
-    Parameters
-    ----------
-    values, lengths:
-        Flat series of context, each at least one step long, see
-        `study.forecasts.windows.flat_series`; NaN is a gap and filled by `fill_gaps`.
-    horizon:
-        Steps to forecast.
-    seasonality:
-        Steps in a season, at least 1.
-
-    Returns
-    -------
-    float64, shape (n_series, horizon). A series shorter than a season, which
-    has no value for some steps, is forecast by its mean, as in GluonTS.
+    A series shorter than a season, which has no value for some steps, is forecast by its mean, as
+    in GluonTS. Gaps are filled by `fill_gaps`.
     """
     filled = fill_gaps(values, lengths)
     ends = np.cumsum(lengths)
@@ -78,15 +57,7 @@ def seasonal_naive(
 
 
 def forecast_task(task: fev.Task, writer: ForecastWriter) -> None:
-    """Forecast every window of a task and write the forecasts, each level the point.
-
-    Parameters
-    ----------
-    task:
-        Its data set is loaded if it is not yet.
-    writer:
-        Has the task's quantile levels.
-    """
+    """Forecast every window of a task and write the forecasts, each level the point."""
     for index, window in enumerate(task.iter_windows(num_proc=0)):
         past = context_of(window)
         if past is None:

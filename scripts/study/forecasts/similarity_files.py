@@ -10,92 +10,32 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
-from study.forecasts.files import list_column, matrix, read_metadata
+from study.forecasts.files import KEY_TYPES, LISTS, RowWriter, matrix, read_metadata
 
 COLUMN = "similarity"
 
-_FIELDS = [
-    pa.field("task_name", pa.string()),
-    pa.field("window_index", pa.int32()),
-    pa.field("batch", pa.int32()),
-    pa.field("item_id", pa.string()),
-    pa.field(COLUMN, pa.list_(pa.float64())),
-]
+_TYPES = {
+    **{name: KEY_TYPES[name] for name in ("task_name", "window_index")},
+    **{"batch": pa.int32(), "item_id": pa.string(), COLUMN: LISTS},
+}
 
 
-class SimilarityWriter:
-    """Write a file of similarities, one batch at a time.
-
-    Parameters
-    ----------
-    path:
-        File to write; wrap it in `study.jobs.files.atomic_path`.
-    metadata:
-        Key/value strings for the file's schema: study, measure, settings, batch size.
-    """
+class SimilarityWriter(RowWriter):
+    """Write a file of similarities, one batch at a time; `metadata` holds the settings."""
 
     def __init__(self, path: str | os.PathLike, metadata: Mapping[str, object]) -> None:
-        texts = {str(key): str(value) for key, value in metadata.items()}
-        self._schema = pa.schema(_FIELDS, metadata=texts)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-
-    def __enter__(self) -> SimilarityWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._writer.close()
-
-    def write(
-        self,
-        task_name: str,
-        window_index: int,
-        batch: int,
-        item_ids: Sequence[str],
-        similarities: np.ndarray,
-    ) -> None:
-        """Append a batch of n series: their ids, and the matrix (n, n) of their similarities."""
-        n = len(item_ids)
-        columns = [
-            pa.array([task_name] * n, pa.string()),
-            pa.array(np.full(n, window_index), pa.int32()),
-            pa.array(np.full(n, batch), pa.int32()),
-            pa.array(item_ids, pa.string()),
-            list_column(similarities),
-        ]
-        table = pa.table(columns, schema=self._schema)
-        self._writer.write_table(table, row_group_size=max(1, n))
+        super().__init__(path, _TYPES, metadata)
 
 
 class SimilarityFile:
-    """A file of similarities, read a batch at a time.
-
-    Parameters
-    ----------
-    path:
-        The file; opened once, and no similarity is read before it is asked for.
-
-    Attributes
-    ----------
-    metadata:
-        Key/value strings of the file's schema.
-
-    Raises
-    ------
-    InputError
-        If the file is no Parquet file.
-    """
+    """A file of similarities, opened once and read a batch at a time."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
@@ -109,36 +49,17 @@ class SimilarityFile:
         keys = self._file.read(["task_name", "window_index", "item_id"]).take(firsts)
         self._group_of = {tuple(row.values()): group for group, row in enumerate(keys.to_pylist())}
 
-    def __enter__(self) -> SimilarityFile:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def batch(self, task_name: str, window_index: int, item_ids: Sequence[str]) -> np.ndarray:
-        """Return the similarities of one batch.
+        """Return the similarities of the n series of a batch, in its order: float64, shape (n, n).
 
-        An item belongs to one batch of a window, so the items say which: jobs that share a
-        forecast need not agree on how batches are counted.
-
-        Parameters
-        ----------
-        item_ids:
-            The batch's n series, in its order.
-
-        Returns
-        -------
-        float64, shape (n, n).
-
-        Raises
-        ------
-        InputError
-            If the file has no batch of exactly these series in this order.
+        An item belongs to one batch of a window, so the items say which: jobs that share a forecast
+        need not agree on how batches are counted.
         """
         group = self._group_of.get((task_name, window_index, item_ids[0]))
         rows = None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import fev
 import numpy as np
@@ -16,24 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chronos2_attention.errors import InputError
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ROWS_AT_ONCE, TIMESTAMP
-from study.forecasts.windows import context_of, fev_task, flat_series
-
-if TYPE_CHECKING:
-    import fev
+from study.forecasts.windows import context_of, fev_task, flat_series, too_short
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The part of each data set that one of several jobs works on.
-
-    Attributes
-    ----------
-    index, count:
-        This is piece `index` of `count`, counted from 0.
-    """
+    """The part of each data set that one of several jobs works on: `index`, from 0, of `count`."""
 
     index: int = 0
     count: int = 1
@@ -63,30 +52,11 @@ def task_slices(
     multiple: int = 1,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Iterator[fev.Task]:
-    """Load a task on consecutive rows of its data set.
+    """Load a task on consecutive rows of its data set, in its order, which is fev's.
 
     A data set that fits is loaded as it is. fev drops series that are too short for a window, and
-    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`.
-
-    Parameters
-    ----------
-    task, suite, data_path:
-        See `study.forecasts.windows.fev_task`.
-    piece:
-        Part of the rows.
-    multiple:
-        Pieces are cut at multiples of so many rows.
-    rows_at_once:
-        Most rows of a slice.
-
-    Yields
-    ------
-    The task on each slice, its data loaded, in the order of the data set, which is fev's.
-
-    Raises
-    ------
-    InputError
-        If the task has several windows and no series is long enough for the first.
+    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`. Pieces
+    are cut at multiples of `multiple` rows.
     """
     total = pq.read_metadata(data_path).num_rows
     if task.num_windows > 1:
@@ -96,12 +66,8 @@ def task_slices(
         yield fev_task(task, suite, data_path)
         return
     for start in range(rows.start, rows.stop, rows_at_once):
-        table = read_rows(data_path, range(start, min(start + rows_at_once, rows.stop)))
-        with tempfile.TemporaryDirectory(prefix="slice-") as folder:
-            path = Path(folder, data_path.name)
-            pq.write_table(table, path)
-            del table
-            yield fev_task(task, suite, path)
+        with _task_on(task, suite, data_path, rows[start - rows.start :][:rows_at_once]) as part:
+            yield part
 
 
 def longest_series(path: Path) -> int:
@@ -110,32 +76,33 @@ def longest_series(path: Path) -> int:
     return max(pc.max(pc.list_value_length(batch[TIMESTAMP])).as_py() for batch in batches)
 
 
-def read_rows(path: Path, rows: range) -> pa.Table:
-    """Read consecutive rows of a Parquet file, opening only the row groups that hold them."""
+def read_rows(path: Path, rows: Sequence[int]) -> pa.Table:
+    """Read rows of a Parquet file, ascending, opening only the row groups that hold them."""
     file = pq.ParquetFile(path)
-    tables, first = [], 0
+    rows, tables, first = np.asarray(rows), [], 0
     for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        low, high = max(rows.start - first, 0), min(rows.stop - first, count)
-        if low < high:
-            tables.append(file.read_row_group(group).slice(low, high - low))
-        first += count
+        last = first + file.metadata.row_group(group).num_rows
+        inside = rows[(rows >= first) & (rows < last)] - first
+        if len(inside):
+            tables.append(file.read_row_group(group).take(inside))
+        first = last
     return pa.concat_tables(tables)
+
+
+@contextmanager
+def _task_on(
+    task: TaskSpec, suite: Suite, data_path: Path, rows: Sequence[int]
+) -> Iterator[fev.Task]:
+    """Load a task on some rows of its data set, which lie in a folder of this block."""
+    with tempfile.TemporaryDirectory(prefix="slice-") as folder:
+        path = Path(folder, data_path.name)
+        pq.write_table(read_rows(data_path, rows), path)
+        yield fev_task(task, suite, path)
 
 
 @dataclass(frozen=True)
 class SampledWindow:
-    """Some series of one evaluation window.
-
-    Attributes
-    ----------
-    index:
-        The window's position in its task.
-    horizon:
-        Steps to forecast.
-    series:
-        Contexts, float32 arrays of shape (T,), NaN where missing.
-    """
+    """Some series of the window `index` of a task: contexts, float32 (T,), NaN where missing."""
 
     index: int
     horizon: int
@@ -156,62 +123,26 @@ def sample_windows(
     The draw depends on the seed and on the names of task and window alone, so that a task's sample
     is the same whatever other tasks a suite has. Of a data set with more rows than fit, rows are
     drawn first.
-
-    Parameters
-    ----------
-    task, suite, data_path:
-        See `study.forecasts.windows.fev_task`.
-    max_windows, max_series:
-        Most windows of the task, and most series of a window.
-    seed:
-        Of the draw.
-
-    Raises
-    ------
-    InputError
-        If all series are too short for a window.
     """
     name = zlib.crc32(task.name.encode())
     rng = np.random.default_rng([seed, name])
     windows = _draw(rng, task.num_windows, max_windows)
-    with _loaded(task, suite, data_path, max(ROWS_AT_ONCE, max_series), rng) as evaluation:
+    total, most = pq.read_metadata(data_path).num_rows, max(ROWS_AT_ONCE, max_series)
+    with (
+        nullcontext(fev_task(task, suite, data_path))
+        if total <= most
+        else _task_on(task, suite, data_path, _draw(rng, total, most))
+    ) as evaluation:
         for index in windows.tolist():
             window = evaluation.get_window(index, num_proc=0)
             past = context_of(window)
             if past is None:
-                raise InputError(
-                    f"all series of task '{task.name}' are too short for its window {index}",
-                    str(data_path),
-                    "give the task a shorter horizon, fewer windows or longer series",
-                )
+                raise too_short(task.name, str(data_path))
             rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
             drawn = past.select(rows).flatten_indices()
             values, lengths = flat_series(drawn, window.target_columns[0])
             series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
             yield SampledWindow(index, window.horizon, series)
-
-
-@contextmanager
-def _loaded(
-    task: TaskSpec, suite: Suite, data_path: Path, max_rows: int, rng: np.random.Generator
-) -> Iterator[fev.Task]:
-    """Load a task on its data set, or on some rows of it where it has more than `max_rows`."""
-    file = pq.ParquetFile(data_path)
-    total = file.metadata.num_rows
-    if total <= max_rows:
-        yield fev_task(task, suite, data_path)
-        return
-    rows = _draw(rng, total, max_rows)
-    tables, first = [], 0
-    for group in range(file.num_row_groups):
-        last = first + file.metadata.row_group(group).num_rows
-        inside = rows[(rows >= first) & (rows < last)] - first
-        tables.append(file.read_row_group(group).take(inside))
-        first = last
-    with tempfile.TemporaryDirectory(prefix="sample-") as folder:
-        path = Path(folder, data_path.name)
-        pq.write_table(pa.concat_tables(tables), path)
-        yield fev_task(task, suite, path)
 
 
 def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

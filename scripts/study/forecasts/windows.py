@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
 import fev
@@ -19,27 +18,14 @@ import pyarrow.compute as pc
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite, TaskSpec
-
-if TYPE_CHECKING:
-    import fev
+from study.data.series_table import quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Return one list column of a dataset as values laid end to end, and lengths.
 
-    Parameters
-    ----------
-    data:
-        One row a series, as `fev.EvaluationWindow.get_input_data` returns it.
-    column:
-        Name of a column of numeric lists.
-
-    Returns
-    -------
-    values:
-        float64, shape (total,); missing values are NaN.
-    lengths:
-        int64, shape (n_series,), summing to `total`.
+    Values are float64, shape (total,), NaN where missing; lengths int64, shape (n_series,), summing
+    to `total`.
     """
     lists = data.data.table.column(column)
     values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
@@ -50,21 +36,9 @@ def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.nda
 def lagged_differences(
     values: np.ndarray, lengths: np.ndarray, lag: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Differences y[t] - y[t - lag] within each series.
+    """Return the differences y[t] - y[t - lag] within each flat series, and the series of each.
 
-    Parameters
-    ----------
-    values, lengths:
-        Flat series, see `flat_series`.
-    lag:
-        Number of steps, at least 1.
-
-    Returns
-    -------
-    differences:
-        float64, shape (m,); NaN where either value is missing.
-    series:
-        int64, shape (m,): the series each difference belongs to.
+    Both of shape (m,): float64, NaN where either value is missing, and int64.
     """
     series = np.repeat(np.arange(len(lengths)), lengths)
     # A pair `lag` apart in the flat array counts only if both ends are of one series.
@@ -91,31 +65,24 @@ def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     return past
 
 
+def too_short(task_name: str, where: str = "") -> InputError:
+    """Return the error to raise where no series of a task is long enough for its windows."""
+    return InputError(
+        f"all series of task '{task_name}' are too short for its windows",
+        where,
+        "give the task a shorter horizon, fewer windows or longer series",
+    )
+
+
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
-    The data are loaded here, with a cache of this call alone: the `datasets`
-    library recognises a local file in its cache by path and modification time,
-    and would hand out old data for a file that was replaced with its time kept
-    (as archives and some copies do). Nothing is left in the user's cache either.
-
-    Parameters
-    ----------
-    task, suite:
-        The suite gives the quantile levels.
-    data_path:
-        Parquet file of the task's data set, see `study.data.series_table`; it becomes
-        the `dataset_path` in `fev`'s summaries, so give it relative.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or `fev` refuses its contents.
+    The data are loaded here, with a cache of this call alone: the `datasets` library recognises a
+    local file in its cache by path and modification time, and would hand out old data for a file
+    that was replaced with its time kept (as archives and some copies do). Nothing is left in the
+    user's cache either. The path becomes the `dataset_path` in fev's summaries, so give it
+    relative.
     """
-    import fev
-
-    from study.data.series_table import quiet_frequencies
-
     data_path = Path(data_path)
     if not data_path.is_file():
         raise InputError(
@@ -157,8 +124,6 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
 @contextmanager
 def _private_cache() -> Iterator[None]:
     """Let the `datasets` library cache into a directory that goes when the block ends."""
-    import datasets
-
     earlier = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix="fev-") as directory:
         datasets.config.HF_DATASETS_CACHE = Path(directory)

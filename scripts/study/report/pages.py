@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from study.evaluation.gates import NOT_APPLICABLE, read_summary
+from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.forecasts.files import read_metadata
 from study.report.versions import versions
 
@@ -146,7 +146,7 @@ def page(
 ) -> str:
     """Return a page of the report as HTML.
 
-    A banner says of the study, green or red, whether its gates passed, see `gates.read_summary`;
+    A banner says of the study, green or red, whether its gates passed, see `gates.validity_of`;
     there is none where `valid` is None. The sentences follow it; the report's first page shows it
     and the first two of them.
     """
@@ -227,7 +227,7 @@ def table_page(
     """Return the page `name` of a table, read from the files `source`, under its study's banner."""
     columns = COLUMNS["tables"].get(name)
     shown = Section(with_percent(table), columns=columns, source=source, explained=True)
-    valid, reason = read_summary(validity)
+    valid, reason, _ = validity_of(validity)
     return page(f"{study}: {title}", [shown], study=study, valid=valid, reason=reason)
 
 
@@ -241,7 +241,7 @@ def _verdict_page(
     source: str,
     validity: pd.DataFrame,
 ) -> str:
-    valid, reason = read_summary(validity)
+    valid, reason, _ = validity_of(validity)
     return page(
         f"{study}: {title} against full attention",
         [

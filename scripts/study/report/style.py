@@ -16,7 +16,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.evaluation.gates import read_summary
+from study.evaluation.gates import Validity, validity_of
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
@@ -49,20 +49,11 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Caption:
-    """What every figure says of its study.
-
-    Attributes
-    ----------
-    suite, model:
-        Names.
-    valid, reason:
-        Whether the study's gates passed, and what failed.
-    """
+    """What every figure says of its study: names of suite and model, and whether it is valid."""
 
     suite: str
     model: str
-    valid: bool
-    reason: str = ""
+    validity: Validity
 
 
 def _row_height(rows: int, rest: float) -> float:
@@ -82,15 +73,15 @@ def titled_figure(title: str, caption: Caption, n: str, width: float, height: fl
     """Return an empty figure with title, caption line and, if need be, the red mark."""
     figure = Figure(figsize=(width, height), layout="constrained")
     mark = textwrap.wrap(
-        f"INVALID: {caption.reason}", int(width * 11.5), max_lines=2, placeholder=" ..."
+        f"INVALID: {caption.validity.reason}", int(width * 11.5), max_lines=2, placeholder=" ..."
     )
-    top = 0.62 if caption.valid else 0.85 + 0.15 * len(mark)
+    top = 0.62 if caption.validity.valid else 0.85 + 0.15 * len(mark)
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - top / height))
     at = 1 - 0.12 / height
     figure.text(0.01, at, title, fontsize=12, weight="bold", va="top")
     line = f"suite {caption.suite}, model {caption.model}, {n}"
     figure.text(0.01, at - 0.26 / height, line, fontsize=9, color="#333333", va="top")
-    if not caption.valid:
+    if not caption.validity.valid:
         figure.text(
             *(0.02, at - 0.54 / height, "\n".join(mark)),
             **{"fontsize": 8.5, "weight": "bold", "color": "white", "va": "top"},
@@ -100,6 +91,5 @@ def titled_figure(title: str, caption: Caption, n: str, width: float, height: fl
 
 
 def caption_of(suite: str, model: str, validity: pd.DataFrame) -> Caption:
-    """Return a study's caption from its validity table, see `gates.read_summary`."""
-    valid, reason = read_summary(validity)
-    return Caption(suite, model, valid, reason)
+    """Return a study's caption from its validity table."""
+    return Caption(suite, model, validity_of(validity))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from study.evaluation.statistics import ratio_of_means
 from study.soft_masks.pairs import Pairs
 from study.soft_masks.summary import Evaluated
 from study.soft_masks.sweep import NO_CONTROL, setting_of
@@ -26,30 +26,12 @@ BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, over all"
 def gain_interval(
     baseline: np.ndarray, variant: np.ndarray, alpha: float
 ) -> tuple[float, float, float]:
-    """Return the relative reduction of the mean error and its interval.
+    """Return the relative reduction of the mean error, and the ends of its interval.
 
-    Parameters
-    ----------
-    baseline, variant:
-        Errors of the same forecasts, finite, shape (n,).
-    alpha:
-        One minus the level.
-
-    Returns
-    -------
-    Gain, low and high end. The interval follows from the delta method for a ratio of means; it is
-    NaN where n < 2, and too narrow where the forecasts depend on each other.
+    See `ratio_of_means`, also on the interval; NaN where the baseline's mean is not positive.
     """
-    n = len(baseline)
-    mean = baseline.mean() if n else 0.0
-    if not mean > 0:
-        return np.nan, np.nan, np.nan
-    ratio = variant.mean() / mean
-    if n < 2:
-        return float(1 - ratio), np.nan, np.nan
-    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
-    half = stats.t.ppf(1 - alpha / 2, n - 1) * spread
-    return float(1 - ratio), float(1 - ratio - half), float(1 - ratio + half)
+    ratio, half = ratio_of_means(baseline, variant, alpha)
+    return 1 - ratio, 1 - ratio - half, 1 - ratio + half
 
 
 def relative_errors(
@@ -57,21 +39,9 @@ def relative_errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide the errors of mixing forecasts by their task's mean baseline error.
 
-    Parameters
-    ----------
-    baseline_error:
-        MASE of each forecast under full attention, shape (n,).
-    errors:
-        The same of several variants, shape (n_variants, n).
-    keys:
-        Of the forecasts, in the same order.
-
-    Returns
-    -------
-    rows:
-        Forecasts that count, integers, shape (m,): mixing, and with an error in every method.
-    relative:
-        float64, shape (1 + n_variants, m), the baseline first.
+    `baseline_error` is the MASE of each forecast under full attention, shape (n,), `errors` that of
+    several variants, (n_variants, n). Returns the m forecasts that count, mixing and with an error
+    in every method, and their errors, (1 + n_variants, m), the baseline first.
     """
     known = np.isfinite(baseline_error) & np.isfinite(errors).all(axis=0)
     rows = np.flatnonzero(known & (pairs.batch_size > 1))
@@ -91,21 +61,10 @@ def by_feature(
     *,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return the gain of each variant on each feature.
+    """Return the gain of each variant on each feature; `feature_of` tells that of a task and item.
 
-    Parameters
-    ----------
-    baseline_error, keys:
-        See `relative_errors`.
-    feature_of:
-        Gives the feature of a task name and an item id.
-    alpha:
-        One minus the level of the intervals, over forecasts.
-
-    Returns
-    -------
     A row a variant and feature: `variant`, `measure`, `temperature`, `control`, `feature`,
-    `n_series`, `n_forecasts`, `gain`, `ci_low`, `ci_high`, `share_improved`.
+    `n_series`, `n_forecasts`, `gain`, `ci_low`, `ci_high` (over forecasts), `share_improved`.
     """
     errors = np.array([variant.error for variant in variants])
     rows, relative = relative_errors(baseline_error, errors, keys, pairs)
@@ -162,21 +121,10 @@ def by_horizon(
     *,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return the gain of each variant at each step of the horizon.
+    """Return the gain of each variant at each step of the horizon, from `step_errors`.
 
-    Parameters
-    ----------
-    baseline_steps:
-        Errors of full attention, see `study.soft_masks.summary.step_errors`.
-    baseline_mase:
-        Its MASE of each pair, shape (n_pairs,).
-    alpha:
-        One minus the level of the intervals, over pairs.
-
-    Returns
-    -------
-    A row a variant and step: `variant`, `measure`, `temperature`, `control`, `step` (from 1),
-    `n` pairs whose horizon reaches it, `gain`, `ci_low`, `ci_high`.
+    A row a variant and step: `variant`, `measure`, `temperature`, `control`, `step` (from 1), `n`
+    pairs whose horizon reaches it, `gain`, `ci_low`, `ci_high` (over pairs).
     """
     usable = pairs.mixing & (baseline_mase > 0)
     scale = np.where(usable, baseline_mase, np.nan)[:, None]
@@ -211,31 +159,16 @@ def by_sample_size(
     seed: int,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return what the gain looks like in samples of growing size.
+    """Return what the gain looks like in samples of growing size, of variants that are no controls.
 
     Samples are drawn with replacement from all forecasts. Beside each variant stands the variant
     that is best in the sample: its gain in that sample, which is what a study of that size would
     report, and its gain over all forecasts, which is what it is worth. The first exceeds the second
     because the best was chosen by it; the difference shrinks as the sample grows.
 
-    Parameters
-    ----------
-    baseline_error, keys:
-        See `relative_errors`.
-    variants:
-        Those without controls are used.
-    resamples:
-        Samples of each size.
-    seed:
-        Of the draws.
-    alpha:
-        One minus the level of the intervals: quantiles over samples.
-
-    Returns
-    -------
-    A row a variant and size: `variant`, `measure`, `temperature`, `control`, `n_forecasts`,
-    `gain` (mean over samples), `ci_low`, `ci_high`, `resamples`. For the best in the sample,
-    `measure` and `control` are empty.
+    A row a variant and size: `variant`, `measure`, `temperature`, `control`, `n_forecasts`, `gain`
+    (mean over samples), `ci_low`, `ci_high` (quantiles over samples), `resamples`. For the best in
+    the sample, `measure` and `control` are empty.
     """
     chosen = [v for v in variants if setting_of(v.name)["control"] == NO_CONTROL]
     errors = np.array([variant.error for variant in chosen])

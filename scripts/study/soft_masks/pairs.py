@@ -12,23 +12,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
-from study.forecasts.files import KEY_COLUMNS, matrix, quantile_columns, read_metadata
+from study.forecasts.files import (
+    KEY_COLUMNS,
+    matrix,
+    mean_known,
+    quantile_columns,
+    ratio,
+    read_metadata,
+)
 
-TASK, SERIES = "task", "series"
+TASK = "task"
 
 
 @dataclass(frozen=True)
 class TaskForecasts:
     """One method's forecasts of a task: n rows, each of one series, window and target column.
 
-    Attributes
-    ----------
-    point:
-        Median forecasts, float64, shape (n, horizon).
-    low, high:
-        Forecasts at the lowest and the highest quantile level, of the same shape.
-    scaled_error:
-        Absolute errors over the seasonal error, of the same shape; NaN where there is none.
+    All are float64 of shape (n, horizon): the median, the lowest and the highest quantile level,
+    and absolute errors over the seasonal error, NaN where there is none.
     """
 
     point: np.ndarray
@@ -39,28 +40,25 @@ class TaskForecasts:
     @property
     def error(self) -> np.ndarray:
         """MASE of each forecast, float64, shape (n,); NaN where no step has an error."""
-        known = ~np.isnan(self.scaled_error)
-        counts = known.sum(1)
-        sums = np.where(known, self.scaled_error, 0.0).sum(1)
-        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        return mean_known(self.scaled_error)
+
+
+def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
+    """MASE of each forecast of all tasks, one after the other: float64, shape (n,)."""
+    return np.concatenate([part.error for part in forecasts.values()])
+
+
+def scaled_errors_of(forecasts: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
+    """Task name to scaled absolute errors, (n, horizon)."""
+    return {task: part.scaled_error for task, part in forecasts.items()}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Forecasts of full attention, with what all methods share.
+    """Forecasts of full attention, with what all methods share; mappings are by task name.
 
-    Attributes
-    ----------
-    keys:
-        Task name to the columns of `KEY_COLUMNS` of its n forecasts.
-    forecasts:
-        Task name to forecasts.
-    truth:
-        Task name to true values, float64, shape (n, horizon), NaN where missing.
-    scale:
-        Task name to seasonal errors, float64, shape (n,); NaN where zero or undefined.
-    fingerprint:
-        Of the weights.
+    `keys` holds the columns of `KEY_COLUMNS` of the n forecasts, `truth` true values, (n, horizon),
+    NaN where missing, `scale` seasonal errors, (n,), NaN where zero or undefined.
     """
 
     keys: dict[str, pd.DataFrame]
@@ -76,62 +74,25 @@ class Baseline:
 
 
 def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Baseline:
-    """Read the baseline's scores and forecasts.
-
-    Parameters
-    ----------
-    scores, forecasts:
-        Files, see `study.evaluation.scores` and `study.forecasts.files`.
-
-    Raises
-    ------
-    InputError
-        If the two hold different forecasts, or are of an older layout.
-    """
-    table = _read(scores, ["scaled_abs_error", "truth", "seasonal_error"])
-    frame = _keys(table)
-    by_task = {name: part.index.to_numpy() for name, part in frame.groupby("task_name", sort=False)}
-    keys = {name: frame.iloc[rows].reset_index(drop=True) for name, rows in by_task.items()}
-    scored = {name: table.take(pa.array(rows)) for name, rows in by_task.items()}
-    truth = {name: matrix(part.column("truth"), str(scores)) for name, part in scored.items()}
-    scale = {}
-    for name, part in scored.items():
-        values = part.column("seasonal_error").to_numpy()
+    """Read the baseline's scores and forecasts."""
+    frame = _read(scores, ["seasonal_error"]).to_pandas()
+    keys, scale = {}, {}
+    for name, part in frame.groupby("task_name", sort=False):
+        keys[name] = part[list(KEY_COLUMNS)].reset_index(drop=True)
+        values = part["seasonal_error"].to_numpy()
         scale[name] = np.where(values > 0, values, np.nan)  # false for NaN as well
-    errors = {
-        name: matrix(part.column("scaled_abs_error"), str(scores)) for name, part in scored.items()
-    }
-    metadata = read_metadata(scores)
-    return Baseline(
-        keys,
-        _with_forecasts(forecasts, keys, errors),
-        truth,
-        scale,
-        metadata.get("weights_fingerprint", ""),
-    )
+    found = _matrices(scores, ["scaled_abs_error", "truth"], keys)
+    errors, truth = ({name: pair[i] for name, pair in found.items()} for i in (0, 1))
+    fingerprint = read_metadata(scores).get("weights_fingerprint", "")
+    return Baseline(keys, _with_forecasts(forecasts, keys, errors), truth, scale, fingerprint)
 
 
 def read_variant(
     baseline: Baseline, scores: str | os.PathLike, forecasts: str | os.PathLike
 ) -> dict[str, TaskForecasts]:
-    """Read a variant's scores and forecasts in the baseline's order.
-
-    Returns
-    -------
-    Task name to forecasts.
-
-    Raises
-    ------
-    InputError
-        If they are not of the baseline's series and windows.
-    """
-    table = _read(scores, ["scaled_abs_error"])
-    order = _order(table, baseline.all_keys, scores)
-    column = table.column("scaled_abs_error").combine_chunks()
-    errors = {
-        name: matrix(column.take(pa.array(order[rows])), str(scores))
-        for name, rows in _spans(baseline.keys).items()
-    }
+    """Read a variant's scores and forecasts by task in the baseline's order."""
+    found = _matrices(scores, ["scaled_abs_error"], baseline.keys)
+    errors = {name: scaled for name, (scaled,) in found.items()}
     return _with_forecasts(forecasts, baseline.keys, errors)
 
 
@@ -141,16 +102,22 @@ def _with_forecasts(
     levels = sorted(quantile_columns(pq.read_schema(path).names), key=float)
     if len(levels) < 2:
         raise InputError("fewer than two quantile levels", str(path), "give the suite more")
-    columns = ["predictions", levels[0], levels[-1]]
+    found = _matrices(path, ["predictions", levels[0], levels[-1]], keys)
+    return {name: TaskForecasts(*parts, errors[name]) for name, parts in found.items()}
+
+
+def _matrices(
+    path: str | os.PathLike, columns: list[str], keys: Mapping[str, pd.DataFrame]
+) -> dict[str, list[np.ndarray]]:
+    """Read list columns as matrices by task, their rows in the order of the keys."""
     table = _read(path, columns)
     order = _order(table, pd.concat(keys.values(), ignore_index=True), path)
     lists = [table.column(name).combine_chunks() for name in columns]
-    found = {}
-    for name, rows in _spans(keys).items():
-        take = pa.array(order[rows])
-        parts = [matrix(column.take(take), str(path)) for column in lists]
-        found[name] = TaskForecasts(*parts, scaled_error=errors[name])
-    return found
+    ends = np.cumsum([len(part) for part in keys.values()])
+    return {
+        name: [matrix(column.take(pa.array(rows)), str(path)) for column in lists]
+        for name, rows in zip(keys, np.split(order, ends[:-1]), strict=True)
+    }
 
 
 def _read(path: str | os.PathLike, columns: list[str]) -> pa.Table:
@@ -160,22 +127,9 @@ def _read(path: str | os.PathLike, columns: list[str]) -> pa.Table:
     return pq.read_table(path, columns=[*KEY_COLUMNS, *columns])
 
 
-def _keys(table: pa.Table) -> pd.DataFrame:
-    return table.select(list(KEY_COLUMNS)).to_pandas()
-
-
-def _spans(keys: Mapping[str, pd.DataFrame]) -> dict[str, slice]:
-    """Where each task's rows lie among those of all tasks."""
-    ends = np.cumsum([len(part) for part in keys.values()])
-    return {
-        name: slice(end - len(part), end)
-        for (name, part), end in zip(keys.items(), ends, strict=True)
-    }
-
-
 def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np.ndarray:
     """Row of the table for each wanted key."""
-    mine = _keys(table)
+    mine = table.select(list(KEY_COLUMNS)).to_pandas()
     if len(mine) == len(wanted) and (mine.to_numpy() == wanted.to_numpy()).all():
         return np.arange(len(mine))
     index = pd.MultiIndex.from_frame(mine)
@@ -191,22 +145,12 @@ def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a study.
+    """The pairs of a study: tasks or series (`unit`), with a row of `labels` each.
 
-    Attributes
-    ----------
-    unit:
-        ``task`` or ``series``.
-    labels:
-        A row a pair: `task_name`, and for series `item_id` and `target`.
-    pair, cell:
-        Pair and cell of each forecast, integers, shape (n,), in the baseline's order. Errors are
-        means over a cell's steps, then over a pair's cells: windows and target columns of a task,
-        forecasts of a series.
-    cell_pair:
-        Pair of each cell.
-    batch_size:
-        Number of series in the batch of each forecast, shape (n,).
+    `labels` holds `task_name`, and for series `item_id` and `target`. `pair`, `cell` and
+    `batch_size` (series in its batch) are of each forecast, shape (n,), in the baseline's order;
+    `cell_pair` is the pair of each cell. Errors are means over a cell's steps, then over a pair's
+    cells: windows and target columns of a task, forecasts of a series.
     """
 
     unit: str
@@ -230,55 +174,28 @@ class Pairs:
         return np.bincount(self.pair[which], minlength=len(self.labels)) > 0
 
     def mase(self, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the MASE of each pair.
+        """Return the MASE of each pair, float64, shape (n_pairs,), from scaled errors by task.
 
-        Parameters
-        ----------
-        scaled_error:
-            Task name to scaled absolute errors, float64 (n, horizon), NaN where there is none; the
-            tasks in the baseline's order.
-
-        Returns
-        -------
-        float64, shape (n_pairs,). A task with a window that has no error at all is NaN, as in
+        Tasks are in the baseline's order. One with a window that has no error at all is NaN, as in
         `fev`; of a series, only the windows that have one count.
         """
         sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
         counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
-        cells = _ratio(_by(self.cell, sums), _by(self.cell, counts))
+        cells = ratio(np.bincount(self.cell, sums), np.bincount(self.cell, counts))
         if self.unit == TASK:
-            return _ratio(_by(self.cell_pair, cells), _by(self.cell_pair, np.ones(len(cells))))
+            return ratio(
+                np.bincount(self.cell_pair, cells), np.bincount(self.cell_pair, np.ones(len(cells)))
+            )
         known = ~np.isnan(cells)
         total = len(self.labels)
-        return _ratio(
+        return ratio(
             np.bincount(self.cell_pair[known], cells[known], minlength=total),
             np.bincount(self.cell_pair[known], minlength=total),
         )
 
 
-def _by(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.bincount(group, values)
-
-
-def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
-
-
 def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
-    """Return the pairs of a study.
-
-    Parameters
-    ----------
-    unit:
-        ``task`` or ``series``, as the suite says.
-    batch_sizes:
-        From `read_batch_sizes`.
-
-    Raises
-    ------
-    InputError
-        If a forecast has no batch.
-    """
+    """Return the pairs of a study; the suite says the unit, `read_batch_sizes` the batches."""
     keys = baseline.all_keys
     window = keys.groupby(["task_name", "window_index", "target"], sort=False).ngroup().to_numpy()
     if unit == TASK:
@@ -302,8 +219,6 @@ def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
 def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
     """Return the number of series in each series' batch from a file of similarities.
 
-    Returns
-    -------
     int64, by `task_name`, `window_index`, `item_id`. A row group is a batch, so that no similarity
     is read.
     """

@@ -36,19 +36,7 @@ def _spectrum(horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def smooth(paths: np.ndarray, strength: float) -> np.ndarray:
-    """Smooth each path along the horizon.
-
-    Parameters
-    ----------
-    paths:
-        float64, shape (n, horizon).
-    strength:
-        At least 0 (then paths stay as they are); see the module.
-
-    Returns
-    -------
-    float64, shape (n, horizon).
-    """
+    """Smooth each path (n, horizon) along the horizon; the strength 0 leaves paths as they are."""
     if strength == 0 or paths.shape[1] < 3:
         return paths
     values, vectors, _ = _spectrum(paths.shape[1])
@@ -78,17 +66,8 @@ def _mean(values: np.ndarray, scale: np.ndarray) -> float:
 
 
 def matching_strength(paths: np.ndarray, scale: np.ndarray, target: float) -> float:
-    """Return the strength that brings paths to a roughness.
+    """Return the strength that brings paths to a target `roughness`.
 
-    Parameters
-    ----------
-    paths, scale:
-        See `roughness`.
-    target:
-        Roughness to reach.
-
-    Returns
-    -------
     0 where the paths are no rougher than that, or roughness is undefined.
     """
     known = ~np.isnan(scale)
@@ -114,13 +93,8 @@ def smoothed_baseline(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Smooth the baseline's median forecasts of each task until they are as rough as the variant's.
 
-    Returns
-    -------
-    errors:
-        Task name to scaled absolute errors of the smoothed baseline, float64 (n, horizon). Where
-        the variant is rougher than the baseline, these are the baseline's own.
-    strengths:
-        Task name to strength, see `smooth`.
+    Returns by task the scaled absolute errors of the smoothed baseline, (n, horizon), and the
+    strength. Where the variant is rougher than the baseline, the errors are the baseline's own.
     """
     errors, strengths = {}, {}
     for task, base in baseline.forecasts.items():
@@ -141,14 +115,7 @@ def ratios(
 ) -> dict[str, float]:
     """Roughness and interval width of a variant over the baseline's, geometric means over tasks.
 
-    Parameters
-    ----------
-    tasks:
-        Tasks that count; those where a figure is zero or undefined are left out of its mean.
-
-    Returns
-    -------
-    `roughness_ratio` and `interval_width_ratio`, NaN where no task is left.
+    Tasks where a figure is zero or undefined are left out of its mean; NaN where none is left.
     """
     logs: dict[str, list[float]] = {"roughness_ratio": [], "interval_width_ratio": []}
     for task in tasks:

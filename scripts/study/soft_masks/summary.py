@@ -19,18 +19,22 @@ import numpy as np
 import pandas as pd
 
 from study.evaluation.comparison import ttest_row
+from study.evaluation.gates import Validity
 from study.evaluation.statistics import (
     NO,
     NO_GAIN,
     UNDECIDED,
+    USUAL,
     YES,
+    Criteria,
     PairedResult,
     correct_family,
     paired_test,
 )
-from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts
+from study.forecasts.files import ratio
+from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts, errors_of, scaled_errors_of
 from study.soft_masks.smoothing import ratios, smoothed_baseline
-from study.soft_masks.sweep import ANY_MEASURE, NO_CONTROL, setting_of
+from study.soft_masks.sweep import NO_CONTROL, is_soft, setting_of
 
 SMOOTHED = "smoothed"
 
@@ -41,24 +45,12 @@ COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_rati
 class Evaluated:
     """A variant reduced to what the tests need.
 
-    Attributes
-    ----------
-    name:
-        The variant.
-    mase:
-        MASE of each pair, shape (n_pairs,).
-    smoothed_mase:
-        MASE of each pair of the baseline smoothed until it is as rough as the variant.
-    error:
-        MASE of each forecast, shape (n,).
-    step_error:
-        Mean scaled error of each pair at each step, shape (n_pairs, longest horizon).
-    figures:
-        `roughness_ratio`, `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline
-        differs from the baseline), `share_improved`, `forecast_correlation`,
-        `forecast_correlation_centred`, `cross_group_mass`.
-    run:
-        Metadata of the run: model, fingerprint of the weights, ...
+    `mase` and `smoothed_mase` (of the baseline smoothed until it is as rough as the variant) are of
+    each pair, (n_pairs,), `error` is of each forecast, (n,), `step_error` the mean scaled error of
+    each pair at each step, (n_pairs, longest horizon). `figures`: `roughness_ratio`,
+    `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline differs from the
+    baseline), `share_improved`, `forecast_correlation`, `forecast_correlation_centred`,
+    `cross_group_mass`. `run` is the metadata of the scores.
     """
 
     name: str
@@ -70,26 +62,11 @@ class Evaluated:
     run: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Validity:
-    """The gates' verdict on a study, see `study.evaluation.gates.summary`."""
-
-    valid: bool
-    reason: str
-    baseline_rel_mase: float
-
-
 def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean scaled error of each pair at each step.
+    """Return the mean scaled error of each pair at each step, from those by task.
 
-    Parameters
-    ----------
-    scaled_error:
-        Task name to scaled absolute errors (n, horizon), tasks in the baseline's order.
-
-    Returns
-    -------
-    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon.
+    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon. Tasks are in the
+    baseline's order.
     """
     longest = max(errors.shape[1] for errors in scaled_error.values())
     size = len(pairs.labels) * longest
@@ -102,8 +79,7 @@ def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndar
         sums += np.bincount(place[known], errors[known], minlength=size)
         counts += np.bincount(place[known], minlength=size)
         start += len(errors)
-    means = np.divide(sums, counts, out=np.full(size, nan), where=counts > 0)
-    return means.reshape(-1, longest)
+    return ratio(sums, counts).reshape(-1, longest)
 
 
 def evaluate(
@@ -115,22 +91,9 @@ def evaluate(
     cross_group_mass: float = nan,
     run: Mapping[str, str] | None = None,
 ) -> Evaluated:
-    """Reduce a variant's forecasts to what the tests need.
-
-    Parameters
-    ----------
-    name:
-        The variant.
-    variant:
-        From `study.soft_masks.pairs.read_variant`.
-    cross_group_mass:
-        Mean share of group attention that goes to other groups, see `mean_cross_group_mass`.
-    run:
-        Metadata of the run.
-    """
-    errors = {task: part.scaled_error for task, part in variant.items()}
-    error = np.concatenate([part.error for part in variant.values()])
-    base_error = np.concatenate([part.error for part in baseline.forecasts.values()])
+    """Reduce a variant's forecasts to what the tests need."""
+    errors, error = scaled_errors_of(variant), errors_of(variant)
+    base_error = errors_of(baseline.forecasts)
     smoothed, strengths = smoothed_baseline(baseline, variant)
     tasks = mixing_tasks(pairs)
     mixed = pairs.batch_size > 1
@@ -166,12 +129,8 @@ def forecast_correlations(
     """Pearson's correlation of a variant's median forecasts with the baseline's, over all steps.
 
     Each series is divided by its seasonal error. Levels dominate such a correlation; the second
-    figure is that of the forecasts less the mean of the baseline's path.
-
-    Parameters
-    ----------
-    mixed:
-        Forecasts that count, bool, shape (n,).
+    figure is that of the forecasts less the mean of the baseline's path. `mixed` says which
+    forecasts count, bool, shape (n,).
     """
     parts = []
     start = 0
@@ -195,15 +154,8 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
 def mean_cross_group_mass(table: pd.DataFrame) -> float:
     """Mean over layers, windows and tasks of the attention that goes to other groups.
 
-    Parameters
-    ----------
-    table:
-        A row per task, window and layer: `task_name`, `cross_group_mass`, `num_mixed_series`.
-
-    Returns
-    -------
-    NaN where no series shares a batch with another group. Windows weigh by their series that do,
-    tasks weigh alike.
+    The table is from `measure_group_mass`. NaN where no series shares a batch with another group.
+    Windows weigh by their series that do, tasks weigh alike.
     """
     rows = table[(table["num_mixed_series"] > 0) & table["cross_group_mass"].notna()]
     if rows.empty:
@@ -223,30 +175,17 @@ def variant_row(
     validity: Validity,
     *,
     fingerprint: str,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Test one variant against the baseline, its controls and the smoothed baseline.
 
-    Parameters
-    ----------
-    baseline_mase:
-        MASE of each pair under full attention.
-    controls:
-        Name of a control to its results; empty for `joint` and for controls.
-    validity:
-        Of the study; a variant of other weights than the baseline's is not valid either.
-    fingerprint:
-        Of the baseline's weights.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
+    `joint` and controls have no controls. A variant of other weights than the baseline's is not
+    valid.
 
-    Returns
-    -------
-    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
-    setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
-    of `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log
-    ratio of the variant to it.
+    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its setting;
+    then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures of
+    `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log ratio
+    of the variant to it.
     """
     mixing = pairs.mixing
     compared = pd.DataFrame(
@@ -260,33 +199,25 @@ def variant_row(
     mismatch = "" if mine == fingerprint else "gate weights failed (not the baseline's weights)"
     row = ttest_row(
         compared,
+        validity.unless(mismatch),
         labels=("full", "soft"),
         setting=setting_of(evaluated.name),
         run={**evaluated.run, "variant": evaluated.name},
-        baseline_rel_mase=validity.baseline_rel_mase,
-        valid=validity.valid and not mismatch,
-        reason="; ".join(filter(None, [validity.reason, mismatch])),
-        margin=margin,
-        alpha=alpha,
+        criteria=criteria,
     )
     extra: dict[str, object] = {
         "pair": pairs.unit,
         "n_unmixed": int((~mixing).sum()),
         **evaluated.figures,
     }
-    against = paired_test(
-        evaluated.smoothed_mase[mixing], evaluated.mase[mixing], margin=margin, alpha=alpha
-    )
-    alone = paired_test(
-        baseline_mase[mixing], evaluated.smoothed_mase[mixing], margin=margin, alpha=alpha
-    )
+    smoothed = evaluated.smoothed_mase[mixing]
+    against = paired_test(smoothed, evaluated.mase[mixing], criteria)
+    alone = paired_test(baseline_mase[mixing], smoothed, criteria)
     extra |= _columns(SMOOTHED, against)
     extra |= {f"smoothed_alone_{name}": getattr(alone, name) for name in COMPARED[:4]}
     shuffling = pairs.shuffling
     for name, control in controls.items():
-        result = paired_test(
-            control.mase[shuffling], evaluated.mase[shuffling], margin=margin, alpha=alpha
-        )
+        result = paired_test(control.mase[shuffling], evaluated.mase[shuffling], criteria)
         extra |= _columns(name, result)
         extra[f"vs_{name}_left_out"] = int((mixing & ~shuffling).sum())
     return row.assign(**extra)
@@ -303,19 +234,8 @@ def summarise(
 ) -> pd.DataFrame:
     """Put the rows of a sweep into one table and correct for their number.
 
-    Parameters
-    ----------
-    rows:
-        From `variant_row`.
-    controls:
-        Names of the controls that soft masks are compared with.
-    alpha:
-        Level of the verdicts.
-
-    Returns
-    -------
-    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as
-    one family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
+    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as one
+    family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
     ``vs_{name}_tost_p_holm`` and ``vs_{name}_verdict_holm`` over the soft masks; and the answers
     `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that is no
     soft mask concern smoothing only.
@@ -324,7 +244,7 @@ def summarise(
     table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")
     parts = [part for _, part in table.groupby("family", sort=False)]
     table = pd.concat([correct_family(part, alpha=alpha) for part in parts]).sort_index()
-    soft = (table["control"] == NO_CONTROL) & (table["measure"] != ANY_MEASURE)
+    soft = is_soft(table)
     families = [table["family"] == family for family in table["family"].unique()]
     compared = {SMOOTHED: families, **{name: [soft] for name in controls}}
     for name, members in compared.items():

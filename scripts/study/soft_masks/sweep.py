@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.variants import Soft
 
@@ -19,15 +21,7 @@ def sweep_variants(
 ) -> list[str]:
     """Return the names of a sweep's variants: `joint`, then every measure at every temperature.
 
-    Parameters
-    ----------
-    measures, temperatures, controls:
-        As in the settings ``soft``; each soft mask is followed by its controls.
-
-    Raises
-    ------
-    InputError
-        If a measure, a temperature or a control is none.
+    Each soft mask is followed by its controls.
     """
     return [
         JOINT,
@@ -41,14 +35,9 @@ def sweep_variants(
 
 
 def setting_of(variant: str) -> dict[str, object]:
-    """Return the columns `measure`, `temperature` and `control` of a variant.
+    """Return the columns `measure`, `temperature` and `control` of `joint` or a soft mask.
 
     `joint` is the temperature 0 of any measure; `control` is ``none`` where the variant is none.
-
-    Raises
-    ------
-    InputError
-        If the name is not that of `joint` or a soft mask.
     """
     if variant == JOINT:
         return {"measure": ANY_MEASURE, "temperature": 0.0, "control": NO_CONTROL}
@@ -60,6 +49,11 @@ def setting_of(variant: str) -> dict[str, object]:
         "temperature": soft.temperature,
         "control": soft.control or NO_CONTROL,
     }
+
+
+def is_soft(table: pd.DataFrame) -> pd.Series:
+    """Which rows of results are of soft masks themselves, neither controls nor `joint`."""
+    return (table["control"] == NO_CONTROL) & (table["measure"] != ANY_MEASURE)
 
 
 def control_of(variant: str, control: str) -> str | None:

@@ -7,17 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from study.evaluation import gates
+from study.evaluation.gates import Validity
+from study.evaluation.statistics import Criteria
 from study.forecasts.files import read_metadata
 from study.jobs.progress import progress
 from study.soft_masks.breakdown import by_feature, by_horizon, by_sample_size
-from study.soft_masks.pairs import Baseline, Pairs, read_variant
+from study.soft_masks.pairs import Baseline, Pairs, errors_of, read_variant, scaled_errors_of
 from study.soft_masks.summary import (
     Evaluated,
-    Validity,
     evaluate,
     mean_cross_group_mass,
     step_errors,
@@ -42,18 +41,7 @@ class VariantFiles:
 def evaluate_files(
     baseline: Baseline, pairs: Pairs, files: Mapping[str, VariantFiles]
 ) -> dict[str, Evaluated]:
-    """Read the variants one after the other and keep of each what the tests need.
-
-    Parameters
-    ----------
-    files:
-        Name of a variant to its files.
-
-    Raises
-    ------
-    InputError
-        If a file does not hold the baseline's forecasts.
-    """
+    """Read the variants one after the other and keep of each what the tests need."""
     found = {}
     for name, paths in progress(files.items(), desc="soft masks", unit="variant"):
         found[name] = evaluate(
@@ -73,12 +61,10 @@ def rows_of(
     evaluated: Mapping[str, Evaluated],
     controls: Sequence[str],
     validity: Validity,
-    *,
-    margin: float,
-    alpha: float,
+    criteria: Criteria,
 ) -> dict[str, pd.DataFrame]:
     """Return each variant's row, see `study.soft_masks.summary.variant_row`."""
-    mase = pairs.mase({task: part.scaled_error for task, part in baseline.forecasts.items()})
+    mase = pairs.mase(scaled_errors_of(baseline.forecasts))
     rows = {}
     for name, one in evaluated.items():
         own = {control: control_of(name, control) for control in controls}
@@ -89,8 +75,7 @@ def rows_of(
             {control: evaluated[other] for control, other in own.items() if other in evaluated},
             validity,
             fingerprint=baseline.fingerprint,
-            margin=margin,
-            alpha=alpha,
+            criteria=criteria,
         )
     return rows
 
@@ -103,41 +88,21 @@ def sweep_tables(
     controls: Sequence[str],
     validity: Validity,
     feature_of: Callable[[str, str], str],
+    criteria: Criteria,
     *,
-    margin: float,
-    alpha: float,
     resamples: int,
     seed: int,
 ) -> dict[str, pd.DataFrame]:
-    """Return all tables of a sweep.
+    """Return all tables of a sweep, whose `evaluated` variants include the controls.
 
-    Parameters
-    ----------
-    study:
-        Its name.
-    evaluated:
-        Name of a variant to its results, controls included.
-    controls:
-        Names of the controls of each soft mask.
-    validity:
-        Of the study.
-    feature_of:
-        Gives the feature of a task name and an item id.
-    margin, alpha:
-        See `study.evaluation.statistics.paired_test`.
-    resamples, seed:
-        See `study.soft_masks.breakdown.by_sample_size`.
-
-    Returns
-    -------
     `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
     """
-    rows = rows_of(baseline, pairs, evaluated, controls, validity, margin=margin, alpha=alpha)
+    rows = rows_of(baseline, pairs, evaluated, controls, validity, criteria)
+    alpha = criteria.alpha
     summary = summarise(list(rows.values()), controls, alpha=alpha)
     keys = baseline.all_keys
     variants = list(evaluated.values())
-    scaled = {task: part.scaled_error for task, part in baseline.forecasts.items()}
-    error = np.concatenate([part.error for part in baseline.forecasts.values()])
+    scaled, error = scaled_errors_of(baseline.forecasts), errors_of(baseline.forecasts)
     tables = {
         "summary": summary,
         "by_feature": by_feature(error, variants, keys, pairs, feature_of, alpha=alpha),
@@ -152,20 +117,7 @@ def sweep_tables(
     for name in ("by_feature", "by_horizon", "by_sample_size"):
         tables[name].insert(0, "study", study)
         tables[name]["valid"] = validity.valid
-    tables["verdicts"] = verdicts(
-        study,
-        summary,
-        tables["by_sample_size"],
-        valid=bool(summary["valid"].all()),
-        reason=validity.reason or "gate weights failed (not all variants have the same weights)",
-    )
+    if not summary["valid"].all() and validity.valid:
+        validity = validity.unless("gate weights failed (not all variants have the same weights)")
+    tables["verdicts"] = verdicts(study, summary, tables["by_sample_size"], validity)
     return tables
-
-
-def validity_of(
-    validity: pd.DataFrame, accuracy_full: pd.DataFrame, accuracy_seasonal_naive: pd.DataFrame
-) -> Validity:
-    """Return a study's validity from its table, and its baseline's relative MASE."""
-    valid, reason = gates.read_summary(validity)
-    relative = gates.baseline_gate(accuracy_full, accuracy_seasonal_naive)[0].value
-    return Validity(valid, reason, relative)

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from study.evaluation.gates import Validity
 from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
 from study.soft_masks.summary import SMOOTHED
-from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL
+from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL, is_soft
 
 COLUMNS = [
     *("study", "subject", "variant", "verdict", "gain", "more_than_smoothing"),
@@ -37,16 +38,8 @@ def percent(log_ratio: float, digits: int = 1) -> str:
 
 
 def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | None:
-    """Return the row of the soft mask with the largest mean gain, or None without a tested one.
-
-    Parameters
-    ----------
-    summary:
-        Rows of ``soft_summary.csv``.
-    measure:
-        Look among its rows only.
-    """
-    rows = summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
+    """Return the row of the soft mask with the largest mean gain, or None without a tested one."""
+    rows = summary[is_soft(summary)]
     if measure is not None:
         rows = rows[rows["measure"] == measure]
     rows = rows.dropna(subset=["log_ratio_mean"])
@@ -57,30 +50,15 @@ def verdicts(
     study: str,
     summary: pd.DataFrame,
     samples: pd.DataFrame,
-    *,
-    valid: bool,
-    reason: str,
+    validity: Validity,
 ) -> pd.DataFrame:
-    """Say in plain words what a sweep found.
+    """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
-    Parameters
-    ----------
-    study:
-        Its name.
-    summary:
-        Rows of ``soft_summary.csv``.
-    samples:
-        Rows of ``soft_by_sample_size.csv``.
-    valid, reason:
-        Verdict of the gates.
-
-    Returns
-    -------
-    Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then
-    each measure at the temperature with the largest mean gain, then `joint`, then what samples of
-    the smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
+    Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then each
+    measure at the temperature with the largest mean gain, then `joint`, then what samples of the
+    smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
     """
-    rows = [_validity(summary, valid=valid, reason=reason), _conclusion(summary)]
+    rows = [_validity(validity), _conclusion(summary)]
     soft = summary[summary["control"] == NO_CONTROL]
     tests = int(soft["log_ratio_p"].notna().sum())
     for measure in dict.fromkeys(soft["measure"]):
@@ -104,7 +82,7 @@ def verdicts(
         )
     rows += _shrinking(samples)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
-    return table.assign(study=study, valid=valid)
+    return table.assign(study=study, valid=validity.valid)
 
 
 def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
@@ -119,11 +97,11 @@ def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
     }
 
 
-def _validity(summary: pd.DataFrame, *, valid: bool, reason: str) -> dict[str, object]:
-    if not valid:
-        text = f"NOT VALID: {reason}. Nothing below says anything about the model."
+def _validity(validity: Validity) -> dict[str, object]:
+    if not validity.valid:
+        text = f"NOT VALID: {validity.reason}. Nothing below says anything about the model."
         return {"subject": "validity", "verdict": "not valid", "sentence": text}
-    relative = summary["baseline_rel_mase"].iloc[0]
+    relative = validity.baseline_rel_mase
     text = f"Valid: all gates passed; the baseline has {relative:.3f} of Seasonal Naive's MASE."
     return {"subject": "validity", "verdict": "valid", "sentence": text}
 
@@ -150,7 +128,7 @@ def _result(row: pd.Series, tests: int) -> str:
 
 
 def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
-    rows = summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
+    rows = summary[is_soft(summary)]
     counts = rows["verdict_holm"].value_counts()
     tally = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS)
     both = rows[(rows["more_than_smoothing"] == YES) & (rows["more_than_random"] == YES)]

@@ -7,9 +7,8 @@ load meets all of them. Each task is first forecast once by every variant withou
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 
@@ -19,43 +18,19 @@ import torch
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
-from study.config.models import context_limit
 from study.config.study import Study
 from study.evaluation.comparison import TIMED_COLUMNS, TIMING_COLUMNS
+from study.forecasts.batches import ForecastSettings
 from study.forecasts.slices import SampledWindow, sample_windows
 from study.jobs.progress import Work, progress
-from study.speed.measuring import MB, peak_rss_mb, reset_peak_rss
+from study.speed.measuring import Measured, free_memory, measured
 
 log = logging.getLogger("study.efficiency")
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One forecast of one variant.
-
-    Attributes
-    ----------
-    seconds:
-        Wall time, the device's work included.
-    alloc_mb, reserved_mb:
-        Most GPU memory that tensors took, and that PyTorch held for them (MiB); NaN on a CPU.
-    rss_mb:
-        Most resident memory of the process (MiB).
-    """
-
-    seconds: float
-    alloc_mb: float
-    reserved_mb: float
-    rss_mb: float
-
-
 def measure(
-    pipeline: Chronos2VariantPipeline,
-    window: SampledWindow,
-    *,
-    batch_size: int,
-    context_length: int | None,
-) -> Measurement:
+    pipeline: Chronos2VariantPipeline, window: SampledWindow, settings: ForecastSettings
+) -> Measured:
     """Forecast a window once and measure time and memory.
 
     On a GPU a second forecast gives the memory, from an empty cache: reserved memory is else what
@@ -63,33 +38,22 @@ def measure(
     """
     series = [torch.from_numpy(one) for one in window.series]
     device = pipeline.model.device
-    on_gpu = device.type == "cuda"
 
-    def forecast() -> None:
-        pipeline.predict(
-            series,
-            prediction_length=window.horizon,
-            batch_size=batch_size,
-            context_length=context_length,
-        )
-        if on_gpu:
-            torch.cuda.synchronize(device)
+    def forecast() -> Measured:
+        with measured(device) as found:
+            pipeline.predict(
+                series,
+                prediction_length=window.horizon,
+                batch_size=settings.batch_size,
+                context_length=settings.context_length,
+            )
+        return found
 
-    reset_peak_rss()
-    if on_gpu:
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    forecast()
-    seconds = time.perf_counter() - start
-    rss = peak_rss_mb()
-    if not on_gpu:
-        return Measurement(seconds, nan, nan, rss)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    forecast()
-    allocated = torch.cuda.max_memory_allocated(device) / MB
-    reserved = torch.cuda.max_memory_reserved(device) / MB
-    return Measurement(seconds, allocated, reserved, rss)
+    first = forecast()
+    if device.type != "cuda":
+        return first
+    free_memory(device)
+    return replace(forecast(), seconds=first.seconds, rss_mb=first.rss_mb)
 
 
 def measure_suite(
@@ -97,44 +61,23 @@ def measure_suite(
     variants: Sequence[str],
     study: Study,
     data_paths: Mapping[str, Path],
+    settings: ForecastSettings,
     *,
     perf_repeats: int,
     max_series_per_task: int,
-    batch_size: int,
-    context_length: int | None,
-    seed: int,
 ) -> pd.DataFrame:
-    """Measure variants on a sample of each task's series.
+    """Measure variants on a sample of each task's series, in turns.
 
-    Parameters
-    ----------
-    pipeline:
-        The study's model.
-    variants:
-        Names of the variants; they take turns in this order, from another start in each repeat.
-    study:
-        Its suite gives the tasks; of each, a window and some of its series are drawn.
-    data_paths:
-        Data set name to Parquet file.
-    perf_repeats:
-        Measured forecasts of a task and variant, after one that is not measured.
-    max_series_per_task:
-        Most series of the window.
-    batch_size, context_length:
-        See `study.forecasts.chronos2.forecast_suite`.
-    seed:
-        See `study.forecasts.slices.sample_windows`.
+    Of each task one window is taken; the first forecast of it is not measured, and each repeat
+    starts with another variant.
 
-    Returns
-    -------
-    One row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series` series were
-    forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
+    Returns one row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series`
+    series were forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
     `TIMED_COLUMNS`, `threads`, `study`, `model`, `weights_fingerprint`.
     """
-    options = {"batch_size": batch_size, "context_length": context_length}
     rows = []
     work = Work(pipeline.model_output_patch_size)
-    limit = context_limit(context_length, pipeline.model_context_length)
+    limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"{study.name} efficiency", unit="task"):
         (window,) = sample_windows(
             task,
@@ -142,25 +85,25 @@ def measure_suite(
             data_paths[task.dataset],
             max_windows=1,
             max_series=max_series_per_task,
-            seed=seed,
+            seed=settings.seed,
         )
         # A pipeline of its own for each task tells the backends of this task.
         contenders = [pipeline.with_variant(variant) for variant in variants]
         for contender in contenders:
-            measure(contender, window, **options)
-        found: list[list[Measurement]] = [[] for _ in contenders]
+            measure(contender, window, settings)
+        found: list[list[Measured]] = [[] for _ in contenders]
         for repeat in range(perf_repeats):
             for turn in range(len(contenders)):
                 which = (repeat + turn) % len(contenders)
-                found[which].append(measure(contenders[which], window, **options))
+                found[which].append(measure(contenders[which], window, settings))
         work.add([len(series) for series in window.series], window.horizon, limit)
-        for contender, measured in zip(contenders, found, strict=True):
+        for contender, taken in zip(contenders, found, strict=True):
             about = contender.describe()
             rows.append(
                 {
                     "task_name": task.name,
                     "variant": about["variant"],
-                    **_statistics(measured),
+                    **_statistics(taken),
                     "perf_series": len(window.series),
                     **{name: about[name] for name in ("device", "dtype", "backend")},
                     "chunk_size": contender.model.settings.chunk_size or AUTO_CHUNK_SIZE,
@@ -180,9 +123,9 @@ def measure_suite(
     return pd.DataFrame(rows)[[*columns, "threads", "study", "model", "weights_fingerprint"]]
 
 
-def _statistics(measured: Sequence[Measurement]) -> dict[str, float]:
+def _statistics(taken: Sequence[Measured]) -> dict[str, float]:
     seconds, alloc, reserved, rss = np.array(
-        [(m.seconds, m.alloc_mb, m.reserved_mb, m.rss_mb) for m in measured]
+        [(m.seconds, m.alloc_mb, m.reserved_mb, m.rss_mb) for m in taken]
     ).T
     return {
         "inference_time_s_median": float(np.median(seconds)),

@@ -8,8 +8,9 @@ faster than itself.
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -23,8 +24,9 @@ import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.model import Chronos2VariantModel
 from study.jobs.progress import progress
-from study.speed.measuring import peak_tensor_mb
+from study.speed.measuring import device_name, measured, peak_tensor_mb
 
 PATCH = 16
 
@@ -54,17 +56,7 @@ FULL = Method("full", nan, "dense")
 
 @dataclass(frozen=True)
 class Regime:
-    """Series to forecast, and what to call them.
-
-    Attributes
-    ----------
-    name:
-        For example ``8x8192``.
-    series:
-        One-dimensional float32 tensors.
-    batch_size, horizon:
-        Given to every method.
-    """
+    """Series to forecast (one-dimensional, float32), and what they are called: ``8x8192``."""
 
     name: str
     series: Sequence[torch.Tensor]
@@ -95,19 +87,10 @@ def ragged_regime(
     num_short: int,
     num_long: int,
 ) -> Regime:
-    """Return real series: short ones, or the same with a few long ones among them.
+    """Return real series of data sets: short ones, or the same with a few long ones among them.
 
-    Parameters
-    ----------
-    name:
-        ``ragged`` or ``ragged_long``.
-    short, long:
-        Data sets in the workflow's layout; series of 20 to 130 observations are short, of 500 and
-        more long.
-    seed:
-        Of the sample and its order.
-    num_short, num_long:
-        Series of each kind, fewer where there are fewer.
+    The name is ``ragged`` or ``ragged_long``. Series of 20 to 130 observations are short, of 500
+    and more long; fewer where there are fewer.
     """
     rng = np.random.default_rng(seed)
 
@@ -138,11 +121,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
     best = 0.0
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not best:
-        start = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+        with measured(device) as taken:
+            a @ b
+        best = max(best, 2 * size**3 / taken.seconds)
     return best
 
 
@@ -160,12 +141,15 @@ def dense_flops(model: Chronos2Model, regime: Regime) -> float:
     return config.num_layers * (per_token * lengths.sum() + scores)
 
 
-def upstream_pipeline(ours: Chronos2VariantPipeline) -> Chronos2Pipeline:
-    """Return upstream's pipeline on the very tensors of ours."""
-    with torch.device(ours.model.device):
-        model = Chronos2Model(ours.model.config)
-    model.load_state_dict(ours.model.state_dict(), assign=True)
-    return Chronos2Pipeline(model.to(ours.model.dtype).eval())
+def upstream_model(ours: Chronos2VariantModel, attention: str | None = None) -> Chronos2Model:
+    """Return upstream's model on the very tensors of ours, with an attention other than its own."""
+    config = copy.deepcopy(ours.config)
+    if attention is not None:
+        config._attn_implementation = attention
+    with torch.device(ours.device):
+        upstream = Chronos2Model(config)
+    upstream.load_state_dict(ours.state_dict(), assign=True)
+    return upstream.to(ours.dtype).eval()
 
 
 def run_benchmark(
@@ -181,27 +165,11 @@ def run_benchmark(
 ) -> pd.DataFrame:
     """Time upstream and every variant in rounds, in each of which every method runs once.
 
-    Parameters
-    ----------
-    ours:
-        The model.
-    regime:
-        What is forecast.
-    radii:
-        Radii of ``sparse_r{r}`` on the backend ``auto``.
-    backends, backend_radii:
-        Further backends, and the radii that they are timed with.
-    repeats:
-        Least measured repeats of each method, after one that is not measured.
-    seconds:
-        Least measured time of upstream, of `full` and of each radius on ``auto``, which goes on in
-        further rounds.
-    seed:
-        Of the resampling.
+    Sparse attention runs on the backend ``auto`` at each of `radii`, and on further `backends` at
+    `backend_radii`. After a forecast that is not measured follow at least `repeats` rounds;
+    upstream, `full` and ``auto`` go on in further rounds until each was measured for `seconds`.
 
-    Returns
-    -------
-    A row a method, radius and backend: seconds (median, least, most); ratios of medians to
+    Returns a row a method, radius and backend: seconds (median, least, most); ratios of medians to
     upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
     a 95 % interval (percentiles over resampled rounds); tokens a second, share of the matmul peak;
     peak memory of tensors in MiB above what was held before, and its ratio to that of `full`; and
@@ -211,7 +179,7 @@ def run_benchmark(
     device, dtype = ours.model.device, ours.model.dtype
     peak = matmul_peak(device, dtype)
     methods: dict[Method, Chronos2Pipeline] = {
-        UPSTREAM: upstream_pipeline(ours),
+        UPSTREAM: Chronos2Pipeline(upstream_model(ours.model)),
         FULL: ours.with_variant("full"),
     }
     for radius in radii:
@@ -294,7 +262,7 @@ def _timed_rounds(
             shift = len(rounds) % len(going)
             found = {}
             for method in going[shift:] + going[:shift]:
-                found[method] = _seconds(partial(_forecast, methods[method], regime))
+                found[method] = _seconds(methods[method], regime)
                 spent[method] += found[method]
             rounds.append(found)
             bar.update()
@@ -305,27 +273,16 @@ def _forecast(pipeline: Chronos2Pipeline, regime: Regime) -> torch.Tensor:
     found = pipeline.predict(
         list(regime.series), prediction_length=regime.horizon, batch_size=regime.batch_size
     )
-    if pipeline.model.device.type == "cuda":
-        torch.cuda.synchronize(pipeline.model.device)
     return torch.cat(found)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def _seconds(pipeline: Chronos2Pipeline, regime: Regime) -> float:
+    with measured(pipeline.model.device) as taken:
+        _forecast(pipeline, regime)
+    return taken.seconds
 
 
 def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Return the largest difference of a series relative to its largest forecast."""
     scale = wanted.abs().amax(dim=(1, 2))
     return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
-
-
-def device_name(device: torch.device) -> str:
-    """Return the model of a GPU, or of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "CPU")
-    return model

@@ -1,10 +1,20 @@
-"""Peak memory: of tensors, by the allocator's own record, and of the process."""
+"""Time and peak memory of a block of code, on any device, for all that is measured here.
+
+Memory is that of tensors, by the allocator's own record, and that of the process. MiB throughout.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import platform
 import resource
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,31 +27,70 @@ MB = 2**20
 Result = TypeVar("Result")
 
 
+@dataclass
+class Measured:
+    """What a block took.
+
+    `seconds` are those on the wall, the device's work included, `cpu_seconds` those of all threads;
+    `alloc_mb` and `reserved_mb` the most GPU memory that tensors took, and that PyTorch held for
+    them (NaN on a CPU); `rss_mb` the most resident memory of the process; `above_mb` what the peak
+    exceeds the memory held before by: of tensors on a GPU, else of the process.
+    """
+
+    seconds: float = nan
+    cpu_seconds: float = nan
+    alloc_mb: float = nan
+    reserved_mb: float = nan
+    rss_mb: float = nan
+    above_mb: float = nan
+
+
+@contextmanager
+def measured(device: torch.device | str) -> Iterator[Measured]:
+    """Measure a block, whose figures are there once it has ended."""
+    device, found = torch.device(device), Measured()
+    reset_peak_rss()
+    before = peak_rss_mb()
+    if on_gpu := device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device) / MB
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield found
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    found.seconds = time.perf_counter() - wall
+    found.cpu_seconds = time.process_time() - cpu
+    peak = found.rss_mb = peak_rss_mb()
+    if on_gpu:
+        peak = found.alloc_mb = torch.cuda.max_memory_allocated(device) / MB
+        found.reserved_mb = torch.cuda.max_memory_reserved(device) / MB
+    found.above_mb = peak - before
+
+
+def free_memory(device: torch.device | str) -> None:
+    """Give free memory back to the device or the system, or it counts as held."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+    elif Path("/proc/self/status").exists():
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+        if trim is not None:
+            trim(0)
+
+
 def peak_tensor_mb(call: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
-    """Run a call and return its result with the peak of tensor memory that it took.
+    """Run a call, once and slowly, and return its result with the tensor memory that it took.
 
-    On a GPU that is the caching allocator's peak. On a CPU every allocation and release of PyTorch
-    is added up from the profiler's record; resident memory would also show what the C library
-    keeps back, and the process itself. Work space of the mathematical library is in neither.
-
-    Parameters
-    ----------
-    call:
-        Run once; slower than without, so time it elsewhere.
-    device:
-        Whose memory counts.
-
-    Returns
-    -------
-    The result, and MiB above what was held before the call.
+    That is the peak above what was held before. On a GPU it is the caching allocator's. On a CPU
+    every allocation and release of PyTorch is added up from the profiler's record; resident memory
+    would also show what the C library keeps back, and the process itself. Work space of the
+    mathematical library is in neither.
     """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        result = call()
-        torch.cuda.synchronize(device)
-        return result, (torch.cuda.max_memory_allocated(device) - before) / MB
+        with measured(device) as found:
+            result = call()
+        return result, found.above_mb
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         result = call()
     held = peak = 0
@@ -62,7 +111,7 @@ def reset_peak_rss() -> bool:
 
 
 def peak_rss_mb() -> float:
-    """Return the peak of resident memory (MiB) since the last reset, or since the start."""
+    """Return the peak of resident memory since the last reset, or since the start."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -70,3 +119,15 @@ def peak_rss_mb() -> float:
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
+
+
+def device_name(device: torch.device | str) -> str:
+    """Return the model of a GPU, or of the processor."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):  # not Linux: the platform's name has to do
+        return platform.processor() or platform.machine()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +14,11 @@ from study.config.study import Study
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ROWS_AT_ONCE
 from study.evaluation.scores import score_suite
-from study.forecasts.chronos2 import forecast_suite
+from study.forecasts.batches import ForecastSettings
+from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
 from study.forecasts.slices import task_slices
-from study.speed.measuring import peak_rss_mb, reset_peak_rss
+from study.speed.measuring import Measured, measured
 
 # Lengths of the M4 competition's training series: share of the 100 000 series, and the least,
 # median and largest length (Makridakis, Spiliotis, Assimakopoulos 2020, their table of the data).
@@ -79,26 +77,12 @@ def write_series(path: Path, count: int, seed: int) -> None:
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS_AT_ONCE)
 
 
-@contextmanager
-def _clock() -> Iterator[dict[str, float]]:
-    """Measure seconds on the wall and on the CPU, and the peak of resident memory (MiB)."""
-    found: dict[str, float] = {}
-    reset_peak_rss()
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield found
-    found["seconds"] = time.perf_counter() - wall
-    found["cpu_seconds"] = time.process_time() - cpu
-    found["peak_rss_mb"] = peak_rss_mb()
-
-
 def measure_scale(
     pipeline: Chronos2VariantPipeline, count: int, folder: Path, *, batch_size: int, seed: int
 ) -> dict[str, float]:
     """Forecast and score `count` series with M4's lengths, from file to file.
 
-    Returns
-    -------
-    series, tokens; for forecasting and for scoring seconds on the wall and on the CPU (all
+    Returns series, tokens; for forecasting and for scoring seconds on the wall and on the CPU (all
     threads), and the peak of resident memory (MiB), the process included; seconds of the CPU for
     both together a thousand series.
     """
@@ -110,9 +94,10 @@ def measure_scale(
     metadata = {"study": "scale", "variant": pipeline.variant.name, "model": "random"}
     forecasts = folder / f"{count}_forecasts.parquet"
 
-    with _clock() as forecasting, ForecastWriter(forecasts, LEVELS, metadata) as writer:
-        forecast_suite(pipeline, study, {"m4": path}, writer, batch_size=batch_size)
-    with _clock() as scoring:
+    device, settings = pipeline.model.device, ForecastSettings(batch_size)
+    with measured(device) as forecasting, ForecastWriter(forecasts, LEVELS, metadata) as writer:
+        forecast_variants([(pipeline, writer)], study, {"m4": path}, settings)
+    with measured(device) as scoring:
         score_suite(task_slices(task, suite, path), forecasts, folder / f"{count}_scores.parquet")
 
     limit = pipeline.model_context_length
@@ -120,11 +105,19 @@ def measure_scale(
     for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=["target"]):
         lengths = np.asarray(batch["target"].value_lengths()) - HORIZON
         tokens += int((-(-np.minimum(lengths, limit) // 16) + 2).sum())
-    cpu = forecasting["cpu_seconds"] + scoring["cpu_seconds"]
+    cpu = forecasting.cpu_seconds + scoring.cpu_seconds
     return {
         "series": count,
         "tokens": tokens,
-        **{f"forecast_{name}": value for name, value in forecasting.items()},
-        **{f"score_{name}": value for name, value in scoring.items()},
+        **_columns("forecast", forecasting),
+        **_columns("score", scoring),
         "cpu_seconds_per_1000_series": 1000 * cpu / count,
+    }
+
+
+def _columns(what: str, taken: Measured) -> dict[str, float]:
+    return {
+        f"{what}_seconds": taken.seconds,
+        f"{what}_cpu_seconds": taken.cpu_seconds,
+        f"{what}_peak_rss_mb": taken.rss_mb,
     }
