@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
-    table = pd.concat(map(pd.read_csv, snakemake.input), ignore_index=True)
+    table = pd.concat(map(read_results, snakemake.input), ignore_index=True)
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)
     log.info("%d rows of %d regimes", len(table), len(snakemake.input))

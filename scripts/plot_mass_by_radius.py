@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import pandas as pd
-
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.report.sparse_figures import mass_by_radius
 from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params
-    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
-    figure = mass_by_radius(pd.read_csv(inputs.mass), caption)
+    caption = caption_of(params.suite, params.model, read_results(inputs.validity))
+    figure = mass_by_radius(read_results(inputs.mass), caption)
     save(figure, [Path(path) for path in snakemake.output])

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from chronos2_attention import InputError
 from study.config.study import load_study
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.report import soft_figures
 from study.report.soft_figures import context_of_item, median_gain
@@ -16,7 +15,7 @@ from study.soft_masks.verdicts import best_of
 with rule_script(snakemake) as log:
     inputs, params, name = snakemake.input, snakemake.params, snakemake.wildcards.study
     suite = load_study(name, Path(params.config_dir), params.only).suite
-    best = best_of(pd.read_csv(inputs.summary))
+    best = best_of(read_results(inputs.summary))
     if best is None:
         raise InputError("no soft mask could be tested", inputs.summary, "give tasks more series")
     place = params.variants.index(best["variant"])
@@ -39,6 +38,6 @@ with rule_script(snakemake) as log:
     gain = 1 - variant[task].error[row] / baseline.forecasts[task].error[row]
     about = f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}"
     log.info("%s", about)
-    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
+    caption = caption_of(params.suite, params.model, read_results(inputs.validity))
     figure = soft_figures.example(shown, about, best["variant"], caption)
     save(figure, [Path(path) for path in snakemake.output])

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import pandas as pd
-
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.report import soft_figures
 from study.report.style import caption_of, save
 
 with rule_script(snakemake):
     inputs, params = snakemake.input, snakemake.params
-    caption = caption_of(params.suite, params.model, pd.read_csv(inputs.validity))
-    figure = soft_figures.heatmap(pd.read_csv(inputs.summary), caption)
+    caption = caption_of(params.suite, params.model, read_results(inputs.validity))
+    figure = soft_figures.heatmap(read_results(inputs.summary), caption)
     save(figure, [Path(path) for path in snakemake.output])

@@ -1,16 +1,14 @@
 """Put the published table of the prior soft-mask study through this study's tests and gates."""
 
-import pandas as pd
-
 from study.evaluation.prior import prior_soft
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     row = prior_soft(
-        pd.read_csv(inputs.prior),
-        pd.read_csv(inputs.published),
+        read_results(inputs.prior),
+        read_results(inputs.published),
         margin=params.tost_margin,
         alpha=params.alpha,
     )

@@ -3,24 +3,22 @@
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from study.evaluation.prior import prior_study
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params = snakemake.params
     reference = Path(params.reference)
     radii = {
-        int(re.search(r"_r(\d+)$", path.stem)[1]): pd.read_csv(path)
+        int(re.search(r"_r(\d+)$", path.stem)[1]): read_results(path)
         for path in reference.glob("prior_cbii_perf_sparse_r*.csv")
     }
     table = prior_study(
-        pd.read_csv(reference / "prior_cbii_perf_full.csv"),
+        read_results(reference / "prior_cbii_perf_full.csv"),
         radii,
-        pd.read_csv(snakemake.input.published),
-        pd.read_csv(reference / "prior_cbii_mass_per_window.csv"),
+        read_results(snakemake.input.published),
+        read_results(reference / "prior_cbii_mass_per_window.csv"),
         margin=params.tost_margin,
         alpha=params.alpha,
     )

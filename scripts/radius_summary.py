@@ -1,14 +1,12 @@
 """Gather the tests of all radii and correct their p-values for being several."""
 
-import pandas as pd
-
 from study.evaluation.comparison import radius_summary
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     table = radius_summary(
-        [pd.read_csv(path) for path in snakemake.input], alpha=snakemake.params.alpha
+        [read_results(path) for path in snakemake.input], alpha=snakemake.params.alpha
     )
     with atomic_path(snakemake.output[0]) as path:
         table.to_csv(path, index=False)

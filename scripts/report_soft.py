@@ -1,15 +1,13 @@
 """Make the report's pages on soft group masks: verdicts first, then each table."""
 
-import pandas as pd
-
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 from study.report import columns as columns
 from study.report import pages as tables
 
 with rule_script(snakemake) as log:
     inputs, study = snakemake.input, snakemake.wildcards.study
-    validity = pd.read_csv(inputs.validity)
+    validity = read_results(inputs.validity)
     shown = {
         "summary": ("every soft mask", columns.SOFT_SUMMARY_COLUMNS),
         "by_feature": ("gain by feature", columns.SOFT_GAIN_COLUMNS),
@@ -19,12 +17,12 @@ with rule_script(snakemake) as log:
     }
     pages = {
         "verdicts": tables.soft_verdict_page(
-            study, validity, pd.read_csv(inputs.verdicts), inputs.verdicts
+            study, validity, read_results(inputs.verdicts), inputs.verdicts
         ),
         **{
             name: tables.table_page(
                 title,
-                pd.read_csv(inputs[name]),
+                read_results(inputs[name]),
                 inputs[name],
                 study=study,
                 validity=validity,

@@ -1,15 +1,13 @@
 """Make the report's pages on sparse time attention: verdicts first, then each table."""
 
-import pandas as pd
-
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 from study.report import columns as columns
 from study.report import pages as tables
 
 with rule_script(snakemake) as log:
     inputs, study = snakemake.input, snakemake.wildcards.study
-    validity, summary = pd.read_csv(inputs.validity), pd.read_csv(inputs.radius_summary)
+    validity, summary = read_results(inputs.validity), read_results(inputs.radius_summary)
     shown = {
         "validity": ("every gate", inputs.validity, None),
         "radius_summary": ("tests by radius", inputs.radius_summary, columns.RADIUS_COLUMNS),

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from study.config.study import load_study
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
 from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, validity_of
@@ -24,7 +22,7 @@ with rule_script(snakemake) as log:
         params.controls,
         validity_of(
             *map(
-                pd.read_csv,
+                read_results,
                 (inputs.validity, inputs.accuracy_full, inputs.accuracy_seasonal_naive),
             )
         ),

@@ -1,23 +1,21 @@
 """Test a variant against the baseline over tasks: one row with the verdict and its validity."""
 
-import pandas as pd
-
 from chronos2_attention import AttentionVariant
 from study.evaluation import gates
 from study.evaluation.comparison import ttest_row
 from study.evaluation.scores import run_of
-from study.jobs.files import atomic_path
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     variant = AttentionVariant.parse(f"sparse_r{params.radius}")
-    full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
-    naive = pd.read_csv(inputs.accuracy_seasonal_naive)
-    valid, reason = gates.read_summary(pd.read_csv(inputs.validity))
+    full, sparse = read_results(inputs.accuracy_full), read_results(inputs.accuracy_variant)
+    naive = read_results(inputs.accuracy_seasonal_naive)
+    valid, reason = gates.read_summary(read_results(inputs.validity))
     mismatch = gates.same_weights(full, sparse)
     row = ttest_row(
-        pd.read_csv(inputs.compare),
+        read_results(inputs.compare),
         setting={"radius": variant.radius},
         run=run_of(sparse),
         baseline_rel_mase=gates.baseline_gate(full, naive)[0].value,

@@ -12,6 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of results that hold names which users choose, or parts of them.
+NAMES = ("study", "suite", "task_name", "task", "dataset", "variant", "model", "model_name")
+NAMES += ("item_id", "target", "feature", "weights_fingerprint", "dataset_fingerprint", "device")
 
 
 @contextmanager
@@ -106,6 +114,15 @@ def damage(path: str | os.PathLike) -> str | None:
     except Exception as error:  # every reader has errors of its own
         return f"not readable as {path.suffix.lstrip('.')}: {' '.join(str(error).split())}"
     return None
+
+
+def read_results(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a CSV file of results: names are text, whatever they look like; an empty cell is NaN."""
+    import pandas as pd
+
+    # A task may be called NA, None, 001 or 1e5.
+    texts = dict.fromkeys(NAMES, str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from study.evaluation.gates import NOT_APPLICABLE, read_summary
+from study.jobs.files import read_results
 from study.report.columns import LABELS, MEANINGS, SOFT_VERDICT_COLUMNS, VERDICT_COLUMNS
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
@@ -182,7 +183,7 @@ def with_percent(summary: pd.DataFrame) -> pd.DataFrame:
 def read_tables(paths: str | Sequence[str]) -> pd.DataFrame:
     """Read one CSV file, or several below each other."""
     paths = [paths] if isinstance(paths, str) else paths
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return pd.concat([read_results(path) for path in paths], ignore_index=True)
 
 
 def name_files(paths: str | Sequence[str]) -> str:
