@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from study.config.study import load_study
-from study.config.suites import feature_of
-from study.jobs.files import atomic_path
+from study.forecasts.slices import features_of
+from study.jobs.files import atomic_path, read_results
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
 from study.soft_masks.tables import VariantFiles, evaluate_files, sweep_tables, validity_of
@@ -36,11 +34,11 @@ with rule_script(snakemake) as log:
         params.controls,
         validity_of(
             *map(
-                pd.read_csv,
+                read_results,
                 (inputs.validity, inputs.accuracy_full, inputs.accuracy_seasonal_naive),
             )
         ),
-        lambda task, item: feature_of(suite.task(task), item),
+        features_of(suite, dict(zip(suite.datasets, inputs.data, strict=True))),
         margin=params.tost_margin,
         alpha=params.alpha,
         resamples=params.resamples,

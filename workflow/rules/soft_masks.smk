@@ -28,6 +28,7 @@ SOFT_INPUTS = {
 rule soft_statistics:
     input:
         **SOFT_INPUTS,
+        data=data_of,
         scores=expand("results/scores/{{study}}_{variant}.parquet", variant=SWEEP),
         forecasts=expand("results/forecasts/{{study}}_{variant}.parquet", variant=SWEEP),
         masses=expand("results/group_mass/{{study}}_{variant}.csv", variant=SWEEP),
