@@ -27,28 +27,20 @@ def fetch(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Get a data set and check it.
 
-    Parameters
-    ----------
-    spec:
-        An entry of the registry.
-    mirror:
-        Directory looked into before the network: ``<repo>/<config>.parquet`` or, as
-        on the hub, ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs.
-    offline:
-        Do not use the network; what the Hugging Face cache holds still counts.
+    `mirror` is looked into before the network: ``<repo>/<config>.parquet`` or, as on the hub,
+    ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs. Where `offline`, what the Hugging
+    Face cache holds still counts.
 
     Returns
     -------
-    table:
-        In the layout of `study.data.series_table`, sorted by id.
-    provenance:
-        Source, revision or version and checksums; the same on every machine.
+    A table in the layout of `study.data.series_table`, sorted by id, and its provenance: source,
+    revision or version and checksums; the same on every machine.
 
     Raises
     ------
     InputError
-        If the mirror is no directory, the data cannot be had, a checksum differs,
-        or the data violate the layout.
+        If the mirror is no directory, the data cannot be had, a checksum differs, or the data
+        violate the layout.
     """
 
     mirror = Path(mirror) if mirror else None
@@ -64,18 +56,9 @@ def write_dataset(
 ) -> tuple[Path, Path]:
     """Write a table as Parquet and its sidecar as JSON beside it, both whole or neither.
 
-    Parameters
-    ----------
-    table, provenance:
-        As `fetch` returns them.
-    parquet_path:
-        Ends in ``.parquet``; the sidecar has the same name and ends in ``.json``.
-
-    Returns
-    -------
-    The two paths. The sidecar holds the provenance and ``series``, ``observations``
-    (values that are not NaN), ``timestamps``, ``columns`` and ``parquet_sha256``;
-    no time of day, so that the same source gives the same bytes.
+    The sidecar holds the provenance and ``series``, ``observations`` (values that are not NaN),
+    ``timestamps``, ``columns`` and ``parquet_sha256``; no time of day, so that the same source
+    gives the same bytes. Returns the two paths.
     """
 
     parquet_path = Path(parquet_path)

@@ -42,33 +42,20 @@ ENDS = ("ME", "QE", "YE", "BME", "BQE", "BYE", "W")
 def cook(
     frame: pd.DataFrame, recipe: Recipe, freq: str | None, where: str, notes: Notes | None = None
 ) -> list[Series]:
-    """Return the regular series of a table.
+    """Return the regular series of a table, one row an observation.
 
     Each value column becomes an item with the one target ``target``. NaN before a series' first and
-    after its last observation is cut off, so items of one data set may begin and end at different
-    times; NaN in between stays. Times that have a zone are told in UTC where steps are finer than
-    a day, and are the local date otherwise.
-
-    Parameters
-    ----------
-    frame:
-        The table, one row an observation.
-    recipe:
-        What its columns mean.
-    freq:
-        Pandas alias of the data set's frequency; needed for `start`, `aggregate` and `gaps`,
-        without it timestamps are taken as they are.
-    where:
-        Name of the data set and table, for messages.
-    notes:
-        Gets ``time_zone`` and ``rows_left_out``, those of aggregated steps that are not whole.
+    after its last observation is cut off; NaN in between stays. Times that have a zone are told in
+    UTC where steps are finer than a day, and are the local date otherwise. Without `freq`, which
+    `start`, `aggregate` and `gaps` need, timestamps are taken as they are. `where` names data set
+    and table in messages; `notes` gets ``time_zone`` and ``rows_left_out``, those of steps that are
+    not whole.
 
     Raises
     ------
     InputError
         If a column is absent, a row has no id, a time or a number cannot be read, two rows of a
-        series share a timestamp, a timestamp is off the grid, or rows are absent where `gaps` is
-        ``none``.
+        series share a timestamp, one is off the grid, or rows are absent where `gaps` is ``none``.
     """
     notes = {} if notes is None else notes
     columns = _value_columns(frame, recipe, where)
@@ -295,25 +282,11 @@ def _filled(
 def resample_table(
     table: pa.Table, freq: str, aggregate: str, dataset: str, notes: Notes | None = None
 ) -> pa.Table:
-    """Aggregate every series of a data set over the steps of a coarser grid.
+    """Aggregate every series of a data set over the steps of a coarser grid that it covers whole.
 
-    A step that the data do not cover whole is left out.
-
-    Parameters
-    ----------
-    table:
-        In the layout of `study.data.series_table`.
-    freq:
-        Pandas alias of the grid. A step bears the time at which it begins: ``D`` a day's midnight,
-        ``W-MON`` a week's Monday, ``MS`` the first of a month; with ``ME``, ``QE`` and ``YE`` its
-        last day.
-    aggregate:
-        ``mean`` of the observed values of a step, or ``sum`` of them all; a step without any value,
-        for a sum one that lacks some, is NaN.
-    dataset:
-        Name of the data set, for messages.
-    notes:
-        Gets ``rows_left_out``, those of steps that are not whole.
+    A step bears the time at which it begins: ``D`` a day's midnight, ``W-MON`` a week's Monday,
+    ``MS`` the first of a month; with ``ME``, ``QE`` and ``YE`` its last day. A ``mean`` is that of
+    the observed values; a ``sum`` that lacks some is NaN. `notes` gets ``rows_left_out``.
 
     Raises
     ------
@@ -364,30 +337,14 @@ def whole_steps(
     A step is whole if no row is absent in it. Where most steps show how often rows come (each hour,
     each month), an absent one is a longer time between two rows, also where clocks are changed.
     Where they do not (business hours, events), only the first and the last step can be told to be
-    cut: they begin later, or end earlier, than every other one.
-
-    Parameters
-    ----------
-    columns:
-        Name to values, float64, shape (n,).
-    clock, instants:
-        Of the rows, in the order of instants: the time that decides on the step, and UTC.
-    aggregate:
-        ``sum``, ``mean`` or ``count``. A sum of a step that lacks a value is NaN.
-    gaps:
-        ``zero`` if an absent row within a series means that nothing happened.
-    week_bears_its_end:
-        As pandas has it; else the day on which it begins.
+    cut: they begin later, or end earlier, than every other one. `columns` are values by name;
+    `clock` decides on the step of a row, `instants`, their order, is UTC. With `gaps` of ``zero``
+    nothing is absent inside.
 
     Returns
     -------
     The values of whole steps, by the time that pandas labels each with, and the number of rows left
     out.
-
-    Raises
-    ------
-    InputError
-        If no step is whole.
     """
     rule = step.rule_code.split("-")[0]
     is_week = rule == "W"

@@ -83,20 +83,9 @@ def conform(
 ) -> pa.Table:
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
-    Static columns (those that are no lists) and lists of other than numbers are left out, nulls
-    become NaN, decimals and truth values numbers. Times with a zone become UTC where the steps are
-    finer than a day, the local date otherwise.
-
-    Parameters
-    ----------
-    table:
-        A table with ``id``, ``timestamp`` and at least one list of numbers.
-    dataset:
-        Name of the data set, for messages.
-    targets:
-        Target columns to keep; all lists of numbers by default.
-    notes:
-        Gets ``time_zone`` and ``columns_left_out``.
+    Target columns are `targets`, or all lists of numbers; others are left out. Nulls become NaN,
+    decimals and truth values numbers. Times with a zone become UTC where the steps are finer than a
+    day, the local date otherwise. `notes` gets ``time_zone`` and ``columns_left_out``.
 
     Raises
     ------
@@ -129,23 +118,13 @@ def conform(
 
 
 def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
-    """Check a conformed table and return its frequency.
+    """Check a conformed table and return the frequency of its first series, as `fev` infers it.
 
-    Checked: at least one series; unique ids; in each series at least three
-    timestamps, strictly increasing and of a frequency that pandas can infer, the
-    same in all; columns of one length; values NaN or within what float32 can scale,
-    at least one not NaN. A constant series is sound: it is forecast, and its MASE,
-    whose scale is zero, is left out of means as `fev` does. Messages name the `zone`
-    that times came from.
-
-    Returns
-    -------
-    The pandas alias of the first series' frequency, as `fev` infers it.
-
-    Raises
-    ------
-    InputError
-        At the first violation; it names the data set and the series.
+    Checked: at least one series; unique ids; in each series at least three timestamps, strictly
+    increasing and of a frequency that pandas can infer, the same in all; columns of one length;
+    values NaN or within what float32 can scale, at least one not NaN. A constant series is sound:
+    it is forecast, and its MASE, whose scale is zero, is left out of means as `fev` does. The first
+    violation is an `InputError` that names data set, series and the `zone` that times came from.
     """
 
     def fail(row: int, what: str, mend: str) -> InputError:

@@ -325,24 +325,13 @@ def _unavailable(spec: DatasetSpec, mirror: Path | None, why: str, mend: str = "
 
 
 def factor_series(groups: FactorGroups, seed: int) -> list[Series]:
-    """Draw the series of independent groups.
+    """Draw the series of independent groups: daily from 2020-01-01, all of one length.
 
     The factor of a group is an autoregression with coefficient 0.95, averaged over 8 steps and
     scaled to variance 1. A series is the factor, seen `lead` steps early by leaders, plus white
     noise; then scaled by a log-normal factor and moved by a normal offset, so that level and scale
-    tell nothing of the group.
-
-    Parameters
-    ----------
-    groups:
-        Numbers and sizes.
-    seed:
-        Of the random numbers.
-
-    Returns
-    -------
-    Daily series from 2020-01-01, all of one length, named ``g<group>_leader<i>`` or
-    ``g<group>_follower<i>``, with i counted through the group.
+    tell nothing of the group. Names are ``g<group>_leader<i>`` or ``g<group>_follower<i>``, with i
+    counted through the group.
     """
     rng = np.random.default_rng(seed)
     stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")
