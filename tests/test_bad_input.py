@@ -27,7 +27,7 @@ from small_study import LEVELS, small_study
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
 from study.attention.time_mass import probe_suite
-from study.config.datasets import DatasetSpec, find_spec, load_registry
+from study.config.datasets import HubDataset, LocalDataset, find_spec, load_registry
 from study.config.models import ModelSpec, load_model_spec
 from study.config.settings import settle
 from study.config.study import Study, load_study
@@ -221,7 +221,7 @@ def _(folder, repo):
 
 
 def hub_data(folder: Path, mirror: Path) -> None:
-    save(fetch(DatasetSpec("m", "hub", repo="a/b", config="m"), mirror=mirror), folder)
+    save(fetch(HubDataset("m", repo="a/b", config="m"), mirror=mirror), folder)
 
 
 def save(fetched, folder: Path) -> None:
@@ -245,15 +245,15 @@ def _(folder, repo):
     fetch_model(spec, folder / "out", repo_root=repo, mirror=folder / "absent")
 
 
-@case("path: data set's file is absent", "'d' has no file", "absent.csv")
+@case("path: data set's file is absent", "'d' has no file", "absent.parquet")
 def _(folder, repo):
-    fetch(DatasetSpec("d", "local", path=str(folder / "absent.csv")))
+    fetch(LocalDataset("d", path=str(folder / "absent.parquet")))
 
 
 @case("path: data set's file is a folder", "'d' has no file", "some.parquet")
 def _(folder, repo):
     (folder / "some.parquet").mkdir()
-    fetch(DatasetSpec("d", "local", path=str(folder / "some.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "some.parquet")))
 
 
 # --- series -------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def series_case(name: str, *words: str, targets: tuple[str, ...] = (), **columns
         )
         path = folder / "d.parquet"
         pq.write_table(table, path)
-        save(fetch(DatasetSpec("d", "local", path=str(path), targets=targets)), folder)
+        save(fetch(LocalDataset("d", path=str(path), targets=targets or None)), folder)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -301,21 +301,21 @@ series_case("columns: no target", "no target column", target=...)
 def _(folder, repo):
     table = pa.table({"id": ["a"], "timestamp": [days(0, 1, 2)], "target": [["x", "y", "z"]]})
     pq.write_table(table, folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("columns: text as timestamps", "column 'timestamp' cannot be read", "'d'")
 def _(folder, repo):
     table = pa.table({"id": ["a"], "timestamp": [["mon", "tue"]], "target": [[1.0, 2.0]]})
     pq.write_table(table, folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("columns: a row an observation", "where a list a series is expected", "'recipe'")
 def _(folder, repo):
     frame = pd.DataFrame({"id": "a", "timestamp": days(0, 1, 2), "target": [1.0, 2.0, 3.0]})
     frame.to_parquet(folder / "d.parquet")
-    spec = DatasetSpec("d", "local", path=str(folder / "d.parquet"), targets=("target",))
+    spec = LocalDataset("d", path=str(folder / "d.parquet"), targets=("target",))
     fetch(spec)
 
 
@@ -324,13 +324,13 @@ def _(folder, repo):
     kinds = {"id": pa.string(), "timestamp": pa.list_(pa.timestamp("us"))}
     schema = pa.schema({**kinds, "target": pa.list_(pa.float64())})
     pq.write_table(schema.empty_table(), folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("file: damaged Parquet", "cannot be read as Parquet", "d.parquet", "'d'")
 def _(folder, repo):
     (folder / "d.parquet").write_bytes(b"PAR1 and then nothing")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 def csv_case(name: str, *words: str, text: str | bytes, freq: str = "", **recipe) -> None:
@@ -523,7 +523,7 @@ def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint
             [{"id": key, "timestamp": list(stamps), "target": y} for key, y in series.items()]
         )
         frame.to_parquet(folder / "raw.parquet")
-        table, provenance = fetch(DatasetSpec("d", "local", path=str(folder / "raw.parquet")))
+        table, provenance = fetch(LocalDataset("d", path=str(folder / "raw.parquet")))
         path, _ = write_dataset(table, provenance, folder / "d.parquet")
         task = TaskSpec("d", "d", 5, 1)
         suite = Suite("s", "S", "D", "random", LEVELS, (task,))

@@ -3,6 +3,7 @@
 # Rules hand their scripts `study` and whole parts of the settings. What a parameter holds makes
 # results anew when it changes, so that none holds an absolute path, or more than results depend on.
 
+import os
 import re
 import sys
 from contextlib import contextmanager

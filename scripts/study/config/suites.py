@@ -231,39 +231,3 @@ def load_suite(name: str, config_dir: str | Path) -> Suite:
         names.add(task.name)
         task.check_cutoffs(str(path))
     return replace(suite, description=" ".join(suite.description.split()))
-
-
-def feature_of(task: TaskSpec, item_id: str) -> str:
-    """Return the feature that a series measures.
-
-    Parameters
-    ----------
-    task:
-        The task of the series.
-    item_id:
-        As `fev` names it: where it makes univariate series of columns, the
-        item's id, an underscore and the column.
-
-    Returns
-    -------
-    The column where the task makes series of columns (of ``"__ALL__"``, what follows
-    the last underscore), the task's name otherwise.
-
-    Raises
-    ------
-    InputError
-        If the series is of none of the task's columns.
-    """
-    columns = task.generate_univariate_targets_from
-    if columns is None:
-        return task.name
-    if isinstance(columns, str):
-        return item_id.rpartition("_")[2]
-    found = [column for column in columns if item_id.endswith(f"_{column}")]
-    if not found:
-        raise InputError(
-            f"series {item_id!r} is of none of the columns {', '.join(columns)}",
-            f"task {task.name!r}",
-            "make the forecasts again",
-        )
-    return max(found, key=len)

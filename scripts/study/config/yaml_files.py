@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field
 
 from chronos2_attention.checking import *  # noqa: F403 what models of these files are made of
-from chronos2_attention.checking import _path, check
+from chronos2_attention.checking import check
 from chronos2_attention.errors import InputError, quote
 
 T = TypeVar("T")
@@ -155,26 +155,3 @@ def find_named(kind: str, name: str, folder: Path) -> Path:
 def load_checked(model: type[T], path: str | Path, mend: str = "see config/README.md") -> T:
     """Read a YAML file and make a model of it, see `load_yaml` and `check`."""
     return check(model, load_yaml(path), str(path), mend)
-
-
-def load_checked_yaml(path: str | Path, schema: str) -> Any:
-    """Read a YAML file and check it against a JSON schema of the workflow."""
-    document = load_yaml(path)
-    check_document(document, schema, str(path))
-    return document
-
-
-def check_document(document: Any, schema: str, where: str) -> None:
-    """Check a document against a JSON schema of the workflow."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    folder = Path(__file__).resolve().parents[3] / "workflow" / "schemas"
-    rules = yaml.load((folder / f"{schema}.schema.yaml").read_text(encoding="utf-8"), Loader=_Base)
-    worst = best_match(Draft202012Validator(rules).iter_errors(document))
-    if worst is not None:
-        raise InputError(
-            f"{_path(tuple(worst.absolute_path), document) or 'the document'}: {worst.message}",
-            where,
-            f"see workflow/schemas/{schema}.schema.yaml",
-        )
