@@ -98,7 +98,7 @@ def test_a_study_moved_away_from_its_workflow_has_nothing_to_do(finished, repo_r
         ("config.yaml", "threads: 4", "threads: 3", set()),
         ("config.yaml", "resamples: 500", "resamples: 400", set()),
         ("config.yaml", "min_common: 8", "min_common: 9", set()),
-        ("config.yaml", "repeats: 3      ", "repeats: 4      ", set()),
+        ("config.yaml", "\n  repeats: 3 ", "\n  repeats: 4 ", set()),
         (
             "config.yaml",
             "perf_repeats: 3",
@@ -147,6 +147,9 @@ def test_a_change_of_a_source_makes_what_came_of_it_anew(finished):
     (entry,) = re.findall(r"^  us_macro:\n(?:    .*\n)+", text, flags=re.M)
     registry.write_text(text.replace(entry, entry.replace("1950-01-01", "1950-04-01")))
     assert planned(finished) == {"fetch_dataset", "seasonal_naive", *everything}
+    description = re.search("description: (.*)", entry)[1]
+    registry.write_text(text.replace(description, "Other words"))
+    assert planned(finished) == set()
     registry.write_text(text)
 
     for name in ("config.json", "model.safetensors"):

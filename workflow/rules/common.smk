@@ -160,6 +160,11 @@ def registry():
     return load_registry(CONFIG_DIR / "datasets.yaml")
 
 
+def own_files_of(wildcards):
+    """Files of the user's, as far as they exist: the script says what is absent."""
+    return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
+
+
 @cache
 def model_spec(name):
     return load_model_spec(name, CONFIG_DIR)

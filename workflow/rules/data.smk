@@ -9,11 +9,6 @@ localrules:
     fetch_model,
 
 
-def own_files_of(wildcards):
-    """Files of the user's, as far as they exist: the script says what is absent."""
-    return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
-
-
 # In a tuple, since Snakemake does not compare a dataclass.
 rule fetch_dataset:
     input:
