@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Not the scripts of the environment, whose first line cannot name every path of an interpreter.
 RUN := $(BIN)/python -m
 
-.PHONY: demo report test lint format clean
+.PHONY: demo report test lint format rulegraph clean
 
 demo: $(VENV)/.installed
 	$(RUN) snakemake --cores $(CORES) --quiet rules -- $(OF)
@@ -30,6 +30,9 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
+
+rulegraph: $(VENV)/.installed
+	$(BIN)/python docs/rulegraph.py
 
 clean:
 	rm -rf results/* .snakemake

@@ -1,5 +1,6 @@
 """Fetch a data set, bring it to the one layout, check it, and write down where it came from."""
 
+from chronos2_attention.errors import quote
 from study.data import download
 from study.data.fetch import fetch, write_dataset
 from study.jobs.script import rule_script
@@ -10,3 +11,9 @@ with rule_script(snakemake) as log:
     table, provenance = fetch(spec, mirror=snakemake.config["mirror"])
     write_dataset(table, provenance, snakemake.output.data)
     log.info("%s: %d series from %s", spec.name, table.num_rows, provenance["source"])
+    if left_out := provenance.get("rows_left_out"):
+        log.info("%d rows lie in steps that are not whole and were left out", left_out)
+    if zone := provenance.get("time_zone"):
+        log.info("times of %s became %s", zone, provenance["times"])
+    if columns := provenance.get("columns_left_out"):
+        log.info("columns left out, which are no lists of numbers: %s", quote(columns))

@@ -12,7 +12,7 @@ import torch
 
 from pretraining.evaluation import lead_lag_gain, score_families, score_time_attention
 from pretraining.model_card import Scores, save_checkpoint, write_card
-from pretraining.settings import load_notes, load_settings
+from pretraining.settings import load_settings
 from pretraining.training import build_model, train
 from study.jobs.devices import pick_device
 from study.jobs.script import rule_script
@@ -24,8 +24,7 @@ HELD_OUT_SEED = 2_000_003
 def main(snakemake) -> None:
     """Train, score, and write the outputs of the rule."""
     params, output = snakemake.params, snakemake.output
-    architecture, data, training = load_settings(params.settings[0].path, params.steps)
-    notes = load_notes(params.settings[0].path)
+    architecture, data, training, notes = load_settings(params.settings[0].path, params.steps)
     device = pick_device("auto")
     torch.set_num_threads(snakemake.threads)
     # By number of steps, so that a short trial leaves a long training's state alone.

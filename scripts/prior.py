@@ -2,21 +2,20 @@
 
 import re
 
-import pandas as pd
-
 from study.evaluation.prior import prior_soft, prior_study
 from study.evaluation.statistics import Criteria
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, output = snakemake.params, snakemake.output
     criteria = Criteria.of(params.statistics)
     full, mass, soft, published = (
-        pd.read_csv(file.path)
+        read_results(file.path)
         for (file,) in (params.full, params.mass, params.soft, params.published)
     )
     radii = {
-        int(re.search(r"_r(\d+)\.csv$", file.path)[1]): pd.read_csv(file.path)
+        int(re.search(r"_r(\d+)\.csv$", file.path)[1]): read_results(file.path)
         for file in params.sparse
     }
     table = prior_study(full, radii, published, mass, criteria)

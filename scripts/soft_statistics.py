@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from study.config.suites import feature_of
 from study.evaluation.gates import validity_of
 from study.evaluation.statistics import Criteria
+from study.forecasts.slices import features_of
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
 from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, sweep_tables
@@ -24,7 +23,7 @@ with rule_script(snakemake) as log:
     tested = {
         "evaluated": evaluate_files(baseline, pairs, dict(zip(variants, files, strict=True))),
         "controls": params.controls,
-        "validity": validity_of(pd.read_csv(inputs.validity)),
+        "validity": validity_of(read_results(inputs.validity)),
         "criteria": Criteria.of(params.statistics),
     }
     if snakemake.rule == "soft_ttest":
@@ -32,7 +31,9 @@ with rule_script(snakemake) as log:
         row.to_csv(output[0], index=False)
         log.info("\n".join(f"{column}: {value}" for column, value in row.iloc[0].items()))
     else:
-        of_series = {"feature_of": lambda task, item: feature_of(suite.task(task), item)}
+        of_series = {
+            "feature_of": features_of(suite, dict(zip(suite.datasets, inputs.data, strict=True)))
+        }
         tables = sweep_tables(name, baseline, pairs, **tested, **of_series, **params.samples)
         for table, frame in tables.items():
             frame.to_csv(output[table], index=False)

@@ -1,27 +1,26 @@
 """Compare a variant with the baseline task by task, and test it: one row with its validity."""
 
-import pandas as pd
-
 from chronos2_attention import AttentionVariant
 from study.evaluation import gates
 from study.evaluation.comparison import compare_tasks, ttest_row, with_timings
 from study.evaluation.scores import run_of
 from study.evaluation.statistics import Criteria
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, statistics = snakemake.input, snakemake.params.statistics
     variant = AttentionVariant.parse(f"sparse_r{snakemake.wildcards.r}")
-    full, sparse = pd.read_csv(inputs.accuracy_full), pd.read_csv(inputs.accuracy_variant)
+    full, sparse = read_results(inputs.accuracy_full), read_results(inputs.accuracy_variant)
     # One run timed both: only then is their ratio a speedup.
-    timed = pd.read_csv(inputs.efficiency)
+    timed = read_results(inputs.efficiency)
     compared = compare_tasks(
         with_timings(full, timed, "full"),
         with_timings(sparse, timed, variant.name),
         setting={"radius": variant.radius},
     )
     compared.to_csv(snakemake.output.compare, index=False)
-    validity = gates.validity_of(pd.read_csv(inputs.validity))
+    validity = gates.validity_of(read_results(inputs.validity))
     row = ttest_row(
         compared,
         validity.unless(gates.same_weights(full, sparse)),

@@ -4,12 +4,13 @@ import pandas as pd
 
 from study.evaluation import gates
 from study.forecasts.files import read_metadata
+from study.jobs.files import read_results
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
-    full = pd.read_csv(inputs.accuracy_full)
-    naive = pd.read_csv(inputs.accuracy_seasonal_naive)
+    full = read_results(inputs.accuracy_full)
+    naive = read_results(inputs.accuracy_seasonal_naive)
     published = gates.read_published(params.published[0].path, naive["task_name"])
     rows = [
         *gates.data_gate(naive, published, params.data_tolerance),

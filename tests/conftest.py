@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import seen
 
 pytest_plugins = ["hub_server"]
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_terminal_summary(terminalreporter):
+    if seen.ROWS:
+        terminalreporter.section("inputs of each kind, and what came of them")
+        terminalreporter.write_line("\n".join(seen.lines()))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos2_attention.errors import InputError
-from study.config.datasets import DatasetSpec, SourceFile
+from study.config.datasets import HubDataset, SourceFile, UrlDataset
 from study.data import download
 
 PREFIX = {"model": "", "dataset": "datasets/"}
@@ -339,7 +339,7 @@ def _ranged(answer: Answer, wanted: str | None) -> Answer:
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NOBODY = "http://127.0.0.1:9"
-DATA = DatasetSpec("m", "hub", repo="group/sets", config="m")
+DATA = HubDataset("m", repo="group/sets", config="m")
 FIRST, SECOND = "m/train-00000-of-00002.parquet", "m/train-00001-of-00002.parquet"
 CSV = b"date,y,z\n2020-01-01 00:00:00,1.5,4\n2020-01-01 01:00:00,,5\n2020-01-01 02:00:00,3,6\n"
 
@@ -406,10 +406,10 @@ def hub(server, tmp_path, checkpoint_dir, monkeypatch):
     return server
 
 
-def url_spec(base: str, **checksum: str) -> DatasetSpec:
+def url_spec(base: str, **checksum: str) -> UrlDataset:
     checksum = checksum or {"sha256": sha256(CSV)}
     files = (SourceFile("one", "one.csv", f"{base}/one.csv", **checksum),)
-    return DatasetSpec("d", "url", folder="box", files=files, timestamp="date", targets=("y", "z"))
+    return UrlDataset("d", folder="box", files=files, timestamp="date", targets=("y", "z"))
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from small_study import LEVELS, small_study
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
 from study.attention.time_mass import probe_suite
-from study.config.datasets import DatasetSpec, find_spec, load_registry
+from study.config.datasets import HubDataset, LocalDataset, find_spec, load_registry
 from study.config.models import ModelSpec, load_model_spec
 from study.config.settings import settle
 from study.config.study import Study, load_study
 from study.config.suites import Suite, TaskSpec, load_suite
-from study.config.targets import check_targets
+from study.config.targets import TargetCheck
 from study.data.checkpoints import fetch_model
 from study.data.fetch import fetch, write_dataset
 from study.forecasts.batches import ForecastSettings
@@ -73,16 +73,16 @@ def setting(name: str, *words: str, **change) -> None:
         settle(config)
 
 
-setting("config: unknown key", "'radius' was unexpected", radius=8)
+setting("config: unknown key", "unknown key 'radius'", radius=8)
 setting("config: unknown key in a section", "forecast", "'devices'", forecast__devices="cpu")
 setting("config: wrong type", "forecast.batch_size", "'many'", forecast__batch_size="many")
-setting("config: section that is a number", "forecast", "3 is not", forecast=3)
-setting("config: below its range", "forecast.batch_size", "minimum", forecast__batch_size=0)
+setting("config: section that is a number", "forecast: 3 should be a mapping", forecast=3)
+setting("config: below its range", "forecast.batch_size", "at least 1", forecast__batch_size=0)
 setting("config: download of no size", "network.max_gb", network__max_gb=0)
 setting("config: rate that is no number", "network.min_kb_per_s", network__min_kb_per_s="slow")
 setting("config: negative radius", "radii[0]", "-3", radii=[-3])
 setting("config: radius that is no integer", "radii[1]", "2.5", radii=[8, 2.5])
-setting("config: radius twice", "radii", "non-unique", radii=[8, 8])
+setting("config: radius twice", "radii", "8 is given twice", radii=[8, 8])
 setting("config: unknown device", "forecast.device", "'gpu'", forecast__device="gpu")
 setting("config: unknown dtype", "forecast.dtype", "'float8'", forecast__dtype="float8")
 setting("config: unknown backend", "sparse.backend", "'fast'", sparse__backend="fast")
@@ -138,12 +138,14 @@ def _(folder, repo):
 
 @case("name: result outside results/", "'..'", "results/models/../config.json")
 def _(folder, repo):
-    check_targets(["results/models/../config.json"], "results", repo / "config", None)
+    TargetCheck([], repo / "config", None).file("results/models/../config.json")
 
 
 @case("name: result of an unknown model", "unknown model 'nosuch'")
 def _(folder, repo):
-    check_targets(["results/models/nosuch.json"], "results", repo / "config", None)
+    TargetCheck(["results/models/{model}.json"], repo / "config", None).file(
+        "results/models/nosuch.json"
+    )
 
 
 # --- files of the configuration -----------------------------------------------------------------
@@ -170,7 +172,7 @@ def suite_case(name: str, *words: str, text: str | bytes = "", **change) -> None
 TASK = SUITE["tasks"][0]
 suite_case("suite: malformed YAML", "not readable as YAML", "line 2", text="title: T\ntasks: ]\n")
 suite_case("suite: not UTF-8", "not readable as YAML", text=b"title: \xff\xfe")
-suite_case("suite: empty file", "None is not of type 'object'", text="# nothing\n")
+suite_case("suite: empty file", "None should be a mapping", text="# nothing\n")
 suite_case("suite: unknown key", "'windows'", windows=3)
 suite_case("suite: horizon of 0", "tasks[0].horizon", tasks=[{**TASK, "horizon": 0}])
 suite_case("suite: task twice", "'a' is given twice", tasks=[TASK, TASK])
@@ -188,7 +190,7 @@ def _(folder, repo):
     shutil.copytree(repo / "config", folder / "config")
     suite = {**SUITE, "tasks": [{**TASK, "dataset": "nowhere"}]}
     (folder / "config/suites/mine.yaml").write_text(yaml.safe_dump(suite))
-    check_targets(["results/mine_ttest_r8.csv"], "results", folder / "config", None)
+    TargetCheck([], folder / "config", None).study("mine")
 
 
 @case("registry: data set twice", "'a' is given twice", "line 3")
@@ -207,7 +209,7 @@ def _(folder, repo):
     load_registry(path)
 
 
-@case("model: hub without a revision", "'revision' is a required property", "mine.yaml")
+@case("model: hub without a revision", "key 'revision' is missing", "mine.yaml")
 def _(folder, repo):
     path = folder / "models" / "mine.yaml"
     path.parent.mkdir()
@@ -219,7 +221,7 @@ def _(folder, repo):
 
 
 def hub_data(folder: Path, mirror: Path) -> None:
-    save(fetch(DatasetSpec("m", "hub", repo="a/b", config="m"), mirror=mirror), folder)
+    save(fetch(HubDataset("m", repo="a/b", config="m"), mirror=mirror), folder)
 
 
 def save(fetched, folder: Path) -> None:
@@ -243,15 +245,15 @@ def _(folder, repo):
     fetch_model(spec, folder / "out", repo_root=repo, mirror=folder / "absent")
 
 
-@case("path: data set's file is absent", "'d' has no file", "absent.csv")
+@case("path: data set's file is absent", "'d' has no file", "absent.parquet")
 def _(folder, repo):
-    fetch(DatasetSpec("d", "local", path=str(folder / "absent.csv")))
+    fetch(LocalDataset("d", path=str(folder / "absent.parquet")))
 
 
 @case("path: data set's file is a folder", "'d' has no file", "some.parquet")
 def _(folder, repo):
     (folder / "some.parquet").mkdir()
-    fetch(DatasetSpec("d", "local", path=str(folder / "some.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "some.parquet")))
 
 
 # --- series -------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def series_case(name: str, *words: str, targets: tuple[str, ...] = (), **columns
         )
         path = folder / "d.parquet"
         pq.write_table(table, path)
-        save(fetch(DatasetSpec("d", "local", path=str(path), targets=targets)), folder)
+        save(fetch(LocalDataset("d", path=str(path), targets=targets or None)), folder)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -299,21 +301,21 @@ series_case("columns: no target", "no target column", target=...)
 def _(folder, repo):
     table = pa.table({"id": ["a"], "timestamp": [days(0, 1, 2)], "target": [["x", "y", "z"]]})
     pq.write_table(table, folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("columns: text as timestamps", "column 'timestamp' cannot be read", "'d'")
 def _(folder, repo):
     table = pa.table({"id": ["a"], "timestamp": [["mon", "tue"]], "target": [[1.0, 2.0]]})
     pq.write_table(table, folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("columns: a row an observation", "where a list a series is expected", "'recipe'")
 def _(folder, repo):
     frame = pd.DataFrame({"id": "a", "timestamp": days(0, 1, 2), "target": [1.0, 2.0, 3.0]})
     frame.to_parquet(folder / "d.parquet")
-    spec = DatasetSpec("d", "local", path=str(folder / "d.parquet"), targets=("target",))
+    spec = LocalDataset("d", path=str(folder / "d.parquet"), targets=("target",))
     fetch(spec)
 
 
@@ -322,13 +324,13 @@ def _(folder, repo):
     kinds = {"id": pa.string(), "timestamp": pa.list_(pa.timestamp("us"))}
     schema = pa.schema({**kinds, "target": pa.list_(pa.float64())})
     pq.write_table(schema.empty_table(), folder / "d.parquet")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 @case("file: damaged Parquet", "cannot be read as Parquet", "d.parquet", "'d'")
 def _(folder, repo):
     (folder / "d.parquet").write_bytes(b"PAR1 and then nothing")
-    fetch(DatasetSpec("d", "local", path=str(folder / "d.parquet")))
+    fetch(LocalDataset("d", path=str(folder / "d.parquet")))
 
 
 def csv_case(name: str, *words: str, text: str | bytes, freq: str = "", **recipe) -> None:
@@ -521,7 +523,7 @@ def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint
             [{"id": key, "timestamp": list(stamps), "target": y} for key, y in series.items()]
         )
         frame.to_parquet(folder / "raw.parquet")
-        table, provenance = fetch(DatasetSpec("d", "local", path=str(folder / "raw.parquet")))
+        table, provenance = fetch(LocalDataset("d", path=str(folder / "raw.parquet")))
         path, _ = write_dataset(table, provenance, folder / "d.parquet")
         task = TaskSpec("d", "d", 5, 1)
         suite = Suite("s", "S", "D", "random", LEVELS, (task,))
@@ -597,11 +599,17 @@ def command_line(own: Path, folder: Path, *arguments: str) -> subprocess.Complet
     [
         (["--config", "nosuch=1", "--", "results/demo_validity.csv"], ("'nosuch'", "--config")),
         (["--config", "forecast={device: gpu}", "--", "all"], ("forecast.device", "'gpu'")),
+        (["--config", "radii=...", "--", "all"], ("radii[0]: '...'", "whole number")),
+        (["--config", "radii=[8.0]", "--", "all"], ("radii[0]: 8.0", "whole number")),
+        (["--config", "statistics={alpha: .nan}", "--", "all"], ("statistics.alpha: '.nan'",)),
         (["results/broken_validity.csv"], ("not readable as YAML", "broken.yaml")),
         (["results/lost_validity.csv"], ("unknown data set 'nowhere'",)),
         (["results/models/../../x.json"], ("'..'", "results/models/../../x.json")),
     ],
-    ids=["unknown key", "unknown device", "malformed suite", "unregistered data", "path"],
+    ids=[
+        *("unknown key", "unknown device", "dots", "decimals", "NaN"),
+        *("malformed suite", "unregistered data", "path"),
+    ],
 )
 def test_the_command_line_stops_before_any_job(own, tmp_path, arguments, words):
     done = command_line(own, tmp_path, *arguments)

@@ -139,23 +139,25 @@ def test_another_models_config_is_refused(folder):
 
 # Keys of config.json, their values, and what the message says; a value None leaves the key out.
 CONFIGS = {
-    "size below 1": ("d_model", -1, "'d_model' cannot be used"),
-    "sizes whose product fits": ("num_heads", -4, "'num_heads' cannot be used"),
-    "size as text": ("d_ff", "64", "'d_ff' cannot be used"),
-    "size that is no whole number": ("d_kv", 8.0, "'d_kv' cannot be used"),
-    "more layers than can be built": ("num_layers", 10**8, "100000000 layers"),
-    "size beyond all memory": ("d_model", 2**31 - 1, "has shape (32,) instead of"),
-    "not finite": ("rope_theta", NAN, "'rope_theta' cannot be used"),
-    "activation": ("dense_act_fn", "tan", "no model can be built"),
+    "size below 1": ("d_model", -1, "d_model: -1 should be at least 1"),
+    "sizes whose product fits": ("num_heads", -4, "num_heads: -4 should be at least 1"),
+    "size as text": ("d_ff", "64", "d_ff: '64' should be a whole number"),
+    "size that is no whole number": ("d_kv", 8.0, "d_kv: 8.0 should be a whole number"),
+    "more layers than are held": ("num_layers", 1000, "1000 layers"),
+    "more layers than can be built": ("num_layers", 10**8, "num_layers: 100000000 should be"),
+    "size beyond all memory": ("d_model", 2**20, "has shape (32,) instead of"),
+    "size beyond all sizes": ("d_model", 2**31 - 1, "d_model: 2147483647 should be at most"),
+    "not finite": ("rope_theta", NAN, "rope_theta: nan should be a finite"),
+    "activation": ("dense_act_fn", "tan", "'tan' is no activation"),
     "dtype": ("dtype", "int7", "unknown dtype"),
     "dtype that cannot hold weights": ("dtype", "int64", "unknown dtype"),
     "attention from elsewhere": ("attn_implementation", "someone/kernels", "attn_implementation"),
     "forecasting null": ("chronos_config", None, "no chronos_config"),
-    "forecasting a list": ("chronos_config", [], "'chronos_config' cannot be used"),
-    "context": ("chronos_config.context_length", 0, "'chronos_config.context_length'"),
-    "levels": ("chronos_config.quantiles", [0.9, 0.1], "quantiles are not in order"),
-    "level": ("chronos_config.quantiles", [0.1, 1.5], "'chronos_config.quantiles.1'"),
-    "patches": ("chronos_config.output_patch_size", 8, "no model can be built"),
+    "forecasting a list": ("chronos_config", [], "chronos_config: [] should be a mapping"),
+    "context": ("chronos_config.context_length", 0, "chronos_config.context_length: 0"),
+    "levels": ("chronos_config.quantiles", [0.9, 0.1], "quantiles: levels are not in"),
+    "level": ("chronos_config.quantiles", [0.1, 1.5], "chronos_config.quantiles[1]: 1.5"),
+    "patches": ("chronos_config.output_patch_size", 8, "output_patch_size differ"),
 }
 
 

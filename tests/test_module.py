@@ -79,7 +79,7 @@ def test_wrong_settings_of_a_module_are_named(outer):
     done = outer("results/x", "{radius: [4]}", "--dry-run")
     assert done.returncode == 1
     assert "error: " in done.stdout
-    assert "'radius' was unexpected" in done.stdout
+    assert "unknown key 'radius'" in done.stdout
 
 
 def test_the_outer_workflow_names_its_own_files_as_it_likes(outer):

@@ -1,9 +1,13 @@
 """The report, opened as a reader opens it: in a browser, at laptop width, without a network."""
 
+import inspect
+from importlib import import_module
+
 import pandas as pd
 import pytest
+import yaml
 from browser import CUT_OFF, HEIGHT, WIDTH, visit
-from conftest import STUDY, TASKS
+from conftest import REPO_ROOT, STUDY, TASKS
 
 from study.evaluation.gates import GateRow, validity_table
 from study.report import pages as report_tables
@@ -222,10 +226,45 @@ def test_the_sentences_on_soft_masks_follow_their_banner(valid):
         }
     )
     validity = validity_table(rows("pass" if valid else "fail"))
-    text = report_tables.soft_verdict_page("demo", validity, verdicts, "results/x.csv")
+    text = report_tables.soft_verdict_page(
+        "demo",
+        "soft group masks",
+        verdicts,
+        name="soft_verdicts",
+        source="results/x.csv",
+        validity=validity,
+    )
     word = "VALID" if valid else "INVALID"
     assert f'<strong style="color: inherit">demo, soft group masks: {word}</strong>' in text
     start = "" if valid else "Void: "
     assert f"<li>{start}Correlation: 6 % better.</li>" in text
     assert "<li>Valid.</li>" not in text
     assert ('class="void"' in text) is not valid
+
+
+FOLDER = REPO_ROOT / "workflow" / "report"
+FIGURES, PAGES = (
+    {name: entry for part in yaml.safe_load(text).values() for name, entry in part.items()}
+    for text in ((FOLDER / f"{table}.yaml").read_text() for table in ("figures", "pages"))
+)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_of_the_table_takes_what_it_is_given(name):
+    entry = FIGURES[name]
+    module, function = entry["draw"].split(".")
+    draw = getattr(import_module(f"study.report.{module}"), function)
+    given = [*entry["inputs"], *entry.get("settings", []), "caption"]
+    assert sorted(inspect.signature(draw).parameters) == sorted(given)
+
+
+@pytest.mark.parametrize(("folder", "names"), [("figures", FIGURES), ("pages", PAGES)])
+def test_every_figure_and_page_has_a_caption_and_no_caption_is_left_over(folder, names):
+    assert {path.stem for path in (FOLDER / folder).glob("*.rst")} == names.keys()
+
+
+def test_the_columns_are_those_of_pages_and_are_explained_once():
+    assert report_tables.COLUMNS["tables"].keys() <= PAGES.keys()
+    for entry in report_tables.COLUMNS["columns"].values():
+        assert entry
+        assert entry.keys() <= {"label", "meaning"}

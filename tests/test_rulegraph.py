@@ -1,67 +1,38 @@
-"""The picture of the rules: read from Snakemake, laid out without overlaps."""
+"""The graph of the rules in the README is that of the workflow."""
 
-import itertools
+import runpy
 
-import networkx as nx
 import pytest
+from conftest import REPO_ROOT
 
-from study.report.rulegraph import draw, heights, layers, read_dot
-
-DOT = """digraph snakemake_dag {
-    graph[bgcolor=white, margin=0];
-    0[label = "all", color = "0.04 0.6 0.85", style="rounded"];
-    1[label = "score", color = "0.41 0.6 0.85", style="rounded"];
-    2[label = "forecast", color = "0.11 0.6 0.85", style="rounded"];
-    3[label = "fetch_dataset", color = "0.2 0.6 0.85", style="rounded"];
-    4[label = "ttest", color = "0.2 0.6 0.85", style="rounded"];
-    1 -> 0
-    4 -> 0
-    1 -> 4
-    2 -> 1
-    3 -> 2
-    3 -> 1
-}
+RULEGRAPH = runpy.run_path(str(REPO_ROOT / "docs" / "rulegraph.py"))
+MERMAID = """flowchart TB
+\tid0[all]
+\tid1[score]
+\tid2[forecast]
+\tid3[fetch_dataset]
+\tid4[ttest]
+\tstyle id0 fill:#578BD9,stroke-width:2px,color:#333333
+\tid1 --> id0
+\tid4 --> id0
+\tid1 --> id4
+\tid2 --> id1
+\tid3 --> id2
+\tid3 --> id1
+\tid1 --> id1
 """
 
 
 def test_edges_are_those_of_snakemake_without_detours_and_targets():
-    graph = read_dot(DOT)
-    assert set(graph.edges) == {
-        ("fetch_dataset", "forecast"), ("forecast", "score"), ("score", "ttest"),
-    }  # fmt: skip
-
-
-def wide_graph():
-    """Rules with edges over several columns, and columns of several rules."""
-    chain = ["a", "b", "c", "d", "e"]
-    edges = [*itertools.pairwise(chain), ("x", "y"), ("y", "e"), ("x", "z"), ("a", "w"), ("w", "e")]
-    return nx.DiGraph(edges)
-
-
-def test_a_rule_stands_right_of_what_it_needs_and_nothing_overlaps():
-    graph = wide_graph()
-    columns, stepped = layers(graph)
-    column_of = {name: index for index, column in enumerate(columns) for name in column}
-    assert set(graph) <= set(column_of)
-    assert all(column_of[start] < column_of[end] for start, end in graph.edges)
-    assert all(column_of[end] - column_of[start] == 1 for start, end in stepped.edges)
-    places = heights(columns)
-    for column in columns:
-        for upper, lower in itertools.pairwise(column):
-            assert places[lower] - places[upper] >= 0.4 - 1e-9
-    for start, end in graph.edges:
-        assert nx.has_path(stepped, start, end)
-
-
-def test_every_rule_is_named_in_the_picture():
-    figure = draw(wide_graph())
-    assert {text.get_text() for text in figure.axes[0].texts} == set(wide_graph())
+    edges = RULEGRAPH["edges_of"](MERMAID)
+    detour = ("fetch_dataset", "score")
+    straight = {("fetch_dataset", "forecast"), ("forecast", "score"), ("score", "ttest")}
+    assert edges == {*straight, detour}
+    assert RULEGRAPH["without_detours"](edges) == straight
 
 
 @pytest.mark.workflow
-def test_the_picture_is_made_by_a_rule(run, tmp_path):
-    done = run(tmp_path, "--cores", "1", "results/figures/rulegraph.svg")
-    assert done.returncode == 0, done.stdout
-    picture = (tmp_path / "results" / "figures" / "rulegraph.svg").read_text()
-    assert picture.count('<path d="') > 40
-    assert len(picture) < 150_000
+def test_the_graph_in_the_readme_is_of_these_rules():
+    block = RULEGRAPH["block"]()
+    assert "    forecast --> gather_forecasts" in block
+    assert block in (REPO_ROOT / "README.md").read_text(encoding="utf-8"), "run `make rulegraph`"

@@ -11,7 +11,7 @@ from study.config.suites import Suite, TaskSpec
 from study.evaluation.scores import gather_scores, score_files, score_suite
 from study.forecasts.files import KEY_COLUMNS, ForecastWriter, matrix
 from study.forecasts.seasonal_naive import forecast_task
-from study.forecasts.slices import Piece, read_rows, task_slices
+from study.forecasts.slices import Piece, features_of, read_rows, task_slices
 
 LEVELS = (0.1, 0.5, 0.9)
 METADATA = {
@@ -21,7 +21,7 @@ METADATA = {
     "backend": "numpy",
 }
 TASK = TaskSpec(name="t", dataset="d", horizon=4, seasonality=2, num_windows=2)
-SUITE = Suite("s", "S", "", "none", LEVELS, (TASK,))
+SUITE = Suite("s", "S", "D", "none", LEVELS, (TASK,))
 
 
 @pytest.fixture(params=["long", "some too short"])
@@ -161,3 +161,50 @@ def test_forecasts_of_other_items_are_refused(data, tmp_path):
     parts = task_slices(TASK, SUITE, fewer)
     with pytest.raises(InputError, match="make the forecasts again"):
         score_suite(parts, tmp_path / "whole.parquet", tmp_path / "scores.parquet")
+
+
+# --- features -----------------------------------------------------------------------------------
+
+
+def columns_of(path, ids, columns):
+    stamps = list(pd.date_range("2020-01-01", periods=6, freq="D"))
+    rows = [{"id": i, "timestamp": stamps, **{c: np.arange(6.0) for c in columns}} for i in ids]
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ids", "columns", "named"),
+    [
+        (["a", "b"], ["oil_temp", "air_temp"], "__ALL__"),
+        (["a", "b"], ["oil_temp", "air_temp", "temp"], "__ALL__"),
+        (["a_oil", "b"], ["temp", "air_temp"], "__ALL__"),
+        (["a_oil", "b"], ["temp", "oil_temp", "x"], ["temp", "x"]),
+        (["001", "NA", "None"], ["1e5", "True", "null"], "__ALL__"),
+        (["_", "a_"], ["b", "c_", "_d"], "__ALL__"),
+        (["x"], ["b", "a_b"], ["b", "a_b"]),
+        (["T1_OT"], ["target"], None),
+    ],
+)
+def test_a_feature_is_the_column_that_fev_made_the_series_of(tmp_path, ids, columns, named):
+    path = columns_of(tmp_path / "d.parquet", ids, columns)
+    spec = tuple(named) if isinstance(named, list) else named
+    task = TaskSpec("t", "d", 2, 1, generate_univariate_targets_from=spec)
+    suite = Suite("s", "S", "D", "none", LEVELS, (task,))
+    feature = features_of(suite, {"d": path})
+    (part,) = task_slices(task, suite, path)
+    seen = part.load_full_dataset()["id"]
+    wanted = columns if named == "__ALL__" else named or ["t"]
+    assert sorted(feature("t", item) for item in seen) == sorted(list(wanted) * len(ids))
+    for item in seen:
+        assert named is None or item.endswith(f"_{feature('t', item)}")
+    if named is not None:
+        with pytest.raises(InputError, match="'z_y' is of none of the columns"):
+            feature("t", "z_y")
+
+
+def test_two_columns_that_fev_names_alike_are_refused(tmp_path):
+    path = columns_of(tmp_path / "d.parquet", ["a", "a_oil"], ["temp", "oil_temp"])
+    task = TaskSpec("t", "d", 2, 1, generate_univariate_targets_from="__ALL__")
+    with pytest.raises(InputError, match="both named 'a_oil_temp'"):
+        list(task_slices(task, Suite("s", "S", "D", "none", LEVELS, (task,)), path))

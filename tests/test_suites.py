@@ -16,9 +16,9 @@ import yaml
 from chronos2_attention.errors import InputError
 from study.config.datasets import load_registry
 from study.config.settings import settle
-from study.config.suites import Suite, TaskSpec, feature_of, known_suites, load_suite
+from study.config.suites import Suite, TaskSpec, known_suites, load_suite
 from study.data.fetch import fetch, write_dataset
-from study.forecasts.slices import task_slices
+from study.forecasts.slices import features_of, task_slices
 from study.forecasts.windows import context_of, fev_task
 
 GOOD = {
@@ -63,7 +63,7 @@ def test_a_task_takes_defaults_and_its_name_as_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({k: v for k, v in GOOD.items() if k != "model"}, "'model' is a required property"),
+        ({k: v for k, v in GOOD.items() if k != "model"}, "key 'model' is missing"),
         ({**GOOD, "tasks": []}, "tasks"),
         ({**GOOD, "quantile_levels": [0.5, 1.0]}, "quantile_levels[1]"),
         ({**GOOD, "windows": 3}, "windows"),
@@ -181,26 +181,6 @@ def test_series_too_short_for_a_fixed_cutoff(tmp_path):
         task.check_length(30, "here")
 
 
-@pytest.mark.parametrize(
-    ("columns", "item_id", "feature"),
-    [
-        (("HUFL", "OT"), "ETTh1_OT", "OT"),
-        (("b", "a_b"), "x_a_b", "a_b"),
-        ("__ALL__", "ETTh1_OT", "OT"),
-        (None, "T1_OT", "t"),
-    ],
-)
-def test_the_feature_of_a_series(columns, item_id, feature):
-    task = TaskSpec("t", "t", 2, 1, generate_univariate_targets_from=columns)
-    assert feature_of(task, item_id) == feature
-
-
-def test_a_series_of_another_feature_is_refused():
-    task = TaskSpec("t", "t", 2, 1, generate_univariate_targets_from=("HUFL",))
-    with pytest.raises(InputError, match=r"'a_OT' is of none of the columns HUFL"):
-        feature_of(task, "a_OT")
-
-
 # --- the suites that ship -----------------------------------------------------------------------
 
 
@@ -268,18 +248,19 @@ def test_the_series_of_a_transformer_share_every_cutoff(repo_root, mirror, tmp_p
         task = suite.task(name)
         path = tmp_path / f"{task.dataset}.parquet"
         write_dataset(*fetch(registry[task.dataset], mirror=mirror), path)
+        feature = features_of(replace(suite, tasks=(task,)), {task.dataset: path})
         (part,) = task_slices(task, suite, path)
         windows = list(part.iter_windows(num_proc=0))
         assert len(windows) == task.num_windows >= 10
         for index in (0, len(windows) - 1):
             past, future = as_lists(windows[index])
-            assert [feature_of(task, name) for name in past["id"]] == sorted(raw.columns)
+            assert [feature(task.name, item) for item in past["id"]] == sorted(raw.columns)
             assert len({stamps[-1] for stamps in past["timestamp"]}) == 1
             cut = len(values) - task.horizon * (task.num_windows - index)
             for name, context, target in zip(
                 past["id"], past["target"], future["target"], strict=True
             ):
-                column = values[feature_of(task, name)].to_numpy()
+                column = values[feature(task.name, name)].to_numpy()
                 np.testing.assert_allclose(context, column[:cut])
                 np.testing.assert_allclose(target, column[cut : cut + task.horizon])
                 assert cut > 2 * task.seasonality

@@ -20,7 +20,7 @@ from pretraining.synthetic import FAMILIES, sample_series
 @pytest.fixture(scope="module")
 def data(repo_root):
     """The committed recipe, with small steps."""
-    _, data, _ = load_settings(repo_root / "config" / "pretrain.yaml")
+    _, data, _, _ = load_settings(repo_root / "config" / "pretrain.yaml")
     return replace(data, tokens_per_step=128, settings_per_chunk=4, steps_per_setting=2)
 
 

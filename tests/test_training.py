@@ -37,7 +37,9 @@ PATCH = 16
 @pytest.fixture(scope="module")
 def recipe(repo_root):
     """The committed settings, with a tiny model and tiny steps in float32."""
-    architecture, data, training = load_settings(repo_root / "config" / "pretrain.yaml", steps=24)
+    architecture, data, training, _ = load_settings(
+        repo_root / "config" / "pretrain.yaml", steps=24
+    )
     architecture = architecture | {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2}
     architecture["num_layers"] = 2
     data = replace(
@@ -355,7 +357,7 @@ def test_steps_must_be_a_positive_number(repo_root, steps):
 
 def test_committed_weights_belong_to_the_committed_settings(repo_root):
     folder = repo_root / "resources" / "models" / "nano"
-    architecture, _, training = load_settings(repo_root / "config" / "pretrain.yaml")
+    architecture, _, training, _ = load_settings(repo_root / "config" / "pretrain.yaml")
     pipeline = Chronos2Pipeline.from_pretrained(folder)
     for key, value in architecture.items():
         if key != "chronos_config":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fev
@@ -11,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import STUDY, TASKS, ask
+from seen import seen
 
 pytestmark = pytest.mark.workflow
 
@@ -203,7 +208,7 @@ def test_a_wrong_setting_is_named(run, tmp_path):
         tmp_path, "--cores", "1", "--config", "radii=[-3]", "--", "results/demo_ttest_r8.csv"
     )
     assert done.returncode == 1
-    assert "error: radii[0]: -3 is less than the minimum of 0" in done.stdout
+    assert "error: radii[0]: -3 should be at least 0" in done.stdout
 
 
 def test_a_missing_mirror_file_is_named(run, tmp_path):
@@ -262,3 +267,77 @@ def test_the_prior_study_is_invalid(run, tmp_path):
 def test_lint_is_clean(run, tmp_path):
     done = run(tmp_path, "--lint")
     assert done.returncode == 0, done.stdout
+
+
+# --- a changed source ---------------------------------------------------------------------------
+
+OWN = """
+  own: {source: local, path: own.csv, freq: D, recipe: {time: {column: day}, values: [y]}}
+  other: {source: local, path: other.csv, freq: D, recipe: {time: {column: day}, values: [y]}}
+"""
+GAPS = "own.csv, freq: D, recipe: {gaps: missing, "
+
+
+@pytest.fixture(scope="module")
+def sources(repo_root, tmp_path_factory):
+    """A copy of the workflow whose registry has two data sets of the user's, both fetched."""
+    folder = tmp_path_factory.mktemp("sources")
+    for part in ("workflow", "scripts", "config", "envs"):
+        ignored = shutil.ignore_patterns("*.pyc", "__pycache__")
+        shutil.copytree(repo_root / part, folder / part, ignore=ignored)
+    with open(folder / "config/datasets.yaml", "a", encoding="utf-8") as registry:
+        registry.write(OWN)
+    rows = "".join(f"2020-01-0{day},{day}\n" for day in range(1, 6))
+    for name in ("own.csv", "other.csv"):
+        (folder / name).write_text(f"day,y\n{rows}")
+    return folder
+
+
+def plan(folder, *options):
+    """Ask for both data sets; return the names of those that are planned to be fetched."""
+    targets = [f"results/data/{name}.parquet" for name in ("own", "other")]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *options, "--", *targets]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"wildcards: dataset=(\w+)", done.stdout + done.stderr))
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.workflow
+def test_a_changed_source_is_noticed_and_nothing_else(sources):
+    assert plan(sources) == {"own", "other"}
+    assert plan(sources, "-n") == set()
+    own, registry = sources / "own.csv", sources / "config/datasets.yaml"
+    unlike = {
+        "file touched": lambda: os.utime(own),
+        "file made older": lambda: os.utime(own, (0, 0)),
+        "comment in the registry": lambda: edit(registry, "\ndatasets:", "\n# mine\ndatasets:"),
+        "another entry edited": lambda: edit(registry, "  taylor:\n", "  taylor2:\n"),
+        "description": lambda: edit(registry, "own: {", "own: {description: Mine, "),
+    }
+    for change in unlike.values():
+        change()
+    sources = sources.rename(sources.with_name("moved elsewhere"))
+    assert plan(sources, "-n") == set()
+    for name in (*unlike, "folder moved"):
+        seen("a changed source is noticed", name, "nothing to be done")
+    own, registry = sources / "own.csv", sources / "config/datasets.yaml"
+    changes = {
+        "file edited": lambda: edit(own, "04,4", "04,9"),
+        "file edited, with its old time": lambda: (
+            edit(own, "05,5", "05,7"),
+            os.utime(own, (0, 0)),
+        ),
+        "entry: gaps": lambda: edit(registry, "own.csv, freq: D, recipe: {", GAPS),
+        "entry: path": lambda: edit(registry, "path: own.csv", "path: ./own.csv"),
+    }
+    for name, change in changes.items():
+        change()
+        assert plan(sources) == {"own"}, name
+        seen("a changed source is noticed", name, "fetched again, and no other data set")
+    assert plan(sources, "-n") == set()

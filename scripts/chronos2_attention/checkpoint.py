@@ -8,19 +8,18 @@ that comes with a checkpoint, or loads loosely. The weights are read and checked
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from chronos.chronos2.config import Chronos2CoreConfig
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from transformers.initialization import no_init_weights
 
+from .architecture import FETCH_AGAIN, Architecture, check_config, read_index, read_json
 from .errors import InputError
 from .model import Chronos2VariantModel
 
@@ -30,7 +29,6 @@ ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ONLY_SAFETENSORS = "only safetensors are read; save the model with save_pretrained first"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-FETCH_AGAIN = "fetch the checkpoint again, or correct its config.json"
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 
@@ -48,55 +46,6 @@ REFUSED = {
     "state_dict": (None,),
     "gguf_file": (None,),
 }
-
-Size = Annotated[int, Field(gt=0, lt=2**31)]
-Level = Annotated[float, Field(gt=0, lt=1)]
-
-
-class _Fields(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class _Forecasting(_Fields):
-    model_config = ConfigDict(extra="allow")
-
-    context_length: Size
-    input_patch_size: Size
-    input_patch_stride: Size
-    output_patch_size: Size
-    max_output_patches: Size = 1
-    time_encoding_scale: Size = None
-    quantiles: list[Level] = Field(min_length=1)
-    use_reg_token: bool = False
-    use_arcsinh: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> _Forecasting:
-        if sorted(set(self.quantiles)) != self.quantiles:
-            raise ValueError("quantiles are not in order")
-        return self
-
-
-class _Config(_Fields):
-    """What is read of ``config.json``; the rest of it means nothing to Chronos-2."""
-
-    d_model: Size = None
-    d_kv: Size = None
-    d_ff: Size = None
-    num_layers: Size = None
-    num_heads: Size = None
-    dropout_rate: float = Field(None, ge=0, lt=1)
-    layer_norm_epsilon: float = Field(None, gt=0, lt=1)
-    initializer_factor: float = Field(None, ge=0)
-    rope_theta: float = Field(None, gt=0)
-    feed_forward_proj: str = None
-    dense_act_fn: str = None
-    dtype: str | None = None
-    torch_dtype: str | None = None
-    attn_implementation: Literal["eager", "sdpa"] | None = None
-    architectures: list[str] | None = None
-    chronos_pipeline_class: str = None
-    chronos_config: _Forecasting
 
 
 def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> Path:
@@ -134,17 +83,6 @@ def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> P
     return folder / subfolder
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise InputError(f"not a JSON file ({error})", str(path), "fetch it again") from error
-    if not isinstance(content, dict):
-        raise InputError("not a JSON object", str(path), "fetch it again")
-    return content
-
-
 def read_config(
     folder: Path, given: Any = None, **changes: Any
 ) -> tuple[Chronos2CoreConfig, dict[str, Any]]:
@@ -179,20 +117,12 @@ def read_config(
             raise InputError(
                 "checkpoint without config.json", str(path.parent), "give a checkpoint folder"
             )
-        content = _read_json(path)
-    if "chronos_config" not in content:
-        raise InputError("no chronos_config", str(path), "give a Chronos-2 checkpoint")
-    known = _Config.model_fields.keys() & changes.keys()
+        content = read_json(path)
+    known = Architecture.model_fields.keys() & changes.keys()
     content |= {name: changes.pop(name) for name in known}
+    checked = check_config(content, str(path))
     try:
-        checked = _Config.model_validate(content).model_dump(exclude_unset=True)
         return Chronos2CoreConfig.from_dict(checked, return_unused_kwargs=True, **changes)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        raise InputError(
-            f"'{name}' cannot be used ({fault['msg']})", str(path), FETCH_AGAIN
-        ) from error
     except Exception as error:  # whatever its values make upstream raise
         raise InputError(f"cannot be used ({error})", str(path), FETCH_AGAIN) from error
 
@@ -218,10 +148,8 @@ def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor
     if (folder / weights).is_file():
         names = [weights]
     elif weights == WEIGHTS and index.is_file():
-        weight_map = _read_json(index).get("weight_map")
-        names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
-        if not names or any(Path(n).name != n or Path(n).suffix != ".safetensors" for n in names):
-            raise InputError("no weight_map to files beside it", str(index), "fetch it again")
+        weight_map = read_index(index)
+        names = sorted(set(weight_map.values()))
     else:
         refuse_other_formats(folder)
         raise InputError(f"no {weights}", str(folder), ONLY_SAFETENSORS)
@@ -401,7 +329,7 @@ def _load_adapter(
 ) -> tuple[Chronos2VariantModel, str]:
     """Load the model that the adapter in `folder` belongs to, and merge the adapter into it."""
     path = folder / ADAPTER
-    content = _read_json(path)
+    content = read_json(path)
     base = content.get("base_model_name_or_path")
     if not isinstance(base, str) or not base or content.get("megatron_config"):
         raise InputError("no adapter of a Chronos-2 model", str(path), "fetch it again")

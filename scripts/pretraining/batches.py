@@ -14,17 +14,44 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
-from .coupling import MAX_LAG, sample_groups
-from .synthetic import sample_series
+from chronos2_attention.checking import Some, Unique, checked_dataclass, number, whole
+from chronos2_attention.errors import InputError
+
+from .coupling import KINDS, MAX_LAG, sample_groups
+from .synthetic import FAMILIES, sample_series
 
 PATCH = 16
 LONG_WINDOW = 300
 
 
-@dataclass(frozen=True)
+def _some_positive(weights: Any) -> Any:
+    values = weights.values() if isinstance(weights, dict) else weights
+    if not any(values):
+        raise InputError("all weights are 0", mend="give one that is not")
+    return weights
+
+
+def _all_kinds(weights: dict[str, float]) -> dict[str, float]:
+    if absent := [kind for kind in KINDS if kind not in weights]:
+        raise InputError(f"key {absent[0]!r} is missing")
+    return weights
+
+
+Weight = number(0, most=1e6)
+Weights = Annotated[Some[Weight], AfterValidator(_some_positive)]
+Families = Annotated[dict[Literal[tuple(FAMILIES)], Weight], AfterValidator(_some_positive)]
+Couplings = Annotated[
+    dict[Literal[KINDS], Weight], AfterValidator(_all_kinds), AfterValidator(_some_positive)
+]
+Points = Annotated[whole(PATCH, 2**24), Field(multiple_of=PATCH)]
+
+
+@checked_dataclass
 class Phase:
     """What is drawn from the chunk `from_chunk` on, until the next phase.
 
@@ -34,32 +61,32 @@ class Phase:
     `weight_floor`: how the loss weighs series, see `training.series_weights`.
     """
 
-    from_chunk: int
-    context_weights: tuple[float, ...]
-    family_weights: dict[str, float]
-    long_family_weights: dict[str, float]
-    size_weights: tuple[float, ...]
-    coupling_weights: dict[str, float]
-    inverted: float
-    noise_scale: float
-    weight_exponent: float
-    weight_floor: float
+    from_chunk: whole(0)
+    context_weights: Weights
+    family_weights: Families
+    long_family_weights: Families
+    size_weights: Weights
+    coupling_weights: Couplings
+    inverted: number(0, most=1)
+    noise_scale: number(0, most=1000)
+    weight_exponent: number(0, most=100)
+    weight_floor: number(gt=0, most=1000)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class DataConfig:
     """What batches are drawn from; see config/pretrain.yaml for the meaning of each field."""
 
-    seed: int
-    context_lengths: tuple[int, ...]
-    group_sizes: tuple[int, ...]
-    phases: tuple[Phase, ...]
-    horizon_weights: tuple[float, ...]
-    tokens_per_step: int
-    max_series_per_step: int
-    settings_per_chunk: int
-    steps_per_setting: int
-    shortest_series: int
+    seed: whole(0, 2**63 - 1)
+    context_lengths: Unique[Points]
+    group_sizes: Unique[whole(1, 100_000)]
+    phases: Some[Phase]
+    horizon_weights: Weights
+    tokens_per_step: whole(1)
+    max_series_per_step: whole(1)
+    settings_per_chunk: whole(1)
+    steps_per_setting: whole(1)
+    shortest_series: whole(3)
 
     @property
     def steps_per_chunk(self) -> int:

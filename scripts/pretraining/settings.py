@@ -4,21 +4,51 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+from chronos2_attention.architecture import Activation, Even, Forecasting, Observations, Size
+from chronos2_attention.checking import Flag, Strict, Text, whole
 from chronos2_attention.errors import InputError
-from study.config.yaml_files import load_checked_yaml
+from study.config.yaml_files import load_checked
 
-from .batches import DataConfig, Phase
+from .batches import PATCH, DataConfig, Points
 from .training import TrainingConfig
 
 
-def _tuples(fields: dict) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+class _Forecasting(Forecasting):
+    """``chronos_config``; every field is given, and patches are as the batches have them."""
+
+    context_length: Points
+    input_patch_size: Literal[PATCH]
+    input_patch_stride: Literal[PATCH]
+    output_patch_size: Literal[PATCH]
+    max_output_patches: whole(1, 2**16)
+    time_encoding_scale: Observations
+    use_reg_token: Flag
+    use_arcsinh: Flag
+
+
+class _Architecture(Strict):
+    d_model: Size
+    d_kv: Even
+    d_ff: Size
+    num_layers: whole(1, 1000)
+    num_heads: whole(1, 2**12)
+    dropout_rate: Literal[0.0]
+    feed_forward_proj: Activation
+    chronos_config: _Forecasting
+
+
+class _Settings(Strict):
+    notes: Text
+    architecture: _Architecture
+    data: DataConfig
+    training: TrainingConfig
 
 
 def load_settings(
     path: str | Path, steps: int | None = None
-) -> tuple[dict, DataConfig, TrainingConfig]:
+) -> tuple[dict, DataConfig, TrainingConfig, str]:
     """Read and check the settings of a training.
 
     Parameters
@@ -34,21 +64,20 @@ def load_settings(
         Fields of upstream's `Chronos2CoreConfig`.
     data : DataConfig
     training : TrainingConfig
+    notes : str
+        Remarks that the model card repeats.
 
     Raises
     ------
     InputError
-        If the file does not fit its schema, lists and their weights differ in
-        length, a context is longer than the model's, or `steps` is no positive
-        integer.
+        If a setting does not fit, lists and their weights differ in length, a context is longer
+        than the model's, or `steps` is no positive integer.
     """
-    document = load_checked_yaml(path, "pretrain")
-    fields = document["data"]
-    phases = tuple(Phase(**_tuples(phase)) for phase in fields["phases"])
-    data = DataConfig(**{**_tuples(fields), "phases": phases})
-    training = TrainingConfig(**document["training"])
-    architecture = document["architecture"]
+    settings = load_checked(_Settings, path, "see config/pretrain.yaml")
+    data, training = settings.data, settings.training
+    architecture = settings.architecture.model_dump()
     chronos = architecture["chronos_config"]
+    phases = data.phases
     pairs = [(phase.context_weights, data.context_lengths, "context_weights") for phase in phases]
     pairs += [(phase.size_weights, data.group_sizes, "size_weights") for phase in phases]
     for weights, values, name in pairs:
@@ -85,15 +114,4 @@ def load_settings(
                 f"pretrain_steps is {steps!r}", "--config", "give a positive whole number"
             )
         training = replace(training, steps=steps)
-    return architecture, data, training
-
-
-def load_notes(path: str | Path) -> str:
-    """Return the remarks on a training that its model card repeats (key `notes`).
-
-    Raises
-    ------
-    InputError
-        If the file does not fit its schema.
-    """
-    return load_checked_yaml(path, "pretrain")["notes"]
+    return architecture, data, training, settings.notes

@@ -18,6 +18,7 @@ import torch
 from chronos.chronos2.config import Chronos2CoreConfig
 from tqdm import tqdm
 
+from chronos2_attention.checking import Flag, checked_dataclass, number, whole
 from chronos2_attention.checkpoint import cast, check_names_and_shapes
 from study.jobs.files import atomic_path
 
@@ -30,24 +31,24 @@ log = logging.getLogger("pretraining")
 ROUGHNESS_LAGS = (1, 4, 7, 12, 24)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class TrainingConfig:
     """How the model is trained; see config/pretrain.yaml for the meaning of each field."""
 
-    seed: int
-    steps: int
-    warmup_steps: int
-    decay_share: float
-    restart_share: float
-    restart_rate: float
-    muon_learning_rate: float
-    adamw_learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    ema_decay: float
-    checkpoints: int
-    autocast: bool
-    shards: int
+    seed: whole(0, 2**63 - 1)
+    steps: whole(1)
+    warmup_steps: whole(0)
+    decay_share: number(0, most=1)
+    restart_share: number(0, lt=1)
+    restart_rate: number(0, most=1)
+    muon_learning_rate: number(gt=0, most=10)
+    adamw_learning_rate: number(gt=0, most=10)
+    weight_decay: number(0, most=100)
+    gradient_clip: number(gt=0)
+    ema_decay: number(0, lt=1)
+    checkpoints: whole(1)
+    autocast: Flag
+    shards: whole(1, 1024)
 
 
 @dataclass

@@ -3,9 +3,11 @@
 # Rules hand their scripts `study` and whole parts of the settings. What a parameter holds makes
 # results anew when it changes, so that none holds an absolute path, or more than results depend on.
 
+import os
 import re
 import sys
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 
 # Not `workflow.basedir`, which is another workflow's where this one is a module of it.
 REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -20,35 +22,38 @@ from study.config.datasets import find_spec, load_registry
 from study.config.models import load_model_spec, local_files, mirrored_files
 from study.config.settings import complete, settle
 from study.config.study import load_study
-from study.config.targets import check_targets
+from study.config.targets import TargetCheck
+from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
 from study.jobs.script import check_writable, plain_interpreter
 from study.soft_masks.sweep import JOINT, sweep_variants, with_controls
 
-try:
+
+@contextmanager
+def mistakes_in_one_line():
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def is_target(word):
+    """Whether a word of the command line is a target, and not an option's value."""
+    from snakemake.cli import get_argument_parser
+
+    return word in get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
+
+
+with mistakes_in_one_line():
     complete(config, CONFIG_DIR / "config.yaml")
     settle(config)
-    # Snakemake knows its targets only after this file is read; those of a workflow that this one is
-    # a module of are its own affair.
-    words = [] if IS_MODULE else sys.argv[1:]
-    requested = [word for word in words if word.startswith("results/")]
-    check_targets(
-        requested or [f"results/{study}_validity.csv" for study in config["run"]],
-        "results",
-        CONFIG_DIR,
-        config["only"],
-    )
     # Snakemake hands it to a shell as it is.
     sys.executable = plain_interpreter()
-except InputError as error:
-    sys.exit(f"error: {error}")
 
 
 onstart:
-    try:
+    with mistakes_in_one_line():
         check_writable(Path("results"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 if not IS_MODULE:
@@ -71,13 +76,13 @@ VARIANT = "|".join(PATTERNS)
 
 
 wildcard_constraints:
-    study=r"[A-Za-z0-9_]+?(?:@[A-Za-z0-9._-]+)?",
+    study=f"{NAME}?(?:@{NAME})?",
     variant=VARIANT,
     method=f"seasonal_naive|{VARIANT}",
     # What follows sparse_r in the name of a variant: a radius, and options.
     r="|".join(p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r")),
-    dataset=r"[A-Za-z0-9_.-]+",
-    model=r"[A-Za-z0-9._-]+",
+    dataset=NAME,
+    model=NAME,
     measure="|".join(MEASURES),
     temperature=r"\d+(?:\.\d+)?",
     soft=r"[a-z]+(?:-[a-z]+)?_t[0-9.]+",
@@ -216,3 +221,45 @@ def series_of_regime(wildcards):
         kind: [f"results/data/{name}.parquet" for name in names if ragged]
         for kind, names in RAGGED.items()
     }
+
+
+def each(patterns):
+    """The files of a pattern of the tables, one for each of what it names; see figures.yaml."""
+    if isinstance(patterns, str) and re.findall(r"{(\w+)}", patterns) == ["study"]:
+        return patterns
+    return lambda wildcards: expand(
+        patterns,
+        study=wildcards.study,
+        r=config["radii"],
+        soft=SOFT_MASKS,
+        measure=SOFT_SETTINGS["measures"],
+        model=study_of(wildcards).model.name,
+        dataset=study_of(wildcards).suite.datasets,
+    )
+
+
+def settings_of(keys):
+    """What a figure is given beside its inputs: of its study, or of the settings."""
+    return lambda wildcards: {
+        key: getattr(study_of(wildcards), key) if hasattr(study_of(wildcards), key) else config[key]
+        for key in keys
+    }
+
+
+def in_report(path, caption, entry, shows):
+    """A result in its section of the report."""
+    return report(
+        path,
+        caption=f"../report/{caption}.rst",
+        **dict(zip(["category", "subcategory"], entry["section"])),
+        labels={"shows": shows, "study": "{study}"},
+    )
+
+
+def shown(family):
+    """Figures and pages of the studies of the settings."""
+    results = [f"figures/{{study}}_{name}.{{suffix}}" for name in FIGURES.get(family, [])]
+    results += [f"report/{{study}}_{page}.html" for page in PAGES[family]]
+    return expand(
+        [f"results/{path}" for path in results], study=config["run"], suffix=["svg", "png"]
+    )

@@ -9,8 +9,16 @@ localrules:
     fetch_model,
 
 
+def own_files_of(wildcards):
+    """Files of the user's, as far as they exist: the script says what is absent."""
+    return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
+
+
 # In a tuple, since Snakemake does not compare a dataclass.
 rule fetch_dataset:
+    input:
+        # What is in a file decides, not its age, which a copy changes and an older file lacks.
+        lambda wildcards: [ancient(path) for path in own_files_of(wildcards)],
     output:
         data="results/data/{dataset}.parquet",
         sidecar="results/data/{dataset}.json",
@@ -20,6 +28,7 @@ rule fetch_dataset:
         "../../envs/environment.yaml"
     params:
         spec=lambda wildcards: (find_spec(registry(), wildcards.dataset),),
+        files=lambda wildcards: list(map(KnownFile.at, own_files_of(wildcards))),
     script:
         "../../scripts/fetch_dataset.py"
 

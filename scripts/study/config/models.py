@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
 
 from chronos2_attention.errors import InputError
-from study.config.yaml_files import load_checked_yaml
+from study.config.yaml_files import (
+    REPOSITORY,
+    Name,
+    Strict,
+    Text,
+    check,
+    checked_dataclass,
+    find_named,
+    load_yaml,
+    matching,
+    number,
+    whole,
+)
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
 QUANTILES = [0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
+class Architecture:
+    """Sizes of a randomly initialised model, see upstream's `Chronos2CoreConfig`."""
+
+    d_model: whole(1, 100_000)
+    d_kv: Annotated[whole(2, 10_000), Field(multiple_of=2)]
+    d_ff: whole(1, 1_000_000)
+    num_layers: whole(1, 1000)
+    num_heads: whole(1, 1000)
+    context_length: Annotated[whole(16, 1_000_000), Field(multiple_of=16)]
+    max_output_patches: whole(1, 10_000)
+    initializer_factor: number(gt=0, most=100)
+
+
+@checked_dataclass
 class ModelSpec:
     """One model of ``config/models``.
 
@@ -38,15 +63,27 @@ class ModelSpec:
         Gate 3's threshold by suite, where it is not 1.
     """
 
-    name: str
-    title: str
-    source: str
-    repo: str = ""
-    revision: str = ""
-    path: str = ""
-    seed: int = 0
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    baseline_rel_mase_max: Mapping[str, float] = field(default_factory=dict, repr=False)
+    name: Text
+    title: Text
+    source: Literal["hub", "local", "random"]
+    repo: matching(rf"({REPOSITORY})?") = ""
+    revision: matching(r"\S*") = ""
+    path: matching(r"[^\x00]*") = ""
+    seed: whole(0, 2**63 - 1) = 0
+    architecture: Architecture | None = None
+    baseline_rel_mase_max: dict[Name, number(gt=0, most=1)] = field(
+        default_factory=dict, repr=False
+    )
+
+
+NEEDED = {"hub": ("repo", "revision"), "local": ("path",), "random": ("seed", "architecture")}
+
+
+class _Outline(Strict):
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal[None] = None
+    source: Literal[tuple(NEEDED)]
 
 
 def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
@@ -55,14 +92,19 @@ def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
     Raises
     ------
     InputError
-        If there is no such model, naming those there are, or its file does not fit the schema.
+        If there is no such model, naming those there are, or its file does not fit.
     """
-    folder = Path(config_dir) / "models"
-    path = folder / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise InputError(f"unknown model '{name}'", str(folder), f"use one of: {known}")
-    return ModelSpec(name=name, **load_checked_yaml(path, "model"))
+    path = find_named("model", name, Path(config_dir, "models"))
+    document = load_yaml(path)
+    source = check(_Outline, document, str(path)).source
+    for key in NEEDED[source]:
+        if document.get(key) in (None, ""):
+            raise InputError(
+                f"key {key!r} is missing, which a model of source {source!r} needs",
+                str(path),
+                "see config/README.md",
+            )
+    return check(ModelSpec, {**document, "name": name}, str(path))
 
 
 def local_files(spec: ModelSpec, repo_root: Path) -> list[Path]:
@@ -80,11 +122,11 @@ def mirrored_files(spec: ModelSpec, mirror: Path | None) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
-def core_config(architecture: Mapping[str, Any]):
+def core_config(architecture: Architecture):
     """Return upstream's configuration of a Chronos-2 model of the given sizes."""
     from chronos.chronos2.config import Chronos2CoreConfig
 
-    sizes = dict(architecture)
+    sizes = asdict(architecture)
     context_length = sizes.pop("context_length")
     max_output_patches = sizes.pop("max_output_patches")
     return Chronos2CoreConfig(
@@ -145,6 +187,7 @@ def seen_by_model(config: str | os.PathLike, context_length: int | None) -> int:
     InputError
         If the setting exceeds the limit.
     """
-    with open(config, encoding="utf-8") as handle:
-        limit = int(json.load(handle)["chronos_config"]["context_length"])
-    return context_limit(context_length, limit)
+    from chronos2_attention.architecture import check_config, read_json
+
+    content = check_config(read_json(Path(config)), str(config))
+    return context_limit(context_length, content["chronos_config"]["context_length"])

@@ -4,27 +4,135 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import AfterValidator, Field
 
+from chronos2_attention.errors import InputError
+from chronos2_attention.variants.soft import CONTROLS, MEASURES, Soft
 from study.config.suites import EVERY_TASK
-from study.config.yaml_files import check_document
+from study.config.yaml_files import (
+    Flag,
+    Many,
+    Pair,
+    Some,
+    Strict,
+    Text,
+    Unique,
+    check,
+    load_yaml,
+    matching,
+    number,
+    whole,
+)
+
+WHERE = "the configuration (config/config.yaml and --config)"
+
+
+def _has_a_name(temperature: float) -> float:
+    if float(Soft(MEASURES[0], temperature).name.rpartition("_t")[2]) != temperature:
+        raise InputError(f"{temperature} has more than 12 decimals", mend="round it")
+    return temperature
+
+
+Radius = whole(0, 1_000_000)
+Temperature = Annotated[number(0, most=1_000_000), AfterValidator(_has_a_name)]
+Count = whole(1)
+Share = number(gt=0, most=0.5)
+MEASURE = Literal[MEASURES]
+BACKEND = Literal["reference", "banded", "flex", "flash"]
+
+
+class Network(Strict):
+    min_kb_per_s: number(0)
+    max_minutes: number(gt=0)
+    max_gb: number(gt=0)
+
+
+class Forecast(Strict):
+    device: matching(r"auto|cpu|cuda(:[0-9]{1,3})?")
+    dtype: Literal["float32", "bfloat16"]
+    batch_size: whole(1, 1_000_000)
+    context_length: whole(1, 1_000_000) | None
+    threads: whole(1, 4096)
+    seed: whole(0, 2**32 - 1)
+
+
+class Similarity(Strict):
+    min_common: whole(1, 1_000_000)
+    no_evidence: number(0, most=1)
+    distance_scale: number(gt=0) | None
+
+
+class SoftMasks(Strict):
+    measures: Unique[MEASURE]
+    temperatures: Unique[Temperature]
+    controls: Annotated[Many[Literal[CONTROLS]], Field(max_length=len(CONTROLS))]
+    mass_windows_per_task: Count
+    resamples: whole(1, 1_000_000)
+
+
+class Sparse(Strict):
+    backend: Literal["auto"] | BACKEND
+    chunk_size: whole(1, 1_000_000) | None
+
+
+class Mass(Strict):
+    radii: Unique[Radius]
+    max_windows_per_task: Count
+    max_series_per_window: Count
+    exclude_reg_query: Flag
+
+
+class Efficiency(Strict):
+    perf_repeats: whole(1, 10_000)
+    max_series_per_task: Count
+
+
+class Benchmark(Strict):
+    dense: Many[Pair[whole(1, 1_000_000)]]
+    radii: Many[Radius]
+    backends: Many[BACKEND]
+    backend_radii: Many[Radius]
+    repeats: whole(1, 10_000)
+    seconds: number(0, most=1_000_000)
+    scale: Some[whole(1, 100_000_000)]
+
+
+class Statistics(Strict):
+    alpha: Share
+    tost_margin: Share
+    data_tolerance: number(gt=0, most=0.1)
+
+
+class Settings(Strict):
+    """All of them; each is explained in config/README.md."""
+
+    run: Unique[Text]
+    mirror: Text | None
+    network: Network
+    only: Text | Some[Text] | None
+    num_windows: whole(1, 1_000_000) | None
+    radii: Unique[Radius]
+    forecast: Forecast
+    similarity: Similarity
+    soft: SoftMasks
+    sparse: Sparse
+    mass: Mass
+    efficiency: Efficiency
+    benchmark: Benchmark
+    statistics: Statistics
+    pretrain_steps: whole(1) | None = None
 
 
 def complete(config: dict[str, Any], defaults: Path) -> None:
-    """Add what is missing from the default settings.
+    """Add to Snakemake's `config`, in place, what is missing of the default settings.
 
     Another workflow that uses this one as a module need then give only what it wants otherwise.
-
-    Parameters
-    ----------
-    config:
-        Snakemake's `config`; changed in place.
-    defaults:
-        The configuration file.
     """
-    _add_missing(config, yaml.safe_load(defaults.read_text(encoding="utf-8")))
+    settings = load_yaml(defaults)
+    check(dict[str, Any], settings, str(defaults))
+    _add_missing(config, settings)
 
 
 def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -36,7 +144,7 @@ def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
 
 
 def settle(config: dict[str, Any]) -> None:
-    """Bring settings to the types of their schema where the command line could not, and check them.
+    """Bring settings to their types where the command line could not, and check them.
 
     Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
     and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``, see
@@ -52,14 +160,15 @@ def settle(config: dict[str, Any]) -> None:
     InputError
         If a key is unknown or missing, or a value is of the wrong type or range.
     """
-    if isinstance(config.get("run"), str):
-        config["run"] = config["run"].split(",")
-    if isinstance(config.get("radii"), str | int):
-        config["radii"] = str(config["radii"]).split(",")
+    for key in ("run", "radii"):
+        if isinstance(config.get(key), str):
+            config[key] = config[key].split(",")
+    if type(config.get("radii")) is int:
+        config["radii"] = [config["radii"]]
     for key, value in config.items():
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict) and key not in ("run", "only"):
             config[key] = _typed(value)
-    check_document(config, "config", "the configuration (config/config.yaml and --config)")
+    check(Settings, config, WHERE)
     if config["num_windows"] is not None:
         only = config["only"] or []
         words = only.split(",") if isinstance(only, str) else list(only)
@@ -72,6 +181,10 @@ def _typed(value: Any) -> Any:
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    if isinstance(value, str) and re.fullmatch(r"[-+.\deE]+|true|false|null", value):
-        return yaml.safe_load(value)
-    return value
+    if not isinstance(value, str) or len(value) > 300:
+        return value
+    if re.fullmatch(r"[-+]?\d+", value, re.ASCII):
+        return int(value)
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value, re.ASCII):
+        return float(value)
+    return {"true": True, "false": False, "null": None}.get(value, value)

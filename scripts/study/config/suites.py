@@ -6,21 +6,44 @@ Importing this module is cheap: `fev` is imported by the one function that needs
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
-from chronos2_attention.errors import InputError
-from study.config.yaml_files import load_checked_yaml
+from pydantic import ConfigDict, Field
 
-if TYPE_CHECKING:
-    pass
+from chronos2_attention.errors import InputError, quote
+from study.config.yaml_files import (
+    Name,
+    Some,
+    Strict,
+    Text,
+    Unique,
+    check,
+    checked_dataclass,
+    find_named,
+    load_yaml,
+    number,
+    whole,
+)
 
 EVERY_TASK = "*"
+MOST_STEPS = 10_000_000
+Steps = whole(1, MOST_STEPS)
+# Fields that a suite may give for all of its tasks at once.
+DEFAULTS = (
+    "num_windows",
+    "window_step_size",
+    "min_context_length",
+    "max_context_length",
+    "target",
+    "generate_univariate_targets_from",
+)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class TaskSpec:
     """One task of a suite; the fields mean what they mean in `fev.Task`.
 
@@ -43,17 +66,17 @@ class TaskSpec:
         Columns to make univariate series of, or ``"__ALL__"``.
     """
 
-    name: str
-    dataset: str
-    horizon: int
-    seasonality: int
-    num_windows: int = 1
-    initial_cutoff: int | None = None
-    window_step_size: int | None = None
-    min_context_length: int = 1
-    max_context_length: int | None = None
-    target: str = "target"
-    generate_univariate_targets_from: tuple[str, ...] | str | None = None
+    name: Name
+    dataset: Name
+    horizon: Steps
+    seasonality: Steps
+    num_windows: Steps = 1
+    initial_cutoff: whole(-MOST_STEPS, MOST_STEPS) | None = None
+    window_step_size: Steps | None = None
+    min_context_length: Steps = 1
+    max_context_length: Steps | None = None
+    target: Text = "target"
+    generate_univariate_targets_from: Literal["__ALL__"] | Unique[Text] | None = None
 
     @property
     def window_step(self) -> int:
@@ -95,20 +118,20 @@ class TaskSpec:
         )
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class Suite:
     """A list of tasks, the quantile levels to forecast, and the model it is meant for.
 
     `pairs` is what a paired test counts as one pair: ``"task"`` or ``"series"``.
     """
 
-    name: str
-    title: str = field(repr=False)
-    description: str = field(repr=False)
-    model: str
-    quantile_levels: tuple[float, ...]
-    tasks: tuple[TaskSpec, ...]
-    pairs: str = "task"
+    name: Text
+    title: Text = field(repr=False)
+    description: Text = field(repr=False)
+    model: Name
+    quantile_levels: Unique[number(gt=0, lt=1)]
+    tasks: Some[TaskSpec]
+    pairs: Literal["task", "series"] = "task"
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -121,9 +144,9 @@ class Suite:
             if task.name == name:
                 return task
         names = [task.name for task in self.tasks]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+        near = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.5) or names
         raise InputError(
-            f"unknown task {name!r}", f"suite {self.name!r}", f"known: {', '.join(near)}"
+            f"unknown task {quote(name)}", f"suite {self.name!r}", f"known: {', '.join(near)}"
         )
 
     def only(self, names: str | Iterable[str] | None) -> Suite:
@@ -149,25 +172,35 @@ class Suite:
             names = names.split(",")
         windows: dict[str, int | None] = {}
         for word in filter(None, map(str.strip, names)):
-            name, colon, number = (part.strip() for part in word.partition(":"))
+            name, colon, count = (part.strip() for part in word.partition(":"))
             if name != EVERY_TASK:
                 self.task(name)
-            if colon and not (number.isascii() and number.isdigit() and int(number) >= 1):
+            if colon and not re.fullmatch("[1-9][0-9]{0,5}", count):
                 raise InputError(
-                    f"{number!r} is no number of windows",
-                    f"{word!r} for suite {self.name!r}",
-                    "give a whole number from 1",
+                    f"{quote(count)} is no number of windows",
+                    f"{quote(word)} for suite {self.name!r}",
+                    "give a whole number from 1 to 999999",
                 )
-            windows[name] = int(number) if colon else None
+            windows[name] = int(count) if colon else None
         everywhere = windows.pop(EVERY_TASK, None)
         tasks = []
         for task in self.tasks:
             if not windows or task.name in windows:
-                number = windows.get(task.name) or everywhere or task.num_windows
-                task = replace(task, num_windows=number)
+                count = windows.get(task.name) or everywhere or task.num_windows
+                task = replace(task, num_windows=count)
                 task.check_cutoffs(f"suite {self.name!r}")
                 tasks.append(task)
         return replace(self, tasks=tuple(tasks))
+
+
+class _Outline(Strict):
+    """A suite's file before its tasks have their defaults."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal[None] = None  # the file's own
+    defaults: dict[Literal[DEFAULTS], Any] = Field(default_factory=dict)
+    tasks: Some[dict[str, Any]]
 
 
 def known_suites(config_dir: str | Path) -> list[str]:
@@ -185,69 +218,16 @@ def load_suite(name: str, config_dir: str | Path) -> Suite:
         does not fit its schema, names a task twice, or has windows that reach
         beyond the end of a series.
     """
-    known = known_suites(config_dir)
-    if name not in known:
-        raise InputError(
-            f"unknown suite {name!r}",
-            str(Path(config_dir, "suites")),
-            f"known: {', '.join(known) or 'none'}",
-        )
-    path = Path(config_dir, "suites", f"{name}.yaml")
-    document = load_checked_yaml(path, "suite")
-    defaults = document.get("defaults", {})
-    tasks: dict[str, TaskSpec] = {}
-    for entry in document["tasks"]:
-        fields = {"dataset": entry["name"], **defaults, **entry}
-        columns = fields.get("generate_univariate_targets_from")
-        if isinstance(columns, list):
-            fields["generate_univariate_targets_from"] = tuple(columns)
-        task = TaskSpec(**fields)
-        if task.name in tasks:
+    path = find_named("suite", name, Path(config_dir, "suites"))
+    document = load_yaml(path)
+    outline = check(_Outline, document, str(path))
+    tasks = [{"dataset": task.get("name"), **outline.defaults, **task} for task in outline.tasks]
+    document = {key: value for key, value in document.items() if key != "defaults"}
+    suite = check(Suite, {**document, "name": name, "tasks": tasks}, str(path))
+    names: set[str] = set()
+    for task in suite.tasks:
+        if task.name in names:
             raise InputError(f"task {task.name!r} is given twice", str(path), "rename one of them")
+        names.add(task.name)
         task.check_cutoffs(str(path))
-        tasks[task.name] = task
-    return Suite(
-        name=name,
-        title=document["title"],
-        description=" ".join(document["description"].split()),
-        model=document["model"],
-        quantile_levels=tuple(document["quantile_levels"]),
-        tasks=tuple(tasks.values()),
-        pairs=document.get("pairs", "task"),
-    )
-
-
-def feature_of(task: TaskSpec, item_id: str) -> str:
-    """Return the feature that a series measures.
-
-    Parameters
-    ----------
-    task:
-        The task of the series.
-    item_id:
-        As `fev` names it: where it makes univariate series of columns, the
-        item's id, an underscore and the column.
-
-    Returns
-    -------
-    The column where the task makes series of columns (of ``"__ALL__"``, what follows
-    the last underscore), the task's name otherwise.
-
-    Raises
-    ------
-    InputError
-        If the series is of none of the task's columns.
-    """
-    columns = task.generate_univariate_targets_from
-    if columns is None:
-        return task.name
-    if isinstance(columns, str):
-        return item_id.rpartition("_")[2]
-    found = [column for column in columns if item_id.endswith(f"_{column}")]
-    if not found:
-        raise InputError(
-            f"series {item_id!r} is of none of the columns {', '.join(columns)}",
-            f"task {task.name!r}",
-            "make the forecasts again",
-        )
-    return max(found, key=len)
+    return replace(suite, description=" ".join(suite.description.split()))

@@ -2,105 +2,148 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from chronos2_attention import AttentionVariant, InputError
+from chronos2_attention.errors import quote
 from chronos2_attention.variants.soft import MEASURES
 from study.config.datasets import find_spec, load_registry
 from study.config.models import load_model_spec
 from study.config.study import load_study
+from study.config.suites import known_suites
 
-STUDY = r"(?P<study>[^/]+?)"
-
-# A study's name may hold underscores too: a variant begins with the first word of its family.
-FAMILIES = "|".join(sorted({re.match("[a-z]+", p)[0] for p in AttentionVariant.patterns()}))
-
-VARIANT = rf"(?P<variant>(?:{FAMILIES})(?:_[^/]+?)?)"
-
-TARGETS = [
-    re.compile(pattern)
-    for pattern in (
-        r"data/(?P<dataset>[^/]+)\.(?:parquet|json)",
-        r"models/(?P<model>[^/]+)(?:\.json|/config\.json|/model\.safetensors)",
-        rf"forecasts/{STUDY}_seasonal_naive\.parquet",
-        rf"forecasts/{STUDY}_{VARIANT}\.parquet",
-        rf"scores/{STUDY}_seasonal_naive\.parquet",
-        rf"scores/{STUDY}_{VARIANT}\.parquet",
-        rf"similarity/{STUDY}_(?P<measure>[^/_]+)\.parquet",
-        rf"{STUDY}_perf_compare_r(?P<radius>[^/]*)\.csv",
-        rf"{STUDY}_perf_seasonal_naive\.csv",
-        rf"{STUDY}_perf_(?P<variant>[^/]+)\.csv",
-        rf"{STUDY}_ttest_r(?P<radius>[^/]*)\.csv",
-        rf"{STUDY}_(?:radius_summary|validity|mass_per_window|mass_summary)\.csv",
-        rf"{STUDY}_soft_ttest_(?P<soft>[^/]*)\.csv",
-        rf"{STUDY}_soft_(?:summary|by_[a-z_]+|smoothing)\.csv",
-        rf"{STUDY}_soft_verdicts\.(?:csv|md)",
-        rf"figures/{STUDY}_soft_[a-z_]+\.(?:svg|png)",
-        rf"mass/{STUDY}_(?:heads|layers)\.parquet",
-        rf"accuracy/{STUDY}_seasonal_naive\.csv",
-        rf"(?:accuracy|efficiency|group_mass)/{STUDY}_{VARIANT}\.csv",
-        rf"efficiency/{STUDY}_radii\.csv",
-        rf"report/{STUDY}_(?:sparse_verdicts|validity|radius_summary|perf|perf_compare|configuration)\.html",
-        rf"report/{STUDY}_(?:mass_summary|mass_per_window)\.html",
-        rf"report/{STUDY}_soft_(?:verdicts|summary|by_[a-z_]+|smoothing)\.html",
-    )
-]
+# A wildcard of a rule's output, `{name}` or `{name,regular expression}`.
+WILDCARD = re.compile(r"\{(\w+)(?:,((?:[^{}]|\{[^{}]*\})*))?\}")
+LONGEST_NAME = 200  # of the 255 bytes that a file system takes; logs add to a result's name
 
 
-def check_targets(
-    targets: Iterable[str], results: str, config_dir: Path, only: str | list[str] | None
-) -> None:
-    """Check the study, variant, measure or data set in the name of each requested result.
-
-    Snakemake itself can only say that no rule makes a file; this says which word of its name is
-    unknown, and which are known.
+class TargetCheck:
+    """Says of a requested file which word of its name is unknown, and which are known.
 
     Parameters
     ----------
-    targets:
-        Files or rules, as given on the command line.
-    results:
-        Folder of the results; other targets are left to Snakemake.
+    outputs:
+        The outputs of all rules, as Snakemake has them: with wildcards and their constraints.
     config_dir:
         Holds suites, models and ``datasets.yaml``.
     only:
         Tasks that suites are restricted to, or None.
-
-    Raises
-    ------
-    InputError
-        If a suite, model, task, variant, measure or data set is unknown.
     """
-    for target in targets:
-        name = str(target).removeprefix("./")
-        if not name.startswith(f"{results}/") or name == f"{results}/prior_validity.csv":
-            continue
-        name = name.removeprefix(f"{results}/")
+
+    def __init__(
+        self, outputs: Iterable[str], config_dir: Path, only: str | list[str] | None
+    ) -> None:
+        self.outputs = sorted(set(outputs), key=lambda output: -len(WILDCARD.sub("", output)))
+        self.regexes = [
+            re.compile(_regex(output, lambda _, constraint: constraint or ".+"))
+            for output in self.outputs
+        ]
+        self.config_dir, self.only = config_dir, only
+        self._sound: set[str] = set()
+
+    @cached_property
+    def registry(self) -> dict:
+        return load_registry(self.config_dir / "datasets.yaml")
+
+    def study(self, name: str) -> None:
+        """Check that a study can be loaded and that its data sets are registered."""
+        if name in self._sound:
+            return
+        for dataset in load_study(name, self.config_dir, self.only).suite.datasets:
+            find_spec(self.registry, dataset)
+        self._sound.add(name)
+
+    def file(self, target: str, is_target: Callable[[], bool] = lambda: True) -> bool:
+        """Check one file; return whether it is a target, which is asked where no rule makes it.
+
+        Raises
+        ------
+        InputError
+            If a suite, model, task, variant, measure or data set is unknown, or nothing makes it.
+        """
+        name = target.removeprefix("./")
         if ".." in name.split("/"):
-            raise InputError("a name of a result holds '..'", target, f"name a file in {results}/")
-        match = next(filter(None, (pattern.fullmatch(name) for pattern in TARGETS)), None)
-        if match is None:
-            continue
-        found = match.groupdict()
-        if "dataset" in found:
-            registry = load_registry(config_dir / "datasets.yaml")
-            find_spec(registry, found["dataset"])
-            continue
-        if "model" in found:
-            load_model_spec(found["model"], config_dir)
-            continue
-        study = load_study(found["study"], config_dir, only)
-        registry = load_registry(config_dir / "datasets.yaml")
-        for dataset in study.suite.datasets:
-            find_spec(registry, dataset)
-        if found.get("radius") is not None:
-            AttentionVariant.parse(f"sparse_r{found['radius']}")
-        if found.get("measure") is not None and found["measure"] not in MEASURES:
-            known = ", ".join(MEASURES)
-            raise InputError(f"unknown similarity {found['measure']!r}", target, f"use {known}")
-        if found.get("soft") is not None:
-            AttentionVariant.parse(f"soft_{found['soft']}")
-        if found.get("variant") is not None:
-            AttentionVariant.parse(found["variant"])
+            raise InputError("a name of a result holds '..'", target, "name a file in results/")
+        if max(map(len, name.encode().split(b"/"))) > LONGEST_NAME:
+            raise InputError(
+                f"name of more than {LONGEST_NAME} characters", target, "name a file of a study"
+            )
+        faults = []
+        for wildcards in self._made_by(name):
+            try:
+                self._words(wildcards)
+                return True
+            except InputError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        if not is_target():
+            return False
+        for wildcards in self._almost_made_by(name):
+            self._words(wildcards)
+        raise InputError("no rule makes this result", target, self._nearest(name))
+
+    def _made_by(self, name: str) -> Iterator[dict[str, str]]:
+        for found in filter(None, (regex.fullmatch(name) for regex in self.regexes)):
+            yield found.groupdict()
+
+    def _almost_made_by(self, name: str) -> Iterator[dict[str, str]]:
+        """Read a name without the wildcards' constraints, with a known suite if there is one."""
+        known = "|".join(sorted(map(re.escape, known_suites(self.config_dir)), reverse=True))
+        for study in (rf"(?:{known})(?:@[^/_]*)?", "[^/]+?"):
+            loose = {"study": study, "scatteritem": "[^/_]*", "measure": "[^/_-]*"}
+            for output in self.outputs:
+                regex = _regex(output, lambda word, _, loose=loose: loose.get(word, "[^/]*?"))
+                found = re.fullmatch(regex, name)
+                if found is not None:
+                    yield found.groupdict()
+
+    def _words(self, wildcards: dict[str, str]) -> None:
+        checks = {
+            "study": self.study,
+            "dataset": lambda word: find_spec(self.registry, word),
+            "model": lambda word: load_model_spec(word, self.config_dir),
+            "measure": _check_measure,
+            "temperature": lambda word: AttentionVariant.parse(
+                f"soft_{wildcards.get('measure', MEASURES[0])}_t{word}"
+            ),
+            "r": lambda word: AttentionVariant.parse(f"sparse_r{word}"),
+            "soft": lambda word: AttentionVariant.parse(f"soft_{word}"),
+            "variant": AttentionVariant.parse,
+            "method": lambda word: word == "seasonal_naive" or AttentionVariant.parse(word),
+        }
+        for wildcard, word in wildcards.items():
+            if wildcard in checks:
+                checks[wildcard](word)
+
+    def _nearest(self, name: str) -> str:
+        suites = [suite for suite in known_suites(self.config_dir) if f"/{suite}" in name]
+        study = re.search(rf"/({'|'.join(suites)})(@[^/_]*)?", name) if suites else None
+        shown = {"study": study[0][1:] if study else "demo"}
+        outputs = [
+            WILDCARD.sub(lambda found: shown.get(found[1], f"{{{found[1]}}}"), output)
+            for output in self.outputs
+        ]
+        near = difflib.get_close_matches(name, outputs, n=2, cutoff=0.7)
+        return f"the nearest are {' and '.join(near)}" if near else "see README.md for the results"
+
+
+def _regex(output: str, pattern: Callable[[str, str | None], str]) -> str:
+    """Return the regular expression of a rule's output, given the pattern of each wildcard."""
+    parts, seen, end = [], set(), 0
+    for found in WILDCARD.finditer(output):
+        word, constraint = found.groups()
+        parts.append(re.escape(output[end : found.start()]))
+        parts.append(f"(?P={word})" if word in seen else f"(?P<{word}>{pattern(word, constraint)})")
+        seen.add(word)
+        end = found.end()
+    return "".join(parts) + re.escape(output[end:])
+
+
+def _check_measure(word: str) -> None:
+    if word not in MEASURES:
+        raise InputError(f"unknown similarity {quote(word)}", "", f"use {', '.join(MEASURES)}")

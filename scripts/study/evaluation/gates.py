@@ -19,6 +19,7 @@ import pandas as pd
 
 from chronos2_attention.errors import InputError
 from study.evaluation.statistics import geometric_mean_ratio
+from study.jobs.files import read_results
 
 PASS, FAIL = "pass", "fail"
 
@@ -301,5 +302,5 @@ def read_published(path: Path | str | None, tasks: Iterable[str]) -> pd.DataFram
     """Read published figures if they name any of the tasks, else return None."""
     if not path:
         return None
-    table = pd.read_csv(path)
+    table = read_results(path)
     return table if set(table["task_name"]) & set(tasks) else None

@@ -310,7 +310,7 @@ def gather_scores(
     columns: list[str] = []
     for table in tables:
         # As text, or an empty cell would make floats of a column of integers.
-        frame = pd.read_csv(table, dtype=str)
+        frame = pd.read_csv(table, dtype=str, keep_default_na=False, na_values=[""])
         frame = frame.astype({c: kind for c, kind in numbers.items() if c in frame})
         columns = max(columns, list(frame.columns), key=len)
         for row in frame.to_dict("records"):

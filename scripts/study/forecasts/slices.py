@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
-from study.data.series_table import ROWS_AT_ONCE, TIMESTAMP
+from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP
 from study.forecasts.windows import context_of, fev_task, flat_series, too_short
 
 
@@ -68,6 +69,35 @@ def task_slices(
     for start in range(rows.start, rows.stop, rows_at_once):
         with _task_on(task, suite, data_path, rows[start - rows.start :][:rows_at_once]) as part:
             yield part
+
+
+def features_of(suite: Suite, data_paths: Mapping[str, Path]) -> Callable[[str, str], str]:
+    """Return a function of a task's name and an item's id that gives the feature of the series.
+
+    That is the column where the task makes series of columns, the task's name otherwise; an item
+    that the data lack is an `InputError`. `data_paths` are files by the name of the data set.
+    """
+    found: dict[str, dict[str, str] | None] = {}
+    for task in suite.tasks:
+        columns, path = task.generate_univariate_targets_from, data_paths[task.dataset]
+        if isinstance(columns, str):
+            columns = [c for c in pq.read_schema(path).names if c not in (ID, TIMESTAMP)]
+        if columns is not None:
+            # As fev's `generate_univariate_targets_from_multivariate` names them.
+            ids = pq.read_table(path, columns=[ID])[ID].to_pylist()
+            found[task.name] = {f"{item}_{column}": column for item in ids for column in columns}
+
+    def feature(task_name: str, item_id: str) -> str:
+        try:
+            return found[task_name][item_id] if task_name in found else task_name
+        except KeyError:
+            raise InputError(
+                f"series {quote(item_id)} is of none of the columns of the data",
+                f"task {task_name!r}",
+                "make the forecasts again",
+            ) from None
+
+    return feature
 
 
 def longest_series(path: Path) -> int:

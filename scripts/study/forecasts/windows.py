@@ -7,6 +7,7 @@ array of `total` values, beside the array of their lengths.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +17,9 @@ import fev
 import numpy as np
 import pyarrow.compute as pc
 
-from chronos2_attention.errors import InputError
+from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import quiet_frequencies
-from study.jobs.script import explain
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +110,8 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
         with _private_cache(), quiet_frequencies():
             # 0 is "in this process": a pool would be started for each data set, and
             # forked after torch has started its threads.
-            loaded.load_full_dataset(num_proc=0)
+            ids = loaded.load_full_dataset(num_proc=0).data.table.column(loaded.id_column)
     except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
-        of_this_machine = explain(error, [], {})
-        if of_this_machine is not None:  # such as no room for temporary files
-            raise of_this_machine from error
         cause = error.__cause__ or error.__context__ or error
         text = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise InputError(
@@ -122,6 +119,13 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
             str(data_path),
             "name columns that it has in the suite, or remove it so that it is fetched again",
         ) from error
+    twice = [name for name, count in Counter(ids.to_pylist()).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"task {task.name!r}: the series of two columns are both named {quote(twice[0])}",
+            str(data_path),
+            "rename a series or a column: fev joins their names by an underscore",
+        )
     return loaded
 
 

@@ -9,12 +9,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chronos2_attention.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Characters of a name in that of its temporary folder, which must not be longer than names may be.
 LONGEST = 200
@@ -81,6 +84,11 @@ def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             os.replace(temporary, path)
+
+
+# Columns of results that hold names which users choose, or parts of them.
+NAMES = ("study", "suite", "task_name", "task", "dataset", "variant", "model", "model_name")
+NAMES += ("item_id", "target", "feature", "weights_fingerprint", "dataset_fingerprint", "device")
 
 
 @contextmanager
@@ -178,7 +186,26 @@ def damage(path: str | os.PathLike) -> str | None:
     return None
 
 
+def read_results(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a CSV file of results: names are text, whatever they look like; an empty cell is NaN."""
+    import pandas as pd
+
+    # A task may be called NA, None, 001 or 1e5.
+    texts = dict.fromkeys(NAMES, str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+
+
 def sha256_of_file(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 digest of the file at `path`."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_tables(paths: str | Sequence[str]) -> Any:
+    """Read CSV files below each other as one table; hand on what is none."""
+    import pandas as pd
+
+    every = [paths] if isinstance(paths, str) else list(paths)
+    if not every or not all(path.endswith(".csv") for path in every):
+        return paths
+    return pd.concat(map(read_results, every), ignore_index=True)

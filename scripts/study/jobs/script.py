@@ -236,7 +236,7 @@ def _of_paths(error: BaseException) -> InputError | None:
         )
     if error.errno == errno.ENAMETOOLONG:
         return InputError(
-            "the path is longer than the file system allows",
+            "the path of a file is too long",
             where,
             f"use a --directory with a shorter path, or shorter names, {AGAIN}",
         )

@@ -1,7 +1,8 @@
 """Pages of the report: self-contained HTML with a banner and tables that sort and filter.
 
 A page holds its style and script within itself and fetches nothing, so that it works inside
-Snakemake's report, as a file of its own, and without a network.
+Snakemake's report, as a file of its own, and without a network. Which pages there are is said in
+workflow/report/pages.yaml, which columns they show in columns.yaml beside it.
 """
 
 from __future__ import annotations
@@ -9,18 +10,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from study.evaluation.gates import NOT_APPLICABLE, validity_of
-from study.report.columns import LABELS, MEANINGS, SOFT_VERDICT_COLUMNS, VERDICT_COLUMNS
+from study.forecasts.files import read_metadata
+from study.report.versions import versions
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
+
+COLUMNS = yaml.safe_load((TEMPLATES / "columns.yaml").read_text(encoding="utf-8"))
+
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 MISSING = "–"
 
@@ -42,12 +55,12 @@ class Section:
     title, paragraphs:
         Heading and text above the table.
     columns:
-        Names of the columns shown, in this order, those that the table has; None for all.
+        Names of the columns shown, in this order, those that the table has and that hold anything;
+        None for all.
     source:
         File that holds all columns and digits.
-    labels, meanings:
-        Column name to what its head shows (the name, without underscores, where there is none)
-        and to what is explained below the table.
+    explained:
+        Whether the meanings of its columns are given below it.
     void:
         Whether its verdicts do not count, and so lose their colour.
     """
@@ -57,8 +70,7 @@ class Section:
     paragraphs: Sequence[str] = ()
     columns: Sequence[str] | None = None
     source: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    meanings: Mapping[str, str] = field(default_factory=dict)
+    explained: bool = False
     void: bool = False
 
 
@@ -96,17 +108,20 @@ def _short(value: float) -> str:
 
 def _render_section(section: Section) -> dict[str, Any]:
     table = section.table
-    if section.columns is not None:
-        table = table[[name for name in section.columns if name in table]]
+    if section.columns is not None:  # a column of nothing tells nothing
+        table = table[
+            [name for name in section.columns if name in table and table[name].notna().any()]
+        ]
+    known = {name: COLUMNS["columns"].get(name, {}) for name in table.columns}
     heads = [
         {
             "name": name,
-            "label": section.labels.get(name, str(name).replace("_", " ")),
-            "meaning": section.meanings.get(name, ""),
+            "label": about.get("label", str(name).replace("_", " ")),
+            "meaning": about.get("meaning", "") if section.explained else "",
             "number": pd.api.types.is_numeric_dtype(table[name])
             and not pd.api.types.is_bool_dtype(table[name]),
         }
-        for name in table.columns
+        for name, about in known.items()
     ]
     shown = [[cell(value, head["number"]) for value in table[head["name"]]] for head in heads]
     return {
@@ -131,28 +146,11 @@ def page(
 ) -> str:
     """Return a page of the report as HTML.
 
-    Parameters
-    ----------
-    title:
-        Heading.
-    sections:
-        Tables, from top to bottom.
-    study:
-        Name of the study that the banner speaks of.
-    valid, reason:
-        Whether the study's gates passed, see `gates.validity_of`: green or red banner;
-        None for no banner.
-    sentences:
-        What follows the banner; the report's first page shows it and the first two.
+    A banner says of the study, green or red, whether its gates passed, see `gates.validity_of`;
+    there is none where `valid` is None. The sentences follow it; the report's first page shows it
+    and the first two of them.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return ENVIRONMENT.get_template("page.html").render(
         title=title,
         study=study,
         valid=valid,
@@ -177,25 +175,6 @@ def with_percent(summary: pd.DataFrame) -> pd.DataFrame:
     }
     known = {new: 100 * np.expm1(summary[old]) for new, old in names.items() if old in summary}
     return summary.assign(**known)
-
-
-def read_tables(paths: str | Sequence[str]) -> pd.DataFrame:
-    """Read one CSV file, or several below each other."""
-    paths = [paths] if isinstance(paths, str) else paths
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-
-
-def name_files(paths: str | Sequence[str]) -> str:
-    """Return the paths as a page names them."""
-    return paths if isinstance(paths, str) else ", ".join(paths)
-
-
-def _section(
-    table: pd.DataFrame, columns: Sequence[str] | None, source: str = "", **texts: Any
-) -> Section:
-    if columns is not None:  # a column of nothing tells nothing
-        columns = [name for name in columns if name in table and table[name].notna().any()]
-    return Section(table, columns=columns, source=source, labels=LABELS, meanings=MEANINGS, **texts)
 
 
 def sparse_sentences(summary: pd.DataFrame) -> list[str]:
@@ -242,103 +221,56 @@ def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_page(study: str, validity: pd.DataFrame, summary: pd.DataFrame, source: str) -> str:
-    """Return the page of a study's verdicts on sparse attention and of its gates.
-
-    Parameters
-    ----------
-    study:
-        Its name.
-    validity:
-        Rows of ``validity.csv``.
-    summary:
-        Rows of ``radius_summary.csv``.
-    source:
-        Name of the latter file.
-    """
-    valid, reason, _ = validity_of(validity)
-    return page(
-        f"{study}: sparse time attention against full attention",
-        [
-            _section(
-                with_percent(summary), VERDICT_COLUMNS, source, title="Verdicts", void=not valid
-            ),
-            Section(gate_overview(validity), title="Validity", labels=LABELS),
-        ],
-        study=f"{study}, sparse time attention",
-        valid=valid,
-        reason=reason,
-        sentences=sparse_sentences(summary),
-    )
-
-
-def soft_verdict_page(
-    study: str, validity: pd.DataFrame, verdicts: pd.DataFrame, source: str
-) -> str:
-    """Return the page of a study's verdicts on soft group masks.
-
-    Parameters
-    ----------
-    study:
-        Its name.
-    validity:
-        Rows of ``validity.csv``.
-    verdicts:
-        Rows of ``soft_verdicts.csv``.
-    source:
-        Name of the latter file.
-    """
-    valid, reason, _ = validity_of(validity)
-    found = verdicts[verdicts["subject"] != "validity"]
-    return page(
-        f"{study}: soft group masks against full attention",
-        [
-            _section(found, SOFT_VERDICT_COLUMNS, source, title="Verdicts", void=not valid),
-            Section(gate_overview(validity), title="Validity", labels=LABELS),
-        ],
-        study=f"{study}, soft group masks",
-        valid=valid,
-        reason=reason,
-        sentences=found["sentence"].tolist(),
-    )
-
-
 def table_page(
+    study: str, title: str, table: pd.DataFrame, *, name: str, source: str, validity: pd.DataFrame
+) -> str:
+    """Return the page `name` of a table, read from the files `source`, under its study's banner."""
+    columns = COLUMNS["tables"].get(name)
+    shown = Section(with_percent(table), columns=columns, source=source, explained=True)
+    valid, reason, _ = validity_of(validity)
+    return page(f"{study}: {title}", [shown], study=study, valid=valid, reason=reason)
+
+
+def _verdict_page(
+    study: str,
     title: str,
     table: pd.DataFrame,
-    source: str,
+    sentences: Sequence[str],
     *,
-    study: str,
+    name: str,
+    source: str,
     validity: pd.DataFrame,
-    columns: Sequence[str] | None = None,
-    sentences: Sequence[str] = (),
 ) -> str:
-    """Return the page of one table, under the banner of its study.
-
-    Parameters
-    ----------
-    title:
-        Heading, after the study's name.
-    table:
-        Its rows.
-    source:
-        File that holds it.
-    study, validity:
-        Name of the study and rows of its ``validity.csv``.
-    columns:
-        Names of the columns shown; those that are absent or empty are left out. None for all.
-    sentences:
-        What follows the banner.
-    """
     valid, reason, _ = validity_of(validity)
     return page(
-        f"{study}: {title}",
-        [_section(with_percent(table), columns, source)],
-        study=study,
+        f"{study}: {title} against full attention",
+        [
+            Section(
+                with_percent(table),
+                title="Verdicts",
+                columns=COLUMNS["tables"][name],
+                source=source,
+                explained=True,
+                void=not valid,
+            ),
+            Section(gate_overview(validity), title="Validity"),
+        ],
+        study=f"{study}, {title}",
         valid=valid,
         reason=reason,
         sentences=sentences,
     )
+
+
+def sparse_verdict_page(study: str, title: str, summary: pd.DataFrame, **about: Any) -> str:
+    """Return the page of verdicts on sparse attention and of the gates, see `table_page`."""
+    return _verdict_page(study, title, summary, sparse_sentences(summary), **about)
+
+
+def soft_verdict_page(study: str, title: str, verdicts: pd.DataFrame, **about: Any) -> str:
+    """Return the page of verdicts on soft masks and of the gates, see `table_page`."""
+    found = verdicts[verdicts["subject"] != "validity"]
+    return _verdict_page(study, title, found, found["sentence"].tolist(), **about)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -360,58 +292,44 @@ def origin(sidecar: Mapping[str, Any]) -> str:
     return f"seed {sidecar['seed']}" if "seed" in sidecar else ""
 
 
+def _about_source(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a sidecar: of a model, which says so, or of a data set."""
+    is_model = "model" in sidecar
+    checksum = sidecar.get("weights_fingerprint") or sidecar.get("parquet_sha256", "")
+    return {
+        "kind": "model" if is_model else "data set",
+        "name": sidecar.get("model", sidecar.get("dataset")),
+        "source": sidecar.get("source", ""),
+        "origin": origin(sidecar),
+        "size": f"{sidecar['parameters']} parameters"
+        if "parameters" in sidecar
+        else f"{sidecar.get('series')} series, {sidecar.get('observations')} values",
+        "checksum": str(checksum)[:16],
+    }
+
+
 def configuration_page(
-    study: str,
-    settings: Mapping[str, Any],
-    runs: Mapping[str, Mapping[str, str]],
-    here: Mapping[str, str],
-    models: Sequence[Path],
-    data: Sequence[Path],
+    study: str, title: str, paths: Sequence[str], *, settings: Mapping[str, Any]
 ) -> str:
     """Return the page of what a study ran with: versions, devices, weights, data and settings.
 
-    Parameters
-    ----------
-    study:
-        Its name.
-    settings:
-        Snakemake's `config`.
-    runs:
-        Variant to the metadata that its forecasts carry.
-    here:
-        Commit, versions and machine of the process that writes this page.
-    models, data:
-        Sidecars of the model and the data sets.
+    `paths` are its forecasts, of whose metadata it tells, and the sidecars (JSON) of its model and
+    data sets; `settings` is Snakemake's `config`.
     """
-    sidecars = [json.loads(Path(path).read_text(encoding="utf-8")) for path in (*models, *data)]
-    sources = pd.DataFrame(
-        {
-            "kind": ["model"] * len(models) + ["data set"] * len(data),
-            "name": [sidecar.get("model", sidecar.get("dataset")) for sidecar in sidecars],
-            "source": [sidecar.get("source", "") for sidecar in sidecars],
-            "origin": [origin(sidecar) for sidecar in sidecars],
-            "size": [
-                f"{sidecar['parameters']} parameters"
-                if "parameters" in sidecar
-                else f"{sidecar.get('series')} series, {sidecar.get('observations')} values"
-                for sidecar in sidecars
-            ],
-            "checksum": [
-                str(sidecar.get("weights_fingerprint") or sidecar.get("parquet_sha256", ""))[:16]
-                for sidecar in sidecars
-            ],
-        }
-    )
-    keys = dict.fromkeys([*FIRST_KEYS, *(key for run in runs.values() for key in run)])
-    ran = pd.DataFrame(
-        {"": list(keys)} | {name: [run.get(k, "") for k in keys] for name, run in runs.items()}
-    )
+    runs = [read_metadata(path) for path in paths if path.endswith(".parquet")]
+    sidecars = [Path(path).read_text(encoding="utf-8") for path in paths if path.endswith(".json")]
+    keys = dict.fromkeys([*FIRST_KEYS, *(key for run in runs for key in run)])
+    ran = {"": list(keys)} | {run["variant"]: [run.get(k, "") for k in keys] for run in runs}
+    here = pd.DataFrame(versions().items(), columns=["what", "version"])
     return page(
-        f"{study}: configuration and versions",
+        f"{study}: {title}",
         [
-            Section(pd.DataFrame(here.items(), columns=["what", "version"]), title="This workflow"),
-            Section(ran, title="What the forecasts ran with"),
-            Section(sources, title="Model and data"),
+            Section(here, title="This workflow"),
+            Section(pd.DataFrame(ran), title="What the forecasts ran with"),
+            Section(
+                pd.DataFrame([_about_source(json.loads(text)) for text in sidecars]),
+                title="Model and data",
+            ),
             Section(
                 pd.DataFrame(flatten(settings), columns=["key", "value"]),
                 title="Settings",

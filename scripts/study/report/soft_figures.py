@@ -1,30 +1,23 @@
-"""Figures of study 1, from the tables of a sweep over soft masks to matplotlib.
+"""Figures of study 1, from the inputs that workflow/report/figures.yaml names to matplotlib.
 
 Gains are in percent of MASE, above zero is better; see `style` for what all share.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import logging
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
-from chronos2_attention.errors import InputError
 from study.config.suites import Suite
 from study.evaluation.statistics import YES
-from study.forecasts.similarity_files import SimilarityFile
-from study.forecasts.slices import task_slices
-from study.forecasts.windows import context_of, flat_series
+from study.forecasts.files import read_metadata
 from study.report.style import (
     BLUE,
     CYCLE,
@@ -38,7 +31,7 @@ from study.report.style import (
     titled_figure,
 )
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
-from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts
+from study.soft_masks.examples import Window, clustered, median_window
 from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL
 from study.soft_masks.verdicts import best_of
 
@@ -46,10 +39,7 @@ GAIN = "reduction of MASE against full attention (%)"
 
 _MARKS = {"better": "*", "worse": "*", "equivalent": "≈"}
 
-# Context shown, in horizons, and series of a batch that still make a readable matrix.
-CONTEXT_SHOWN = 4
-
-MOST_SERIES = 80
+log = logging.getLogger("study")
 
 
 def percent_gain(log_ratio: pd.Series | float) -> pd.Series | float:
@@ -69,13 +59,7 @@ def soft_rows(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
-    """Map the gain, and the attention that goes to other groups, over measure and temperature.
-
-    Parameters
-    ----------
-    summary:
-        Rows of ``soft_summary.csv``.
-    """
+    """Map the gain, and the attention that goes to other groups, over measure and temperature."""
     with mpl.rc_context(STYLE):
         rows = soft_rows(summary)
         measures = list(dict.fromkeys(rows["measure"]))
@@ -148,13 +132,7 @@ def _map(
 
 
 def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot the gain of soft masks beside that of their controls and of a smoothed baseline.
-
-    Parameters
-    ----------
-    summary:
-        Rows of ``soft_summary.csv``.
-    """
+    """Plot the gain of soft masks beside that of their controls and of a smoothed baseline."""
     with mpl.rc_context(STYLE):
         rows = summary[summary["measure"] != ANY_MEASURE]
         measures = list(dict.fromkeys(rows["measure"]))
@@ -204,15 +182,7 @@ def _points(
 
 
 def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot the gain at each step of the horizon: each measure at its best temperature.
-
-    Parameters
-    ----------
-    steps:
-        Rows of ``soft_by_horizon.csv``.
-    summary:
-        Rows of ``soft_summary.csv``, which says what is best.
-    """
+    """Plot the gain at each step of the horizon: each measure at its best temperature."""
     with mpl.rc_context(STYLE):
         line = f"{pairs_line(summary)}, 95 % intervals over them"
         figure = titled_figure("Gain by step of the horizon", caption, line, 7.6, 4.8)
@@ -241,15 +211,7 @@ def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> 
 
 
 def by_feature(features: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot the gain on each feature, of the best soft mask and of its shuffled control.
-
-    Parameters
-    ----------
-    features:
-        Rows of ``soft_by_feature.csv``.
-    summary:
-        Rows of ``soft_summary.csv``, which says what is best.
-    """
+    """Plot the gain on each feature, of the best soft mask and of its shuffled control."""
     with mpl.rc_context(STYLE):
         best = best_of(summary)
         name = "" if best is None else best["variant"]
@@ -283,15 +245,7 @@ def by_feature(features: pd.DataFrame, summary: pd.DataFrame, caption: Caption) 
 
 
 def by_sample_size(samples: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot what samples of growing size show: of one soft mask, and of the best in the sample.
-
-    Parameters
-    ----------
-    samples:
-        Rows of ``soft_by_sample_size.csv``.
-    summary:
-        Rows of ``soft_summary.csv``, which says what is best over all.
-    """
+    """Plot what samples of growing size show: of one soft mask, and of the best in the sample."""
     with mpl.rc_context(STYLE):
         best = best_of(summary)
         curves = [
@@ -322,33 +276,35 @@ def by_sample_size(samples: pd.DataFrame, summary: pd.DataFrame, caption: Captio
         return figure
 
 
-def example(window: dict[str, np.ndarray], about: str, variant: str, caption: Caption) -> Figure:
-    """Plot one window: context, truth, and the forecasts of the baseline and of a soft mask.
+def example(
+    summary: pd.DataFrame,
+    data: Sequence[str],
+    full: Sequence[str],
+    similarity: Sequence[str],
+    scores: Sequence[str],
+    forecasts: Sequence[str],
+    suite: Suite,
+    caption: Caption,
+) -> Figure:
+    """Plot the window on which the best soft mask has its median gain."""
+    window = median_window(suite, summary, data, full, similarity[0], scores, forecasts)
+    log.info("%s", window.about)
+    return one_window(window, caption)
 
-    Parameters
-    ----------
-    window:
-        `context` (t,), `truth` (horizon,), and ``{full,soft}_{point,low,high}`` (horizon,).
-    about:
-        Task, series and window, and how it was chosen.
-    variant:
-        The soft mask.
-    """
+
+def one_window(window: Window, caption: Caption) -> Figure:
+    """Plot context, truth, and the forecasts of the baseline and of a soft mask."""
     with mpl.rc_context(STYLE):
-        figure = titled_figure("One window", caption, about, 8.2, 4.4)
+        figure = titled_figure("One window", caption, window.about, 8.2, 4.4)
         axis = figure.subplots()
-        horizon = len(window["truth"])
-        past = window["context"]
-        future = np.arange(1, horizon + 1)
+        past, future = window.context, np.arange(1, len(window.truth) + 1)
         axis.plot(np.arange(1 - len(past), 1), past, color="black", lw=1, label="context")
-        axis.plot(future, window["truth"], color="black", lw=1.4, ls="--", label="truth")
-        for name, label, colour, style in (
-            ("full", "full attention", VERMILION, "-."),
-            ("soft", variant, BLUE, "-"),
-        ):
-            axis.fill_between(future, window[f"{name}_low"], window[f"{name}_high"], color=colour,
-                              alpha=0.15, lw=0)  # fmt: skip
-            axis.plot(future, window[f"{name}_point"], color=colour, lw=1.8, ls=style, label=label)
+        axis.plot(future, window.truth, color="black", lw=1.4, ls="--", label="truth")
+        looks = [(VERMILION, "-."), (BLUE, "-")]
+        for (label, band), (colour, style) in zip(window.bands.items(), looks, strict=True):
+            point, low, high = band
+            axis.fill_between(future, low, high, color=colour, alpha=0.15, lw=0)
+            axis.plot(future, point, color=colour, lw=1.8, ls=style, label=label)
         axis.axvline(0.5, color=GREY, lw=0.8)
         axis.set_xlabel("steps from the cutoff; bands from the lowest to the highest quantile")
         axis.set_ylabel("value")
@@ -356,20 +312,18 @@ def example(window: dict[str, np.ndarray], about: str, variant: str, caption: Ca
         return figure
 
 
+def similarity(files: Sequence[str], caption: Caption) -> Figure:
+    """Plot the similarities of a study's largest batch under each measure, a file each."""
+    paths = {read_metadata(path)["measure"]: path for path in files}
+    matrices, names, task, window = clustered(paths)
+    about = f"n = {len(names)} series of {task}, window {window}, clustered by {next(iter(paths))}"
+    return similarities(matrices, names, about, caption)
+
+
 def similarities(
     matrices: dict[str, np.ndarray], names: list[str], about: str, caption: Caption
 ) -> Figure:
-    """Plot the similarities of one batch under each measure.
-
-    Parameters
-    ----------
-    matrices:
-        Measure to matrix (n, n), all in the same order of series.
-    names:
-        The n series.
-    about:
-        Which batch.
-    """
+    """Plot the similarities of one batch, measure to matrix (n, n), all in the order of `names`."""
     with mpl.rc_context(STYLE):
         columns = len(matrices)
         figure = titled_figure("Similarity of series", caption, about, 1.9 + 2.8 * columns, 4.3)
@@ -385,102 +339,3 @@ def similarities(
             axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
         figure.colorbar(image, ax=list(axes), shrink=0.75, label="similarity")
         return figure
-
-
-def median_gain(
-    baseline: Baseline, variant: Mapping[str, TaskForecasts], pairs: Pairs
-) -> tuple[str, int]:
-    """Choose the forecast whose gain is the median of all whose series can mix.
-
-    The gain is 1 - variant / baseline of a forecast's MASE.
-
-    Returns
-    -------
-    Task, and row among the task's forecasts.
-
-    Raises
-    ------
-    InputError
-        If no series shares a batch with another.
-    """
-    base = np.concatenate([part.error for part in baseline.forecasts.values()])
-    other = np.concatenate([part.error for part in variant.values()])
-    rows = np.flatnonzero((pairs.batch_size > 1) & (base > 0) & np.isfinite(other))
-    if not len(rows):
-        raise InputError("no series shares a batch with another", mend="give the suite more series")
-    gain = 1 - other[rows] / base[rows]
-    row = int(rows[np.argsort(gain, kind="stable")[(len(gain) - 1) // 2]])
-    for task, keys in baseline.keys.items():
-        if row < len(keys):
-            return task, row
-        row -= len(keys)
-    raise AssertionError("a row beyond all tasks")
-
-
-def context_of_item(
-    suite: Suite, task_name: str, data_path: Path, window_index: int, item_id: str
-) -> np.ndarray:
-    """Return the last observations before a window's cutoff, `CONTEXT_SHOWN` horizons of them.
-
-    Raises
-    ------
-    InputError
-        If the data set has no such series.
-    """
-    task = suite.task(task_name)
-    for evaluation in task_slices(task, suite, data_path):
-        window = evaluation.get_window(window_index)
-        past = context_of(window)
-        if past is None:
-            continue
-        ids = past.data.table.column(window.id_column).to_pylist()
-        if item_id in ids:
-            values, lengths = flat_series(past, window.target_columns[0])
-            end = np.cumsum(lengths)[ids.index(item_id)]
-            length = min(lengths[ids.index(item_id)], CONTEXT_SHOWN * task.horizon)
-            return values[end - length : end]
-    raise InputError(f"no series {item_id!r}", str(data_path), "make the forecasts again")
-
-
-def largest_batch(path: str | os.PathLike) -> tuple[str, int, list[str]]:
-    """Return task, window and series of the largest batch in a file of similarities, the first."""
-    file = pq.ParquetFile(path)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    rows = file.read_row_group(int(np.argmax(sizes)), ["task_name", "window_index", "item_id"])
-    first = rows.slice(0, 1).to_pylist()[0]
-    return first["task_name"], first["window_index"], rows.column("item_id").to_pylist()
-
-
-def clustered(
-    paths: Mapping[str, str | os.PathLike],
-) -> tuple[dict[str, np.ndarray], list[str], str, int]:
-    """Read the largest batch's similarities and put series that are alike beside each other.
-
-    The order is that of the leaves of an average-linkage tree on 1 - similarity of the first
-    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken.
-
-    Parameters
-    ----------
-    paths:
-        Measure to file of similarities.
-
-    Returns
-    -------
-    Measure to matrix (n, n), names of the n series, task, and window.
-    """
-    task, window, ids = largest_batch(next(iter(paths.values())))
-    matrices = {}
-    for measure, path in paths.items():
-        with SimilarityFile(path) as file:
-            matrices[measure] = file.batch(task, window, ids)[:MOST_SERIES, :MOST_SERIES]
-    distance = 1 - next(iter(matrices.values()))
-    order = np.arange(len(distance))
-    if len(order) > 2:
-        tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
-        order = leaves_list(tree)
-    return (
-        {measure: matrix[np.ix_(order, order)] for measure, matrix in matrices.items()},
-        [ids[index] for index in order],
-        task,
-        window,
-    )

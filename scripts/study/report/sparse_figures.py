@@ -1,14 +1,17 @@
-"""Figures of study 2, from its tables to matplotlib."""
+"""Figures of study 2, from the inputs that workflow/report/figures.yaml names to matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from study.evaluation.gates import relative_mase
+from study.evaluation.statistics import forecast_errors, task_log_ratios
 from study.report.style import (
     BLUE,
     CYCLE,
@@ -27,13 +30,7 @@ KEPT, EDGES = "kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
 
 
 def mass_by_radius(per_window: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot kept mass against radius: short and long sequences, tasks thin, their mean thick.
-
-    Parameters
-    ----------
-    per_window:
-        Rows of ``mass_per_window.csv``.
-    """
+    """Plot kept mass against radius: short and long sequences, tasks thin, their mean thick."""
     with mpl.rc_context(STYLE):
         tasks = per_window["task_name"].nunique()
         figure = titled_figure(
@@ -69,19 +66,18 @@ def mass_by_radius(per_window: pd.DataFrame, caption: Caption) -> Figure:
         return figure
 
 
+def mass_by_layer(heads: str, mass: Mapping[str, Any], caption: Caption) -> Figure:
+    """Plot the lift of each layer and head at a small radius of the probe's settings."""
+    radius = 4 if 4 in mass["radii"] else mass["radii"][0]
+    return mass_by_layer_and_head(pd.read_parquet(heads), caption, radius)
+
+
 def mass_by_layer_and_head(
     heads: pd.DataFrame, caption: Caption, radius: int, min_tokens: int = 32
 ) -> Figure:
     """Plot lift (kept mass over its uniform reference) of each layer and head at one radius.
 
-    Parameters
-    ----------
-    heads:
-        Rows of ``mass/{S}_heads.parquet``.
-    radius:
-        One of its radii.
-    min_tokens:
-        Shortest sequences that count; all where none is as long.
+    Only sequences of `min_tokens` and more count; all where none is as long.
     """
     with mpl.rc_context(STYLE):
         rows = heads[heads["radius"] == radius]
@@ -118,16 +114,28 @@ def mass_by_layer_and_head(
 
 
 def delta_mase(
+    full: str,
+    variants: Sequence[str],
+    summary: pd.DataFrame,
+    radii: Sequence[int],
+    statistics: Mapping[str, Any],
+    caption: Caption,
+) -> Figure:
+    """Plot each task's change in MASE per radius, with intervals over its forecasts."""
+    baseline, alpha = forecast_errors(full), statistics["alpha"]
+    by_radius = {
+        radius: task_log_ratios(baseline, forecast_errors(path), alpha=alpha)
+        for radius, path in zip(radii, variants, strict=True)
+    }
+    return changes_by_task(by_radius, summary, caption)
+
+
+def changes_by_task(
     by_radius: Mapping[int, pd.DataFrame], summary: pd.DataFrame, caption: Caption
 ) -> Figure:
     """Forest plot of each task's change in MASE per radius, with the mean over tasks below.
 
-    Parameters
-    ----------
-    by_radius:
-        Radius to rows of `study.evaluation.statistics.task_log_ratios`.
-    summary:
-        Rows of ``radius_summary.csv``.
+    `by_radius` holds the rows of `study.evaluation.statistics.task_log_ratios`.
     """
     with mpl.rc_context(STYLE):
         tasks = list(next(iter(by_radius.values()))["task_name"])
@@ -170,17 +178,10 @@ def delta_mase(
         return figure
 
 
-def speedup(compared: pd.DataFrame, tokens: pd.Series, caption: Caption) -> Figure:
-    """Plot speedup over full attention against sequence length.
-
-    Parameters
-    ----------
-    compared:
-        Rows of ``perf_compare_r{r}.csv`` of all radii.
-    tokens:
-        Longest sequence S by task name.
-    """
+def speedup(compared: pd.DataFrame, per_window: pd.DataFrame, caption: Caption) -> Figure:
+    """Plot speedup over full attention against the length of a task's longest sequence."""
     with mpl.rc_context(STYLE):
+        tokens = per_window.groupby("task_name")["S_tokens"].max()
         rows = compared.dropna(subset=["speedup"])
         tasks = rows["task_name"].nunique()
         n = f"n = {tasks} tasks, medians side by side"
@@ -201,13 +202,7 @@ def speedup(compared: pd.DataFrame, tokens: pd.Series, caption: Caption) -> Figu
 
 
 def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot peak memory per task: allocated on a GPU, resident on a CPU.
-
-    Parameters
-    ----------
-    perf:
-        Rows of ``perf_*.csv`` of full and sparse variants.
-    """
+    """Plot peak memory per task: allocated on a GPU, resident on a CPU."""
     with mpl.rc_context(STYLE):
         on_gpu = perf["peak_alloc_mb_median"].notna().any()
         column = "peak_alloc_mb_median" if on_gpu else "peak_rss_mb"
@@ -230,17 +225,15 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
         return figure
 
 
-def skill(relative: pd.Series, caption: Caption, limit: float) -> Figure:
-    """Plot the baseline's skill per task: 1 - MASE / MASE of Seasonal Naive.
-
-    Parameters
-    ----------
-    relative:
-        MASE of `full` over Seasonal Naive's, by task name.
-    limit:
-        What gate 3 asks of the geometric mean of `relative`.
-    """
+def skill(
+    full: pd.DataFrame,
+    seasonal_naive: pd.DataFrame,
+    baseline_rel_mase_max: float,
+    caption: Caption,
+) -> Figure:
+    """Plot the baseline's skill per task, 1 - MASE / MASE of Seasonal Naive, and gate 3's limit."""
     with mpl.rc_context(STYLE):
+        relative, limit = relative_mase(full, seasonal_naive), baseline_rel_mase_max
         values = (1 - relative).sort_values()
         row = _row_height(len(values), 1.8)
         height = 1.8 + row * len(values)

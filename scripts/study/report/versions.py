@@ -27,10 +27,10 @@ def commit_of(folder: Path) -> str:
     return commit.stdout.decode().strip() + edited
 
 
-def versions(folder: Path) -> dict[str, str]:
-    """Return the commit of the workflow in `folder`, versions of packages, and the machine."""
+def versions() -> dict[str, str]:
+    """Return the commit of this workflow, versions of packages, and the machine."""
     return {
-        "workflow commit": commit_of(folder),
+        "workflow commit": commit_of(Path(__file__).resolve().parents[3]),
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",

@@ -12,6 +12,7 @@ import pandas as pd
 from study.evaluation.gates import Validity
 from study.evaluation.statistics import Criteria
 from study.forecasts.files import read_metadata
+from study.jobs.files import read_results
 from study.jobs.progress import progress
 from study.soft_masks.breakdown import by_feature, by_horizon, by_sample_size
 from study.soft_masks.pairs import Baseline, Pairs, errors_of, read_variant, scaled_errors_of
@@ -49,7 +50,7 @@ def evaluate_files(
             baseline,
             read_variant(baseline, paths.scores, paths.forecasts),
             pairs,
-            cross_group_mass=mean_cross_group_mass(pd.read_csv(paths.group_mass)),
+            cross_group_mass=mean_cross_group_mass(read_results(paths.group_mass)),
             run=read_metadata(paths.scores),
         )
     return found

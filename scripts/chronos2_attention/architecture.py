@@ -1,0 +1,153 @@
+"""What the ``config.json`` of a checkpoint says, checked before anything is built from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from .checking import Flag, Strict, Text, check, matching, number, whole
+from .errors import InputError
+
+FETCH_AGAIN = "fetch the checkpoint again, or correct its config.json"
+LARGEST_FILE = 10_000_000  # bytes
+
+Size = whole(1, 2**20)
+Even = Annotated[whole(2, 2**14), Field(multiple_of=2)]  # halves of it are rotated
+Observations = whole(1, 2**24)
+
+
+def _ascending(levels: list[float]) -> list[float]:
+    if sorted(set(levels)) != levels:
+        raise InputError("levels are not in ascending order")
+    return levels
+
+
+def _activation(name: str) -> str:
+    from transformers.activations import ACT2FN
+
+    if name not in ACT2FN:
+        raise InputError(f"{name!r} is no activation of transformers")
+    return name
+
+
+Levels = Annotated[
+    list[number(gt=0, lt=1)],
+    Field(min_length=1, max_length=1000, fail_fast=True),
+    AfterValidator(_ascending),
+]
+Activation = Annotated[Text, AfterValidator(_activation)]
+
+
+class Forecasting(Strict):
+    """``chronos_config``, upstream's `Chronos2ForecastingConfig`."""
+
+    context_length: Observations
+    input_patch_size: whole(1, 2**12)
+    input_patch_stride: whole(1, 2**12)
+    output_patch_size: whole(1, 2**12)
+    quantiles: Levels
+    max_output_patches: whole(1, 2**16) = 1
+    time_encoding_scale: Observations = None
+    use_reg_token: Flag = False
+    use_arcsinh: Flag = False
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Forecasting:
+        if self.input_patch_size != self.output_patch_size:
+            raise InputError("input_patch_size and output_patch_size differ")
+        if self.input_patch_size % self.input_patch_stride:
+            raise InputError("input_patch_stride does not divide input_patch_size")
+        return self
+
+
+class Architecture(Strict):
+    """The fields of upstream's `Chronos2CoreConfig` that are read; others mean nothing to it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    d_model: Size = None
+    d_kv: Even = None
+    d_ff: Size = None
+    num_layers: whole(1, 1000) = None
+    num_heads: whole(1, 2**12) = None
+    dropout_rate: number(0, lt=1) = None
+    layer_norm_epsilon: number(gt=0, lt=1) = None
+    initializer_factor: number(0) = None
+    rope_theta: number(gt=0, most=1e12) = None
+    feed_forward_proj: Activation = None
+    dense_act_fn: Activation = None
+    dtype: Text | None = None
+    torch_dtype: Text | None = None
+    attn_implementation: Literal["eager", "sdpa"] | None = None
+    architectures: list[Text] | None = None
+    chronos_pipeline_class: Text = None
+    chronos_config: Forecasting
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, too large, no JSON, or holds something else.
+    """
+    try:
+        with open(path, "rb") as handle:
+            text = handle.read(LARGEST_FILE + 1)
+        if len(text) > LARGEST_FILE:
+            raise InputError(f"larger than {LARGEST_FILE} bytes", str(path), FETCH_AGAIN)
+        content = json.loads(text)
+    except (OSError, RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not a JSON file ({error})", str(path), "fetch it again") from error
+    return check(dict[str, Any], content, str(path), FETCH_AGAIN)
+
+
+def check_config(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the content of a ``config.json``.
+
+    Parameters
+    ----------
+    content:
+        Of the file, or the fields of a `Chronos2CoreConfig`.
+    where:
+        What a message names as the place of a fault.
+
+    Returns
+    -------
+    The fields that `Chronos2CoreConfig` reads, as far as they are given.
+
+    Raises
+    ------
+    InputError
+        If it is not of a Chronos-2 model, or a field is of a type or size that none can have.
+    """
+    if "chronos_config" not in content:
+        raise InputError("no chronos_config", where, "give a Chronos-2 checkpoint")
+    return check(Architecture, dict(content), where, FETCH_AGAIN).model_dump(exclude_unset=True)
+
+
+class _Index(Strict):
+    model_config = ConfigDict(extra="ignore")
+
+    weight_map: Annotated[
+        dict[Text, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")],
+        Field(min_length=1, max_length=100_000),
+    ]
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Return the file beside an index of sharded weights that holds each tensor.
+
+    Raises
+    ------
+    InputError
+        If it is no index, or names a file that is not beside it.
+    """
+    return check(_Index, read_json(path), str(path), FETCH_AGAIN).weight_map
