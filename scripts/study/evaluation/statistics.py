@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from study.forecasts.files import KEY_COLUMNS, matrix, mean_known
+from study.forecasts.files import KEY_COLUMNS, ratio
 
 # Spread below this share of the values that were subtracted is rounding.
 _ROUNDING = 8 * np.finfo(np.float64).eps
@@ -234,10 +235,12 @@ def forecast_errors(path: str | os.PathLike) -> pd.DataFrame:
     """
     table = pq.read_table(path, columns=[*KEY_COLUMNS, "scaled_abs_error"])
     lists = table["scaled_abs_error"].combine_chunks()
-    frame = table.select(list(KEY_COLUMNS)).to_pandas().assign(error=nan)
-    for rows in frame.groupby("task_name").indices.values():  # of one horizon each
-        frame.loc[rows, "error"] = mean_known(matrix(lists.take(rows), str(path)))
-    return frame
+    lengths = pc.list_value_length(lists).to_numpy()  # tasks differ in horizon
+    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    owner, known = np.repeat(np.arange(len(lengths)), lengths), ~np.isnan(values)
+    sums = np.bincount(owner[known], values[known], minlength=len(lengths))
+    counts = np.bincount(owner[known], minlength=len(lengths))
+    return table.select(list(KEY_COLUMNS)).to_pandas().assign(error=ratio(sums, counts))
 
 
 def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> tuple[float, float]:
@@ -251,11 +254,11 @@ def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> t
     mean = baseline.mean() if n else 0.0
     if not mean > 0:
         return nan, nan
-    ratio = variant.mean() / mean
+    found = variant.mean() / mean
     if n < 2:
-        return float(ratio), nan
-    spread = (variant - ratio * baseline).std(ddof=1) / mean / np.sqrt(n)
-    return float(ratio), float(stats.t.ppf(1 - alpha / 2, n - 1) * spread)
+        return float(found), nan
+    spread = (variant - found * baseline).std(ddof=1) / mean / np.sqrt(n)
+    return float(found), float(stats.t.ppf(1 - alpha / 2, n - 1) * spread)
 
 
 def task_log_ratios(
@@ -272,7 +275,7 @@ def task_log_ratios(
     rows = []
     for task, group in pairs.groupby("task_name", sort=False):
         base, other = group["error_baseline"].to_numpy(), group["error_variant"].to_numpy()
-        ratio, half = ratio_of_means(base, other, alpha)
-        middle, half = (np.log(ratio), half / ratio) if ratio > 0 else (nan, nan)
+        found, half = ratio_of_means(base, other, alpha)
+        middle, half = (np.log(found), half / found) if found > 0 else (nan, nan)
         rows.append((task, len(group), middle, middle - half, middle + half))
     return pd.DataFrame(rows, columns=["task_name", "n", "log_ratio", "ci_low", "ci_high"])

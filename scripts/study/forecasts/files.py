@@ -60,15 +60,6 @@ def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
 
 
-def mean_known(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each row of (n, horizon) over its known steps; NaN where there is none.
-
-    Of scaled absolute errors that is the MASE of each forecast.
-    """
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0.0).sum(1), known.sum(1))
-
-
 class RowWriter:
     """Write a Parquet file of rows about items, a row group a call of `write`.
 

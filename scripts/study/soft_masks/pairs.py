@@ -15,7 +15,6 @@ from chronos2_attention.errors import InputError
 from study.forecasts.files import (
     KEY_COLUMNS,
     matrix,
-    mean_known,
     quantile_columns,
     ratio,
     read_metadata,
@@ -40,7 +39,8 @@ class TaskForecasts:
     @property
     def error(self) -> np.ndarray:
         """MASE of each forecast, float64, shape (n,); NaN where no step has an error."""
-        return mean_known(self.scaled_error)
+        known = ~np.isnan(self.scaled_error)
+        return ratio(np.where(known, self.scaled_error, 0.0).sum(1), known.sum(1))
 
 
 def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
