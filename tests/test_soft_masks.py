@@ -27,7 +27,7 @@ from soft_data import (
 )
 
 from chronos2_attention.errors import InputError
-from study.config.targets import check_targets
+from study.config.targets import TargetCheck
 from study.evaluation.gates import Validity
 from study.evaluation.prior import prior_soft
 from study.evaluation.statistics import USUAL
@@ -302,12 +302,14 @@ def test_a_sweep_and_its_names():
     ],
 )
 def test_names_of_results_are_checked(repo_root, name, message):
-    arguments = ([f"results/{name}"], "results", repo_root / "config", None)
+    endings = ("ttest_{soft}.csv", "summary.csv", "verdicts.md")
+    outputs = [f"results/{{study}}_soft_{ending}" for ending in endings]
+    check = TargetCheck(outputs, repo_root / "config", None)
     if message is None:
-        check_targets(*arguments)
+        assert check.file(f"results/{name}")
     else:
         with pytest.raises(InputError, match=message):
-            check_targets(*arguments)
+            check.file(f"results/{name}")
 
 
 # --- smoothing ------------------------------------------------------------------------------------
