@@ -1,7 +1,5 @@
 """The file of similarities: the batches of a forecast, on the contexts that the model sees."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,7 +13,9 @@ from study.forecasts.batches import write_similarities
 from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
 
 HORIZON, WINDOWS, BATCH_SIZE, CONTEXT = 5, 3, 4, 60
-SUITE = Suite("s", "S", "", "none", (0.5,), (TaskSpec("t", "d", HORIZON, 1, num_windows=WINDOWS),))
+SUITE = Suite(
+    "s", "S", "made up", "none", (0.5,), (TaskSpec("t", "d", HORIZON, 1, num_windows=WINDOWS),)
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,8 @@ def test_data_in_slices_give_the_same_batches_of_other_numbers(data, path, tmp_p
             np.testing.assert_array_equal(np.diag(found), 1.0)
 
 
-def test_the_model_limits_the_context(tmp_path):
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"chronos_config": {"context_length": 2048}}), encoding="utf-8")
+def test_the_model_limits_the_context(repo_root):
+    config = repo_root / "resources" / "models" / "nano" / "config.json"
     assert seen_by_model(config, None) == 2048
     assert seen_by_model(config, 512) == 512
     with pytest.raises(InputError, match=r"4096 observations .*at most 2048"):

@@ -89,8 +89,8 @@ def measure_scale(
     path = folder / f"{count}.parquet"
     write_series(path, count, seed)
     task = TaskSpec(name="m4", dataset="m4", horizon=HORIZON, seasonality=1)
-    suite = Suite("scale", "Scale", "", "none", LEVELS, (task,))
-    study = Study("scale", suite, ModelSpec("random", "", "random"))
+    suite = Suite("scale", "Scale", "random walks", "none", LEVELS, (task,))
+    study = Study("scale", suite, ModelSpec("random", "random weights", "random"))
     metadata = {"study": "scale", "variant": pipeline.variant.name, "model": "random"}
     forecasts = folder / f"{count}_forecasts.parquet"
 
