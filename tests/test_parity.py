@@ -294,16 +294,37 @@ def test_results_come_in_input_order(pipelines):
     assert_forecasts_equal(together, alone)
 
 
-def test_a_changed_weight_changes_what_singletons_get(pipelines):
-    """The product of a layer's matrices is kept between batches, not beyond a change."""
+CHANGES = {
+    "in place": lambda weight: weight.mul_(-2),
+    "data": lambda weight: weight.data.mul_(-2),
+    "one element of data": lambda weight: weight.data[3, 5].add_(9),
+    "data swapped": lambda weight: weight.data.copy_(weight.data.flip(0)),
+    "array": lambda weight: weight.detach().numpy().__imul__(-2),
+    "other storage": lambda weight: setattr(weight, "data", weight.data * -2),
+    "other and back": lambda weight: weight.data.mul_(-2).mul_(-0.5),
+    "not a number": lambda weight: weight.data.fill_(torch.nan),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("part", ["v", "o"])
+def test_a_changed_weight_changes_what_singletons_get(pipelines, part, change):
+    """The product of a layer's matrices is kept between calls, not beyond any change."""
     upstream, ours = (copy.deepcopy(pipeline) for pipeline in pipelines)
-    inputs = make_inputs("ragged")
-    ours.predict(inputs, prediction_length=8)
-    for pipeline in (upstream, ours):
-        with torch.no_grad():
-            pipeline.model.encoder.block[0].layer[1].self_attention.v.weight.mul_(-2)
+    inputs = make_inputs("ragged")[:4]
     options = {"prediction_length": 8}
-    assert_forecasts_equal(ours.predict(inputs, **options), upstream.predict(inputs, **options))
+    before = ours.predict(inputs, **options)
+    for pipeline in (upstream, ours):
+        attention = pipeline.model.encoder.block[0].layer[1].self_attention
+        with torch.no_grad():
+            CHANGES[change](getattr(attention, part).weight)
+    found, wanted = (pipeline.predict(inputs, **options) for pipeline in (ours, upstream))
+    if change == "not a number":
+        assert all(forecast.isnan().all() for forecast in (*found, *wanted))
+        return
+    assert_forecasts_equal(found, wanted)
+    has_changed = not all(torch.equal(*pair) for pair in zip(found, before, strict=True))
+    assert has_changed == (change != "other and back")
 
 
 def test_describe_says_what_ran(pipelines):

@@ -14,20 +14,23 @@ the radius. Lift is mass over reference, 1 where attention is uniform.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
+from chronos.utils import left_pad_and_stack_1D
 from torch.nn.functional import pad
 
 from .batching import as_float32, batches_by_length
 from .errors import InputError
 from .group_attention import GroupAttention
-from .model import Chronos2VariantModel
+from .model import Chronos2VariantModel, TokenBatch
 from .pipeline import Chronos2VariantPipeline
-from .time_attention import TimeAttention, TokenLayout
+from .time_attention import TimeAttention
 from .variants import Full
 from .variants.base import whole_number
 
@@ -43,10 +46,8 @@ class AttentionMass:
         queries. D is the number of context tokens of the longest sequence.
     edges_by_distance:
         float64, shape (D,): the same under uniform attention.
-    num_queries:
-        Number of queries summed over.
-    num_future:
-        Most future tokens of a sequence.
+    num_queries, num_future:
+        Queries summed over, and most future tokens of a sequence.
     """
 
     by_distance: np.ndarray
@@ -95,18 +96,10 @@ class AttentionMass:
 
 
 def diagonal_sums(matrix: torch.Tensor) -> torch.Tensor:
-    """Sum a matrix along its diagonals.
+    """Sum along diagonals, (..., rows, columns) -> (..., rows + columns - 1), same dtype.
 
-    Parameters
-    ----------
-    matrix:
-        Shape (..., rows, columns).
-
-    Returns
-    -------
-    Shape (..., rows + columns - 1), same dtype: entry o is the sum over column - row = o - (rows -
-    1). Each row is shifted against the one above by laying the padded rows end to end, so that the
-    order of summation is fixed on every device.
+    Entry o is the sum over column - row = o - (rows - 1). Each row is shifted against the one above
+    by laying the padded rows end to end, so that the order of summation is fixed on every device.
     """
     rows, columns = matrix.shape[-2:]
     width = rows + columns - 1
@@ -125,36 +118,17 @@ def _by_distance(by_offset: np.ndarray) -> np.ndarray:
 class ProbedTime(TimeAttention):
     """Dense time attention that adds up its weights by distance, layer after layer.
 
-    Parameters
-    ----------
-    layout, dtype, device:
-        See `TimeAttention`.
-    batch_size:
-        Series in the batch.
-    exclude_reg_query:
-        Whether the REG token is left out as a query; it stays a key.
-    chunk_size:
-        Queries whose weights are held at once.
+    `chunk_size` is the number of queries whose weights are held at once; `exclude_reg_query` leaves
+    the REG token out as a query, not as a key.
     """
 
     backend: ClassVar[str] = "probed"
 
-    def __init__(
-        self,
-        layout: TokenLayout,
-        *,
-        batch_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        exclude_reg_query: bool = False,
-        chunk_size: int = 128,
-    ) -> None:
-        super().__init__(Full(), layout, dtype=dtype, device=device)
+    def __init__(self, tokens: TokenBatch, exclude_reg_query: bool, chunk_size: int) -> None:
+        layout, embeddings = tokens.layout, tokens.embeddings
+        super().__init__(Full(), layout, dtype=embeddings.dtype, device=embeddings.device)
         self.chunk_size = chunk_size
-        context = layout.num_context
-        valid = torch.ones(batch_size, layout.num_tokens, dtype=torch.bool, device=device)
-        if layout.valid is not None:
-            valid = layout.valid
+        context, valid = layout.num_context, tokens.mask > 0
         selected = valid[:, :context].clone()
         if exclude_reg_query:
             selected[:, -1] = False
@@ -222,24 +196,11 @@ def probe_batch(
         Shape (B,), integer; by default each series is its own group.
     exclude_reg_query, chunk_size:
         See `ProbedTime`.
-
-    Returns
-    -------
-    AttentionMass
-        Over all context queries of the batch.
     """
-    model.require_fast_path()
-    tokens = model.tokens(context.to(model.device), None, None, None, num_output_patches)
+    tokens = model.probed_tokens(context, num_output_patches)
     if group_ids is None:
         group_ids = torch.arange(len(context))
-    time = ProbedTime(
-        tokens.layout,
-        batch_size=len(context),
-        dtype=tokens.embeddings.dtype,
-        device=tokens.embeddings.device,
-        exclude_reg_query=exclude_reg_query,
-        chunk_size=chunk_size,
-    )
+    time = ProbedTime(tokens, exclude_reg_query, chunk_size)
     group = GroupAttention(group_ids.to(model.device), tokens.layout.valid, tokens.embeddings.dtype)
     model.run_blocks(tokens, group, time)
     return time.mass()
@@ -269,12 +230,7 @@ def attention_mass(
     context_length:
         Most observations of context; None for the model's own limit.
     exclude_reg_query:
-        Whether the REG token is left out as a query.
-
-    Returns
-    -------
-    AttentionMass
-        Over all context queries of all series.
+        Whether the REG token is left out as a query; it stays a key.
 
     Raises
     ------
@@ -291,21 +247,13 @@ def attention_mass(
         batch_size=whole_number(batch_size, "batch_size", 1),
         patch_size=pipeline.model.chronos_config.input_patch_size,
     )
-    total = None
-    for batch in batches:
+    options = {"num_output_patches": patches, "exclude_reg_query": exclude_reg_query}
+
+    def measured(batch: np.ndarray) -> AttentionMass:
         members = [groups[index] for index in batch]
-        longest = max(group.shape[1] for group in members)
-        rows = [
-            np.pad(group, ((0, 0), (longest - group.shape[1], 0)), constant_values=np.nan)
-            for group in members
-        ]
         sizes = torch.tensor([len(group) for group in members])
-        mass = probe_batch(
-            pipeline.model,
-            torch.from_numpy(np.concatenate(rows)),
-            num_output_patches=patches,
-            group_ids=torch.repeat_interleave(torch.arange(len(members)), sizes),
-            exclude_reg_query=exclude_reg_query,
-        )
-        total = mass if total is None else total + mass
-    return total
+        group_ids = torch.repeat_interleave(torch.arange(len(members)), sizes)
+        rows = left_pad_and_stack_1D([torch.from_numpy(row) for group in members for row in group])
+        return probe_batch(pipeline.model, rows, group_ids=group_ids, **options)
+
+    return functools.reduce(operator.add, map(measured, batches))

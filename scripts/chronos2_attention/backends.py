@@ -7,34 +7,22 @@ import torch
 from .banded import BandedTime
 from .errors import InputError
 from .kernels import FlashTime, FlexTime, flash_is_installed, is_right_aligned
-from .time_attention import DenseTime, ReferenceTime, TimeAttention, TokenLayout
+from .time_attention import ReferenceTime, TimeAttention, TokenLayout, WindowedTime
 from .variants import AttentionVariant, Sparse
 
-BACKENDS = ("auto", "reference", "banded", "flex", "flash")
+KINDS = {kind.backend: kind for kind in (ReferenceTime, BandedTime, FlexTime, FlashTime)}
+BACKENDS = ("auto", *KINDS)
 AUTO_CHUNK_SIZE = 32
 
 
 def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout) -> str:
-    """Name the backend that will run.
+    """Name the backend that will run: a key of `KINDS`, or ``"dense"`` for dense variants.
 
-    Parameters
-    ----------
-    backend:
-        One of `BACKENDS`. ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most
-        two thirds of the context, and ``"reference"`` for shorter sequences and wider windows,
-        where one dense call is as fast (docs/performance.md has the measurements).
-    variant, layout:
-        What is to be computed.
-
-    Returns
-    -------
-    ``"dense"`` for variants that are dense in time; else a name of `BACKENDS` other than auto.
-    ``"flash"`` becomes ``"banded"`` for batches with missing tokens inside a series.
-
-    Raises
-    ------
-    InputError
-        If the backend is unknown or not installed, or cannot compute this variant.
+    ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most two thirds of the
+    context, and ``"reference"`` for shorter sequences and wider windows, where one dense call is as
+    fast (docs/performance.md has the measurements). ``"flash"`` becomes ``"banded"`` for batches
+    with missing tokens inside a series. A backend that is unknown, not installed, or cannot compute
+    the variant is an `InputError`.
     """
     if backend not in BACKENDS:
         raise InputError(
@@ -44,20 +32,17 @@ def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout)
         return "dense"
     is_windowed = isinstance(variant, Sparse)
     if backend == "auto":
-        if not is_windowed:
-            return "reference"
-        band = AUTO_CHUNK_SIZE + 2 * variant.radius
-        return "banded" if 3 * band <= 2 * layout.num_context else "reference"
-    if backend in ("banded", "flash") and not is_windowed:
+        fits = is_windowed and 3 * (AUTO_CHUNK_SIZE + 2 * variant.radius) <= 2 * layout.num_context
+        return "banded" if fits else "reference"
+    if issubclass(KINDS[backend], WindowedTime) and not is_windowed:
         raise InputError(
             f"backend '{backend}' cannot compute variant '{variant}'",
             mend="use backend 'reference' or 'flex'",
         )
-    if backend == "flash":
-        if not flash_is_installed():
-            raise InputError("backend 'flash' needs flash-attn", mend="pip install flash-attn")
-        return "flash" if is_right_aligned(layout.valid) else "banded"
-    return backend
+    if backend == "flash" and not flash_is_installed():
+        raise InputError("backend 'flash' needs flash-attn", mend="pip install flash-attn")
+    holed = backend == "flash" and not is_right_aligned(layout.valid)
+    return "banded" if holed else backend
 
 
 def time_attention(
@@ -69,21 +54,10 @@ def time_attention(
     backend: str = "auto",
     chunk_size: int | None = None,
 ) -> TimeAttention:
-    """Prepare time attention for one batch.
+    """Prepare the time attention of one batch, see `TimeAttention`, on the backend chosen.
 
-    Parameters
-    ----------
-    variant, layout, dtype, device:
-        See `TimeAttention`.
-    backend:
-        See `choose_backend`.
-    chunk_size:
-        Queries per chunk of the banded backend; None for the measured default.
-
-    Raises
-    ------
-    InputError
-        See `choose_backend`; also if flash-attn cannot run on the device or dtype.
+    `chunk_size` is the queries per chunk of the banded backend, None for the measured default. A
+    device or dtype on which flash-attn cannot run is an `InputError`, too.
     """
     chosen = choose_backend(backend, variant, layout)
     if chosen == "flash" and (device.type != "cuda" or dtype.itemsize != 2):
@@ -93,7 +67,5 @@ def time_attention(
         )
     options = {"dtype": dtype, "device": device}
     if chosen == "banded":
-        chunk_size = AUTO_CHUNK_SIZE if chunk_size is None else chunk_size
-        return BandedTime(variant, layout, chunk_size=chunk_size, **options)
-    kinds = {"dense": DenseTime, "reference": ReferenceTime, "flex": FlexTime, "flash": FlashTime}
-    return kinds[chosen](variant, layout, **options)
+        options["chunk_size"] = AUTO_CHUNK_SIZE if chunk_size is None else chunk_size
+    return KINDS.get(chosen, TimeAttention)(variant, layout, **options)

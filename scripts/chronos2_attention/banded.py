@@ -20,24 +20,14 @@ CUTS_KEPT = 4
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive chunks of queries, each against its band of keys.
+    """Consecutive chunks of queries, each against its band of keys, which begin a chunk apart."""
 
-    Attributes
-    ----------
-    first, chunks, chunk:
-        The first query, the number of chunks, and queries in each.
-    key, width:
-        The first chunk's first key, and keys in each band; the next band begins a chunk later.
-    mask:
-        To add to scores, shape (chunks, 1, chunk, width).
-    """
-
-    first: int
+    first: int  # query
     chunks: int
-    chunk: int
-    key: int
-    width: int
-    mask: torch.Tensor
+    chunk: int  # queries in each
+    key: int  # the first of the first band
+    width: int  # keys in each
+    mask: torch.Tensor  # to add to scores, (chunks, 1, chunk, width)
 
     def attend(self, out: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Fill this piece's rows of `out`; all are contiguous, of shape (tokens, H, D)."""
@@ -54,18 +44,13 @@ class BandedTime(WindowedTime):
     """Context queries in chunks against the band of keys that they can see.
 
     The sequences of a batch are cut end to end, as they lie in memory, so that no key is copied; a
-    mask keeps queries from keys of other series. A chunk of c queries meets c + 2r keys: cost per
-    layer falls from S^2 to S (c + 2r) a series. Future queries stay dense.
-
-    Parameters
-    ----------
-    chunk_size:
-        Queries per chunk, c.
+    mask keeps queries from keys of other series. A chunk of c queries (`chunk_size`) meets c + 2r
+    keys: cost per layer falls from S^2 to S (c + 2r) a series. Future queries stay dense.
     """
 
     backend = "banded"
 
-    def __init__(self, variant: Sparse, layout: TokenLayout, *, dtype, device, chunk_size) -> None:
+    def __init__(self, variant: Sparse, layout, *, dtype, device, chunk_size: int) -> None:
         super().__init__(variant, layout, dtype=dtype, device=device)
         self.dtype, self.device = dtype, device
         self.chunk = chunk_size
@@ -85,14 +70,7 @@ class BandedTime(WindowedTime):
 
 
 @lru_cache(CUTS_KEPT)
-def _cut(
-    layout: TokenLayout,
-    batch: int,
-    radius: int,
-    chunk: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> list[Piece]:
+def _cut(layout: TokenLayout, batch: int, radius: int, chunk: int, dtype, device) -> list[Piece]:
     """Cut a batch's tokens into pieces whose bands lie within them."""
     total = batch * layout.num_tokens
     chunk, radius = min(chunk, total), min(radius, layout.num_context - 1)

@@ -30,21 +30,11 @@ def as_float32(series: torch.Tensor | np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FlatSeries:
-    """Univariate series end to end, each cut to its last observations.
+    """Univariate series end to end, of which the last observations are kept."""
 
-    Attributes
-    ----------
-    values:
-        float32, shape (total,).
-    ends:
-        int64, shape (n,): where each series ends in `values`.
-    lengths:
-        int64, shape (n,): observations kept of each series.
-    """
-
-    values: np.ndarray
-    ends: np.ndarray
-    lengths: np.ndarray
+    values: np.ndarray  # float32, (total,)
+    ends: np.ndarray  # (n,): where each series ends in `values`
+    lengths: np.ndarray  # (n,): observations kept of each
 
     @classmethod
     def of(cls, series: Sequence[torch.Tensor | np.ndarray], kept: int) -> FlatSeries:
@@ -67,12 +57,8 @@ class FlatSeries:
 class Shares:
     """Hands out the similarities of one call's consecutive batches, and a seed for each.
 
-    Parameters
-    ----------
-    given:
-        Similarities of all rows, shape (rows, rows), or None.
-    seed:
-        Integers that each batch's seed begins with.
+    `given` are the similarities of all rows, (rows, rows), or None; a batch's seed is `seed` and
+    its number.
     """
 
     def __init__(self, given: np.ndarray | None, seed: Sequence[int]) -> None:
@@ -97,17 +83,8 @@ def batches_by_cutoff(cutoffs: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Form the batches in which series see each other: one cutoff each, in input order.
 
     A series that ends later than another holds its future, so the two never share a batch.
-
-    Parameters
-    ----------
-    cutoffs:
-        Time of each input's last observation, shape (n,), any type that sorts.
-    batch_size:
-        Most inputs in a batch.
-
-    Returns
-    -------
-    Index arrays that partition ``range(n)``, ascending within a batch, by ascending cutoff.
+    `cutoffs`, (n,), are times of last observations, of any type that sorts. The batches partition
+    ``range(n)``, ascending within a batch, by ascending cutoff.
     """
     _, group = np.unique(np.asarray(cutoffs), return_inverse=True)
     order = np.argsort(group, kind="stable")
@@ -132,27 +109,10 @@ def batches_by_length(
     few, and else pad nothing. Time encodings and RoPE count from the end of a left-padded
     sequence, so the choice changes the cost and not the forecast, as long as no batch mixes series.
 
-    Parameters
-    ----------
-    lengths:
-        Observations of each item, shape (n,).
-    sizes:
-        Series in each item (its targets and covariates), shape (n,).
-    batch_size:
-        Most series in a batch; an item of more series is a batch of its own.
-    patch_size:
-        Observations per token.
-    extra_tokens:
-        Tokens of a sequence beside its patches: REG and the future.
-    max_tokens:
-        Most tokens in a batch, padding included: bounds memory whatever the lengths. An item of
-        more tokens is a batch of its own.
-    start_tokens:
-        Cost of a batch's start.
-
-    Returns
-    -------
-    Index arrays that partition ``range(n)``; the order within a batch is the input's.
+    Items have `lengths` observations and `sizes` series (targets and covariates), (n,) each. A
+    batch holds at most `batch_size` series and `max_tokens` tokens, padding included, or one item
+    of more; a sequence has `extra_tokens` (REG, the future) beside its patches. The batches
+    partition ``range(n)``, in the input's order within each.
     """
     sizes = np.asarray(sizes)
     patches = -(-np.asarray(lengths) // patch_size)
@@ -181,17 +141,8 @@ def _cheapest_cuts(
 ) -> np.ndarray:
     """Cut sorted lengths into runs that are padded to their longest, at the least cost.
 
-    Parameters
-    ----------
-    tokens, series, most:
-        Of each length, ascending, shape (k,): tokens of a sequence, how many series have it, and
-        how many of them a batch may hold.
-    start_tokens:
-        Cost of a batch, in tokens.
-
-    Returns
-    -------
-    Ascending indices, the first 0 and the last k: runs are ``cuts[i]`` to ``cuts[i + 1]``.
+    Of each length, ascending, (k,): tokens of a sequence, how many series have it, and how many of
+    them a batch may hold. Runs are ``cuts[i]`` to ``cuts[i + 1]``, from 0 to k.
     """
     before = np.concatenate([[0], np.cumsum(series)])
     least = np.zeros(len(tokens) + 1)

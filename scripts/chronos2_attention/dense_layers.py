@@ -37,28 +37,16 @@ ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 
 
 def obstacle(encoder: nn.Module, device: torch.device) -> str:
-    """Say why these functions cannot stand in for upstream's encoder.
+    """Say why these functions cannot stand in for upstream's encoder; empty where they can.
 
     They read weights and bypass the modules that hold them, so that whatever changes what a module
     does would be passed over: autocast, quantised, adapted or otherwise replaced layers, hooks, and
     dropout that is switched on.
-
-    Parameters
-    ----------
-    encoder:
-        Upstream's.
-    device:
-        Where it computes.
-
-    Returns
-    -------
-    The reason, for a message; empty where nothing is in the way.
     """
     if torch.is_autocast_enabled(device.type):
         return "torch.autocast is on"
-    waiting: list[nn.Module] = [encoder]
-    while waiting:
-        module = waiting.pop()
+    found: list[nn.Module] = [encoder]
+    for module in found:  # which grows
         kind = type(module)
         if kind not in PARTS and kind.__module__ not in ACTIVATIONS:
             return f"a layer is a {kind.__module__}.{kind.__qualname__}"
@@ -74,15 +62,12 @@ def obstacle(encoder: nn.Module, device: torch.device) -> str:
             if weight is not nn.Parameter or parameters.get("bias") is not None:
                 return f"a Linear has a bias, or weights of type {weight.__name__}"
         elif has["_modules"]:
-            waiting += has["_modules"].values()
+            found += has["_modules"].values()
     return ""
 
 
 def normalise(layer: Chronos2LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
-    """Apply upstream's norm, which divides by the root mean square: (..., d) -> (..., d).
-
-    The mean of squares is taken in float32, as upstream does.
-    """
+    """Apply upstream's norm, by the root mean square, whose mean it too takes in float32."""
     precise = hidden.to(torch.float32)
     norm = torch.linalg.vector_norm(precise, dim=-1, keepdim=True)
     mean_square = norm.square_().div_(hidden.shape[-1])
@@ -91,21 +76,7 @@ def normalise(layer: Chronos2LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def add_product(hidden: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Add a product to hidden states, in place: ``hidden += x @ weight.T``.
-
-    Parameters
-    ----------
-    hidden:
-        Shape (..., d_out), contiguous.
-    x:
-        Shape (..., d_in).
-    weight:
-        Shape (d_out, d_in).
-
-    Returns
-    -------
-    `hidden`.
-    """
+    """Add a product to contiguous hidden states, in place: ``hidden += x @ weight.T``."""
     hidden.view(-1, weight.shape[0]).addmm_(x.reshape(-1, weight.shape[1]), weight.t())
     return hidden
 
@@ -122,23 +93,17 @@ def feed_forward(layer: FeedForward, hidden: torch.Tensor) -> torch.Tensor:
     return hidden
 
 
+def rotation(
+    embed: Chronos2RotaryEmbedding, hidden: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return cosines and sines (S, D / 2) for (B, S, d): half of upstream's, which are equal."""
+    positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+    return tuple(part[0].chunk(2, dim=-1)[0] for part in embed(hidden, positions))
+
+
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate queries or keys by their positions, with upstream's half-split RoPE, in place.
-
-    Parameters
-    ----------
-    x:
-        Shape (B, H, S, D).
-    cos, sin:
-        Shape (1, 1, S, D), from upstream's rotary embedding: equal halves.
-
-    Returns
-    -------
-    `x`.
-    """
-    half = x.shape[-1] // 2
-    cos, sin = cos[..., :half], sin[..., :half]
-    first, second = x[..., :half], x[..., half:]
+    """Rotate queries or keys (B, H, S, D) in place, with half-split RoPE; see `rotation`."""
+    first, second = x.chunk(2, dim=-1)
     unrotated = first.clone()
     first.mul_(cos).addcmul_(second, sin, value=-1)
     second.mul_(cos).addcmul_(unrotated, sin)
@@ -165,9 +130,8 @@ def time_layer(
     k, v = heads(attention.k(normed)), heads(attention.v(normed))
     q = heads(attention.q(normed[:, first:]))
     del normed
-    cos, sin = (part[:, None] for part in rope)
-    rotate(k, cos, sin)
-    rotate(q, cos[:, :, first:], sin[:, :, first:])
+    rotate(k, *rope)
+    rotate(q, *(part[first:] for part in rope))
     attended = time(q, k, v) if first == 0 else time.future(q, k, v)
     del q, k, v
     kept = hidden[:, first:].contiguous()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .backends import time_attention
 from .batching import FlatSeries
 from .errors import InputError
 from .pipeline import Chronos2VariantPipeline
@@ -57,29 +56,14 @@ def cross_group_mass(
             f"variant '{variant}' does not mix series", mend="use a soft mask or joint"
         )
     model = pipeline.model
-    model.require_fast_path()
     patches, kept = pipeline.sizes(prediction_length, context_length)
     context = FlatSeries.of(series, kept).left_padded(np.arange(len(series)))
-    tokens = model.tokens(context.to(model.device), None, None, None, patches)
+    tokens = model.probed_tokens(context, patches)
     groups = torch.arange(len(series))
-    bias = soft_bias(
-        variant if variant.softens_groups else Soft("uniform", 0),
-        groups.numpy(),
-        context.numpy(),
-        given=similarity,
-        settings=model.settings.similarity,
-        # The numbers of the cutoff and of the batch, as predict counts them.
-        seed=(*np.atleast_1d(seed), 0, 0),
-    )
+    soft = variant if variant.softens_groups else Soft("uniform", 0)
+    seed = (*np.atleast_1d(seed), 0, 0)  # of the cutoff and of the batch, as predict counts them
+    bias = soft_bias(soft, groups, context, model.settings.similarity, similarity, seed)
     dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
     measured = MeasuredGroupAttention(groups, bias, tokens.layout.valid, dtype, device)
-    time = time_attention(
-        variant,
-        tokens.layout,
-        dtype=dtype,
-        device=device,
-        backend=model.settings.backend,
-        chunk_size=model.settings.chunk_size,
-    )
-    model.run_blocks(tokens, measured, time)
+    model.run_blocks(tokens, measured, model.time_attention(tokens))
     return np.array(measured.cross_group_mass)

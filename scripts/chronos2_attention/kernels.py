@@ -57,10 +57,10 @@ class FlexTime(TimeAttention):
         self.block_mask = create_block_mask(sees, batch, None, size, size, device=str(device))
 
     def __call__(self, q, k, v):
-        contiguous = (part.contiguous() for part in (q, k, v))
+        parts = (part.contiguous() for part in (q, k, v))
         try:
             with _COMPILER, torch._dynamo.config.patch(COMPILING):
-                return _compiled_flex()(*contiguous, block_mask=self.block_mask, scale=1.0)
+                return _compiled_flex()(*parts, block_mask=self.block_mask, scale=1.0)
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise InputError(
                 f"torch {torch.__version__} cannot compile FlexAttention for {tuple(q.shape)}"
@@ -89,8 +89,8 @@ class FlashTime(WindowedTime):
 
     backend = "flash"
 
-    def __init__(self, variant: Sparse, layout, *, dtype, device) -> None:
-        super().__init__(variant, layout, dtype=dtype, device=device)
+    def __init__(self, variant: Sparse, layout, **options) -> None:
+        super().__init__(variant, layout, **options)
         self.valid = None
         if layout.valid is not None:
             self.valid = layout.valid[:, : layout.num_context]

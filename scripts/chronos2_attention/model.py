@@ -24,7 +24,7 @@ from accelerate.hooks import add_hook_to_module
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
 
 from .backends import time_attention
-from .dense_layers import feed_forward, obstacle, time_layer
+from .dense_layers import feed_forward, obstacle, rotation, time_layer
 from .errors import InputError
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
@@ -37,17 +37,7 @@ log = logging.getLogger("chronos2_attention")
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How a variant is computed; results agree whatever is chosen.
-
-    Attributes
-    ----------
-    backend:
-        Backend of sparse time attention, see `backends.choose_backend`.
-    chunk_size:
-        Queries per chunk of the banded backend; None for the measured default.
-    similarity:
-        How soft masks compare series, where they are not given the similarities.
-    """
+    """How a variant is computed, see `Chronos2VariantPipeline`."""
 
     backend: str = "auto"
     chunk_size: int | None = None
@@ -56,30 +46,14 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """A batch after patching and embedding.
+    """A batch after patching and embedding."""
 
-    Attributes
-    ----------
-    embeddings:
-        Shape (B, S, d_model): context patches, REG, future patches.
-    mask:
-        Shape (B, S), model dtype: 1 for tokens with an observation, 0 for padding.
-    layout:
-        Sizes and padding.
-    num_context_patches:
-        Context patches, REG not counted.
-    loc_scale:
-        Location and scale of each series, two tensors of shape (B, 1).
-    future_mask:
-        Shape (B, F, patch): 1 where a future covariate is known.
-    """
-
-    embeddings: torch.Tensor
-    mask: torch.Tensor
+    embeddings: torch.Tensor  # (B, S, d_model): context patches, REG, future patches
+    mask: torch.Tensor  # (B, S), model dtype: 1 for tokens with an observation, 0 for padding
     layout: TokenLayout
-    num_context_patches: int
-    loc_scale: tuple[torch.Tensor, torch.Tensor]
-    future_mask: torch.Tensor
+    num_context_patches: int  # REG not counted
+    loc_scale: tuple[torch.Tensor, torch.Tensor]  # of each series, (B, 1) both
+    future_mask: torch.Tensor  # (B, F, patch): 1 where a future covariate is known
 
 
 def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Model:
@@ -95,19 +69,8 @@ def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Mo
 class Chronos2VariantModel(Chronos2Model):
     """Upstream's model with another attention variant; parameters and their names are upstream's.
 
-    Attributes
-    ----------
-    variant:
-        The attention variant, `full` unless changed by `with_variant`.
-    settings:
-        Backend and chunk size.
-    backends_used:
-        Names of the time-attention backends that have run; ``"upstream"`` for upstream's blocks.
-    batch_bias:
-        Bias of the soft mask of one batch, on the copy that forecasts it (`with_batch_bias`). None
-        makes each call compare the contexts that it is given.
-    is_hindered:
-        Whether the fast path cannot run, on the copy of one call; None asks for each batch.
+    `backends_used` names the time-attention backends that have run, ``"upstream"`` for upstream's
+    blocks.
     """
 
     def __init__(self, config) -> None:
@@ -115,7 +78,9 @@ class Chronos2VariantModel(Chronos2Model):
         self.variant: AttentionVariant = Full()
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
+        # Of one batch, on the copy that forecasts it; None compares the contexts that are given.
         self.batch_bias: torch.Tensor | None = None
+        # Whether the fast path cannot run, on the copy of one call; None asks for each batch.
         self.is_hindered: bool | None = None
         self._said: dict[str, object] = {}
 
@@ -138,11 +103,7 @@ class Chronos2VariantModel(Chronos2Model):
     def with_batch_bias(self, bias: torch.Tensor) -> Chronos2VariantModel:
         """Return a model for one batch, which shares all but its soft mask with this one.
 
-        Parameters
-        ----------
-        bias:
-            From `soft_groups.soft_bias`, shape (b, b); the batch has b rows or a multiple, the
-            paths of an unrolled forecast.
+        The batch has as many rows as the bias or a multiple, the paths of an unrolled forecast.
         """
         model = on_weights_of(self, Chronos2VariantModel)
         model.batch_bias = bias
@@ -152,10 +113,11 @@ class Chronos2VariantModel(Chronos2Model):
         """Say why the fast path cannot run now, see `dense_layers.obstacle`; empty if it can."""
         return obstacle(self.encoder, self.device)
 
-    def require_fast_path(self) -> None:
-        """Raise `InputError` where the fast path, on which probes measure, cannot run."""
+    def probed_tokens(self, context: torch.Tensor, num_output_patches: int) -> TokenBatch:
+        """Return the tokens of a batch to measure; `InputError` where the fast path cannot run."""
         if reason := self.obstacle():
             raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
+        return self.tokens(context.to(self.device), num_output_patches=num_output_patches)
 
     def save_pretrained(self, *args, **kwargs):
         """Save as upstream does, under upstream's name, so that upstream loads what was saved."""
@@ -164,25 +126,16 @@ class Chronos2VariantModel(Chronos2Model):
     def tokens(
         self,
         context: torch.Tensor,
-        context_mask: torch.Tensor | None,
-        future_covariates: torch.Tensor | None,
-        future_covariates_mask: torch.Tensor | None,
-        num_output_patches: int,
+        context_mask: torch.Tensor | None = None,
+        future_covariates: torch.Tensor | None = None,
+        future_covariates_mask: torch.Tensor | None = None,
+        num_output_patches: int = 1,
     ) -> TokenBatch:
-        """Patch, scale and embed a batch with upstream's own functions.
-
-        Parameters are those of `forward`; shapes are given there.
-        """
+        """Patch, scale and embed a batch with upstream's own functions, see `forward`."""
         batch_size = context.shape[0]
-        patches, patch_mask, loc_scale = self._prepare_patched_context(
-            context=context, context_mask=context_mask
-        )
+        patches, patch_mask, loc_scale = self._prepare_patched_context(context, context_mask)
         future, future_mask = self._prepare_patched_future(
-            future_covariates=future_covariates,
-            future_covariates_mask=future_covariates_mask,
-            loc_scale=loc_scale,
-            num_output_patches=num_output_patches,
-            batch_size=batch_size,
+            future_covariates, future_covariates_mask, loc_scale, num_output_patches, batch_size
         )
         parts = [self.input_patch_embedding(patches)]
         if self.chronos_config.use_reg_token:
@@ -216,20 +169,10 @@ class Chronos2VariantModel(Chronos2Model):
         future_target_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Chronos2EncoderOutput, tuple[torch.Tensor, torch.Tensor], torch.Tensor, int]:
-        """Encode all tokens through upstream's blocks with the variant's masks.
-
-        Parameters and returned values are those of `Chronos2Model.encode`.
-        """
-        self._validate_input(
-            context=context,
-            context_mask=context_mask,
-            future_covariates=future_covariates,
-            future_covariates_mask=future_covariates_mask,
-            group_ids=group_ids,
-            num_output_patches=num_output_patches,
-            future_target=future_target,
-            future_target_mask=future_target_mask,
-        )
+        """As `Chronos2Model.encode`: all tokens, upstream's blocks, the variant's masks."""
+        covariates = future_covariates, future_covariates_mask, num_output_patches
+        targets = future_target, future_target_mask
+        self._validate_input(context, context_mask, group_ids, *covariates, *targets)
         tokens = self.tokens(
             context, context_mask, future_covariates, future_covariates_mask, num_output_patches
         )
@@ -300,62 +243,32 @@ class Chronos2VariantModel(Chronos2Model):
         future_target_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
     ) -> Chronos2Output:
-        """Forecast a batch.
+        """Forecast a batch; parameters, result and errors are those of `Chronos2Model.forward`.
 
-        Parameters
-        ----------
-        context:
-            Shape (B, T), float; NaN where missing or left-padded.
-        context_mask:
-            Shape (B, T), 1 where observed; by default where `context` is not NaN.
-        group_ids:
-            Shape (B,), integer; by default each series is its own group.
-        future_covariates, future_covariates_mask:
-            Shape (B, at most num_output_patches * patch); NaN where unknown.
-        num_output_patches:
-            Future patches F.
-        future_target, future_target_mask, output_attentions:
-            As upstream; any of them takes upstream's path through `encode`, as do training,
-            gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
-
-        Returns
-        -------
-        Upstream's output with `quantile_preds` of shape (B, quantiles, F * patch), float32.
-
-        Raises
-        ------
-        ValueError
-            From upstream's validation, if shapes do not fit.
+        A `future_target` and `output_attentions` take upstream's path through `encode`, as do
+        training, gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
         """
+        covariates = future_covariates, future_covariates_mask, num_output_patches
         wants_more = future_target is not None or output_attentions or num_output_patches < 1
         if self.training or wants_more or torch.is_grad_enabled() or self._is_hindered():
-            return super().forward(
-                context=context,
-                context_mask=context_mask,
-                group_ids=group_ids,
-                future_covariates=future_covariates,
-                future_covariates_mask=future_covariates_mask,
-                num_output_patches=num_output_patches,
-                future_target=future_target,
-                future_target_mask=future_target_mask,
-                output_attentions=output_attentions,
-            )
-        self._validate_input(
-            context=context,
-            context_mask=context_mask,
-            group_ids=group_ids,
-            future_covariates=future_covariates,
-            future_covariates_mask=future_covariates_mask,
-            num_output_patches=num_output_patches,
-            future_target=None,
-            future_target_mask=None,
-        )
-        tokens = self.tokens(
-            context, context_mask, future_covariates, future_covariates_mask, num_output_patches
-        )
+            more = future_target, future_target_mask, output_attentions
+            return super().forward(context, context_mask, group_ids, *covariates, *more)
+        self._validate_input(context, context_mask, group_ids, *covariates, None, None)
+        tokens = self.tokens(context, context_mask, *covariates)
         group_ids = self._group_ids(context, group_ids)
         bias = self._group_bias(context, group_ids)
-        hidden = self._encode_future(tokens, group_ids, bias)
+        time = self.time_attention(tokens)
+        self.backends_used.add(time.backend)
+        dtype, device, valid = (
+            tokens.embeddings.dtype,
+            tokens.embeddings.device,
+            tokens.layout.valid,
+        )
+        if bias is None or len(bias) == 1:  # nothing to mix
+            group = GroupAttention(group_ids, valid, dtype)
+        else:
+            group = SoftGroupAttention(bias, valid, dtype, device)
+        hidden = self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
         # (B, F, quantiles * patch) -> (B, quantiles, F * patch)
         quantiles = self.output_patch_embedding(hidden).unflatten(-1, (self.num_quantiles, -1))
         quantiles = quantiles.transpose(1, 2).flatten(1)
@@ -384,18 +297,11 @@ class Chronos2VariantModel(Chronos2Model):
         """Return the bias of a soft mask, (b, b) on the CPU, or None where groups are hard."""
         if not self.variant.softens_groups or self.batch_bias is not None:
             return self.batch_bias
-        return soft_bias(
-            self.variant,
-            group_ids.cpu().numpy(),
-            context.detach().to("cpu", torch.float32).numpy(),
-            settings=self.settings.similarity,
-        )
+        return soft_bias(self.variant, group_ids, context, self.settings.similarity)
 
-    def _encode_future(
-        self, tokens: TokenBatch, group_ids: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Return the last hidden states of the future tokens, shape (B, F, d_model)."""
-        time = time_attention(
+    def time_attention(self, tokens: TokenBatch) -> TimeAttention:
+        """Prepare the variant's time attention for one batch."""
+        return time_attention(
             self.variant,
             tokens.layout,
             dtype=tokens.embeddings.dtype,
@@ -403,14 +309,6 @@ class Chronos2VariantModel(Chronos2Model):
             backend=self.settings.backend,
             chunk_size=self.settings.chunk_size,
         )
-        self.backends_used.add(time.backend)
-        dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
-        valid = tokens.layout.valid
-        if bias is None or len(bias) == 1:  # nothing to mix
-            group = GroupAttention(group_ids, valid, dtype)
-        else:
-            group = SoftGroupAttention(bias, valid, dtype, device)
-        return self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
 
     def run_blocks(
         self,
@@ -419,31 +317,16 @@ class Chronos2VariantModel(Chronos2Model):
         time: TimeAttention,
         last_block_from: int = 0,
     ) -> torch.Tensor:
-        """Run the encoder with prepared time and group attention, without gradients.
+        """Run the encoder with prepared attention, called once a layer, without gradients.
 
-        Parameters
-        ----------
-        tokens:
-            The batch; its embeddings are overwritten.
-        group:
-            Called once a layer, in order, with the layer and hidden states.
-        time:
-            Called once a layer, in order, with rotated queries and keys and with values, each
-            (B, H, S, D).
-        last_block_from:
-            The last block computes tokens from this one on; 0 for all.
-
-        Returns
-        -------
-        Normalised hidden states, shape (B, S - last_block_from, d_model).
+        The embeddings are overwritten. The last block computes the tokens from `last_block_from`
+        on: the result is normalised hidden states, (B, S - last_block_from, d_model).
         """
-        hidden, layout = tokens.embeddings, tokens.layout
-        positions = torch.arange(layout.num_tokens, device=hidden.device)[None]
-        rope = self.encoder.block[0].layer[0].self_attention.rope_embed(hidden, positions)
-        last = len(self.encoder.block) - 1
-        for index, block in enumerate(self.encoder.block):
-            first = last_block_from if index == last else 0
-            hidden = time_layer(block.layer[0], hidden, time, rope, first)
-            hidden = group(block.layer[1], hidden, first)
-            hidden = feed_forward(block.layer[2], hidden)
+        hidden, blocks = tokens.embeddings, [list(block.layer) for block in self.encoder.block]
+        rope = rotation(blocks[0][0].self_attention.rope_embed, hidden)
+        for time_self_attention, group_self_attention, forward in blocks:
+            first = last_block_from if forward is blocks[-1][-1] else 0
+            hidden = time_layer(time_self_attention, hidden, time, rope, first)
+            hidden = group(group_self_attention, hidden, first)
+            hidden = feed_forward(forward, hidden)
         return self.encoder.final_layer_norm(hidden)

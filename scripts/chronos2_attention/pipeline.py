@@ -37,6 +37,12 @@ MAX_TOKENS = {False: 8192, True: 65536}
 # the launches of some 500 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
 
+# Upstream's words.
+DEPRECATED = (
+    "The `predict_batches_jointly` argument is deprecated and will be removed in a future version. "
+    "Please use `cross_learning=True` to enable the cross-learning mode."
+)
+
 
 class Chronos2VariantPipeline(Chronos2Pipeline):
     """Chronos-2 under an attention variant.
@@ -171,14 +177,9 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         backend: str | None = None,
         chunk_size: int | None = None,
     ) -> Chronos2VariantPipeline:
-        """Return a pipeline of another variant on the same weights, without reload or copy.
+        """Return a pipeline of another variant, or its name, on the same weights, without a copy.
 
-        Parameters
-        ----------
-        variant:
-            A variant or its name.
-        backend, chunk_size:
-            This pipeline's by default.
+        Backend and chunk size are this pipeline's by default.
         """
         settings = self.model.settings
         return type(self)(
@@ -193,10 +194,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     def sizes(self, prediction_length: int, context_length: int | None) -> tuple[int, int]:
         """Return a forecast's future tokens in one pass, and the most observations of context.
 
-        Raises
-        ------
-        InputError
-            If a length is below 1.
+        A length below 1 is an `InputError`.
         """
         steps = whole_number(prediction_length, "prediction_length", 1)
         limit = self.model_context_length
@@ -264,13 +262,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             **kwargs,
         }
         if kwargs.get("predict_batches_jointly") is not None:  # upstream's older name
-            warnings.warn(
-                "The `predict_batches_jointly` argument is deprecated and will be removed in a "
-                "future version. "
-                "Please use `cross_learning=True` to enable the cross-learning mode.",
-                category=FutureWarning,
-                stacklevel=2,
-            )
+            warnings.warn(DEPRECATED, category=FutureWarning, stacklevel=2)
             cross_learning = options.pop("predict_batches_jointly")
         call = copy.copy(self)  # no other call sees what it holds
         call.model = self.model.for_call()
@@ -291,22 +283,29 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
-                return call._predict_univariate(series.left_padded(batch), horizon)
+                return call._predict_batch(
+                    context=series.left_padded(batch),
+                    group_ids=torch.arange(len(batch)),
+                    future_covariates=torch.full((len(batch), horizon), torch.nan),
+                    unrolled_quantiles_tensor=torch.empty(0),
+                    prediction_length=horizon,
+                    max_output_patches=self.max_output_patches,
+                    target_idx_ranges=[(row, row + 1) for row in range(len(batch))],
+                )
         else:
-            prepared = self._prepare(inputs, horizon)
+            prepared, sizes = self._prepare(inputs, horizon)
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
-            sizes = np.array([item["context"].shape[0] for item in prepared])
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
                 return upstream([prepared[index] for index in batch], **options)
 
-        on_gpu = self.model.device.type == "cuda"
+        on_gpu, patch_size = self.model.device.type == "cuda", self.model_output_patch_size
         waiting = batching.batches_by_length(
             lengths,
             sizes,
             batch_size=batch_size,
-            patch_size=self.model_output_patch_size,
-            extra_tokens=1 + math.ceil(horizon / self.model_output_patch_size),
+            patch_size=patch_size,
+            extra_tokens=1 + math.ceil(horizon / patch_size),
             max_tokens=MAX_TOKENS[on_gpu],
             start_tokens=START_TOKENS[on_gpu],
         )
@@ -319,10 +318,8 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 if len(batch) == 1:
                     raise
                 half = math.ceil(len(batch) / 2)
-                log.warning(
-                    "out of memory on %s with %d inputs in a batch; going on with at most %d",
-                    *(self.model.device, len(batch), half),
-                )
+                said = "out of memory on %s with %d inputs in a batch; going on with at most %d"
+                log.warning(said, self.model.device, len(batch), half)
                 waiting = [part for full in (batch, *waiting) for part in split(full, half)]
                 torch.cuda.empty_cache()
                 continue
@@ -349,16 +346,13 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             self._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
             return super().predict(inputs, **options)
         horizon = options["prediction_length"]
-        prepared = self._prepare(
-            inputs, self.model_prediction_length if horizon is None else horizon
-        )
-        sizes = np.array([item["context"].shape[0] for item in prepared])
+        horizon = self.model_prediction_length if horizon is None else horizon
+        prepared, sizes = self._prepare(inputs, horizon)
         if cutoffs is None:
             cutoffs = np.zeros(len(prepared), dtype=int)
         if len(cutoffs) != len(prepared):
-            raise InputError(
-                f"{len(cutoffs)} cutoffs for {len(prepared)} inputs", mend="give one for each"
-            )
+            told = f"{len(cutoffs)} cutoffs for {len(prepared)} inputs"
+            raise InputError(told, mend="give one for each")
         if similarity is not None and np.shape(similarity) != (sizes.sum(),) * 2:
             raise InputError(
                 f"similarities of shape {np.shape(similarity)} for {sizes.sum()} series",
@@ -379,27 +373,23 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         """Upstream's; a soft mask is made once and serves the steps of an unrolled forecast too."""
         call = self
         if self.variant.softens_groups:
-            given, seed = self._shares.take(len(context)) if self._shares else (None, (0, 0))
-            bias = soft_bias(
-                self.variant,
-                group_ids.cpu().numpy(),
-                context.detach().to("cpu", torch.float32).numpy(),
-                given=given,
-                settings=self.model.settings.similarity,
-                seed=seed,
-            )
+            share = self._shares.take(len(context)) if self._shares else (None, (0, 0))
+            settings = self.model.settings.similarity
+            bias = soft_bias(self.variant, group_ids, context, settings, *share)
             call = copy.copy(self)
             call.model = self.model.with_batch_bias(bias)
         return super(Chronos2VariantPipeline, call)._predict_batch(
             context=context, group_ids=group_ids, **kwargs
         )
 
-    def _prepare(self, inputs: Any, prediction_length: int) -> Sequence[Mapping[str, Any]]:
-        """Turn any input of `predict` into upstream's prepared inputs, one a forecast."""
-        sizes = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}  # not used
-        return Chronos2Dataset(
-            inputs, prediction_length=prediction_length, mode=DatasetMode.TEST, **sizes
+    @staticmethod
+    def _prepare(inputs: Any, horizon: int) -> tuple[Sequence[Mapping[str, Any]], np.ndarray]:
+        """Turn any input of `predict` into upstream's, one a forecast; count the series of each."""
+        unused = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}
+        prepared = Chronos2Dataset(
+            inputs, prediction_length=horizon, mode=DatasetMode.TEST, **unused
         ).inputs
+        return prepared, np.array([item["context"].shape[0] for item in prepared])
 
     def predict_df(self, df: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Forecast a long data frame; parameters and result are `Chronos2Pipeline.predict_df`'s.
@@ -415,19 +405,6 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
                 kwargs["cutoffs"] = times.groupby(df[names[0]], sort=False).max().to_numpy()
         return super().predict_df(df, *args, **kwargs)
 
-    def _predict_univariate(self, context: torch.Tensor, horizon: int) -> list[torch.Tensor]:
-        """Forecast independent series (b, T): b tensors of shape (1, quantiles, horizon)."""
-        rows = len(context)
-        return self._predict_batch(
-            context=context,
-            group_ids=torch.arange(rows),
-            future_covariates=torch.full((rows, horizon), torch.nan),
-            unrolled_quantiles_tensor=torch.empty(0),
-            prediction_length=horizon,
-            max_output_patches=self.max_output_patches,
-            target_idx_ranges=[(row, row + 1) for row in range(rows)],
-        )
-
     def embed(
         self,
         inputs: torch.Tensor | np.ndarray | Sequence,
@@ -436,10 +413,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     ) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
         """Return encoder embeddings; parameters and results are `Chronos2Pipeline.embed`'s.
 
-        Raises
-        ------
-        InputError
-            For variants that mix series: upstream embeds each input on its own.
+        Variants that mix series raise `InputError`: upstream embeds each input on its own.
         """
         if self.variant.mixes_series:
             raise InputError(

@@ -19,22 +19,19 @@ from .variants.soft import MEASURES  # named there, where no NumPy is needed to 
 
 __all__ = ["MEASURES", "SimilaritySettings", "similarity", "similarity_blocks"]
 
+# Columns of a tile: its temporary arrays stay small whatever the number of series.
 COLUMNS_AT_ONCE = 2048
-"""Columns of a tile: its temporary arrays stay small whatever the number of series."""
-
+# Share of a sum of squares below which its variance is rounding, that is, none.
 CONSTANT = 1e-10
-"""Share of a sum of squares below which its variance is rounding, that is, none."""
-
+# Mean squared difference of min-max scaled series below which it is taken again, directly.
 CLOSE = 1e-8
-"""Mean squared difference of min-max scaled series below which it is taken again, directly."""
-
+# Most values in the arrays of directly taken differences.
 PAIRS_AT_ONCE = 1 << 22
-"""Most values in the arrays of directly taken differences."""
 
 
 @dataclass(frozen=True)
 class SimilaritySettings:
-    """What counts as evidence, and the unit of distances.
+    """What counts as evidence, and the unit of distances; out of range they are an `InputError`.
 
     Parameters
     ----------
@@ -46,11 +43,6 @@ class SimilaritySettings:
         Unit of Euclidean distances between min-max scaled series. None takes the square root of
         the number of common points, so that distance over scale is the root mean square
         difference and pairs with long and short overlaps compare.
-
-    Raises
-    ------
-    InputError
-        If a value is out of its range.
     """
 
     min_common: int = 8
@@ -58,19 +50,15 @@ class SimilaritySettings:
     distance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        def check(holds: bool, key: str, mend: str) -> None:
+        scale = self.distance_scale
+        for key, holds, mend in (
+            ("min_common", self.min_common >= 1, "1 or more"),
+            ("no_evidence", 0 <= self.no_evidence <= 1, "a number from 0 to 1"),
+            ("distance_scale", scale is None or 0 < scale < math.inf, "a number above 0, or null"),
+        ):
             if not holds:
                 value = getattr(self, key)
                 raise InputError(f"{key} is {value!r}", f"similarity.{key}", f"give {mend}")
-
-        check(self.min_common >= 1, "min_common", "1 or more")
-        check(0 <= self.no_evidence <= 1, "no_evidence", "a number from 0 to 1")
-        scale = self.distance_scale
-        check(
-            scale is None or (scale > 0 and math.isfinite(scale)),
-            "distance_scale",
-            "a number above 0, or null",
-        )
 
 
 def similarity(
@@ -92,24 +80,10 @@ def similarity(
     constant on them (``correlation``), zero on them (``cosine``) or constant throughout
     (``distance``).
 
-    Parameters
-    ----------
-    series:
-        One-dimensional arrays of any lengths, or a matrix (n, time) padded with NaN on the left.
-        NaN and infinite values are missing.
-    measure:
-        One of `MEASURES`.
-    settings:
-        None for the defaults.
-
-    Returns
-    -------
-    float64, shape (n, n): exactly symmetric, in [0, 1], with a diagonal of 1.
-
-    Raises
-    ------
-    InputError
-        If there is no such measure, or a series has more than one dimension.
+    `series` are one-dimensional arrays of any lengths, or a matrix (n, time) padded with NaN on the
+    left; NaN and infinite values are missing. `measure` is one of `MEASURES`; another one, or a
+    series of more dimensions, is an `InputError`. The result is float64, shape (n, n): exactly
+    symmetric, in [0, 1], with a diagonal of 1.
     """
     prepared = _Prepared(series, measure, settings or SimilaritySettings())
     upper = np.triu(prepared.rows(slice(0, prepared.n)), k=1)
@@ -126,16 +100,7 @@ def similarity_blocks(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the matrix of `similarity` in blocks of rows, so that it is never held whole.
 
-    Parameters
-    ----------
-    series, measure, settings:
-        As for `similarity`.
-    rows_at_once:
-        Most rows of a block.
-
-    Yields
-    ------
-    The rows of a block and their similarities to all series, float64, shape (rows, n). They equal
+    A block is the rows and their similarities to all series, float64, shape (rows, n), equal to
     those of `similarity` up to rounding.
     """
     prepared = _Prepared(series, measure, settings or SimilaritySettings())
@@ -155,7 +120,8 @@ class _Prepared:
     def __init__(self, series, measure: str, settings: SimilaritySettings) -> None:
         if measure not in MEASURES:
             raise InputError(f"unknown similarity {measure!r}", "", f"known: {', '.join(MEASURES)}")
-        self.measure, self.settings = measure, settings
+        prepare, self.compare = _MEASURES[measure]
+        self.settings = settings
         matrix = _matrix(series)
         self.n = len(matrix)
         observed = np.isfinite(matrix)
@@ -163,7 +129,7 @@ class _Prepared:
         if self.same_points:
             matrix = np.ascontiguousarray(matrix[:, observed[0]])
             observed = np.ones(matrix.shape, dtype=bool)
-        self.values, self.usable = _PREPARE[measure](matrix, observed)
+        self.values, self.usable = prepare(matrix, observed)
         self.squares = self.values**2
         self.mask = None if self.same_points else observed.astype(np.float64)
 
@@ -178,16 +144,13 @@ class _Prepared:
         return block
 
     def _tile(self, rows: slice, columns: slice) -> np.ndarray:
-        common = self._common(rows, columns)
-        found, evidence = getattr(self, f"_{self.measure}")(rows, columns, common)
+        mask = self.mask
+        # Common points of each pair, or of all where it is the same.
+        common = float(self.values.shape[1]) if mask is None else mask[rows] @ mask[columns].T
+        products = self.values[rows] @ self.values[columns].T
+        found, evidence = self.compare(self, rows, columns, common, products)
         evidence = evidence & (common >= self.settings.min_common)
         return np.where(evidence, found, self.settings.no_evidence)
-
-    def _common(self, rows: slice, columns: slice) -> np.ndarray | float:
-        """Return the number of common points of each pair, or of all where it is the same."""
-        if self.mask is None:
-            return float(self.values.shape[1])
-        return self.mask[rows] @ self.mask[columns].T
 
     def _sums(
         self, array: np.ndarray, rows: slice, columns: slice
@@ -197,8 +160,7 @@ class _Prepared:
             return array[rows].sum(axis=1)[:, None], array[columns].sum(axis=1)[None, :]
         return array[rows] @ self.mask[columns].T, self.mask[rows] @ array[columns].T
 
-    def _correlation(self, rows: slice, columns: slice, common):
-        products = self.values[rows] @ self.values[columns].T
+    def correlation(self, rows: slice, columns: slice, common, products):
         row_sums, column_sums = self._sums(self.values, rows, columns)
         row_squares, column_squares = self._sums(self.squares, rows, columns)
         shared = np.maximum(common, 1.0)
@@ -210,16 +172,15 @@ class _Prepared:
         products -= row_sums * column_sums / shared
         return _from_cosine(products, row_variance, column_variance, evidence), evidence
 
-    def _cosine(self, rows: slice, columns: slice, common):
-        products = self.values[rows] @ self.values[columns].T
+    def cosine(self, rows: slice, columns: slice, common, products):
         row_squares, column_squares = self._sums(self.squares, rows, columns)
         evidence = (row_squares > 0) & (column_squares > 0)
         return _from_cosine(products, row_squares, column_squares, evidence), evidence
 
-    def _distance(self, rows: slice, columns: slice, common):
+    def distance(self, rows: slice, columns: slice, common, products):
         row_squares, column_squares = self._sums(self.squares, rows, columns)
         squared = row_squares + column_squares
-        squared -= 2.0 * (self.values[rows] @ self.values[columns].T)
+        squared -= 2.0 * products
         evidence = self.usable[rows, None] & self.usable[None, columns]
         # The difference of large sums says nothing about near twins: take theirs directly.
         close = evidence & (squared < CLOSE * common) & (row_squares + column_squares > 0)
@@ -301,13 +262,12 @@ def _for_distance(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray,
     high = np.where(observed, values, -np.inf).max(axis=1, initial=-np.inf)
     usable = high > low
     low, span = np.where(usable, low, 0.0), np.where(usable, high - low, 1.0)
-    return np.where(
-        observed & usable[:, None], (values - low[:, None]) / span[:, None], 0.0
-    ), usable
+    scaled = (values - low[:, None]) / span[:, None]
+    return np.where(observed & usable[:, None], scaled, 0.0), usable
 
 
-_PREPARE = {
-    "correlation": _for_correlation,
-    "cosine": _for_cosine,
-    "distance": _for_distance,
+_MEASURES = {
+    "correlation": (_for_correlation, _Prepared.correlation),
+    "cosine": (_for_cosine, _Prepared.cosine),
+    "distance": (_for_distance, _Prepared.distance),
 }

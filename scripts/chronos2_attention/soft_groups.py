@@ -23,6 +23,8 @@ from .variants import Soft
 EPSILON = 1e-10
 # Most elements of scores or masks that are written out; more tokens are taken in turns.
 ELEMENTS_AT_ONCE = 1 << 25
+# Finite in bfloat16 too, and far below any score.
+LOWEST = torch.finfo(torch.bfloat16).min / 2
 
 
 def group_weights(
@@ -31,27 +33,10 @@ def group_weights(
     similarities: np.ndarray,
     seed: int | Sequence[int] = 0,
 ) -> np.ndarray:
-    """Return the weights w(q, b) of a batch, before the temperature.
+    """Return the weights w(q, b) of a batch before the temperature: float64, (B, B), symmetric.
 
-    Parameters
-    ----------
-    variant:
-        Its control says what becomes of the similarities.
-    group_ids:
-        Integers, shape (B,); equal ids form a group, within which the weight is 1.
-    similarities:
-        Shape (B, B), symmetric, in [0, 1].
-    seed:
-        Of the shuffle of the control ``permuted``, for `numpy.random.default_rng`.
-
-    Returns
-    -------
-    float64, shape (B, B), symmetric.
-
-    Raises
-    ------
-    InputError
-        If the similarities are of another shape, or outside [0, 1].
+    `similarities`, (B, B), are symmetric, and outside [0, 1] an `InputError`; `seed` is that of the
+    shuffle of the control ``permuted``, for `numpy.random.default_rng`.
     """
     rows = len(group_ids)
     same = group_ids[:, None] == group_ids[None, :]
@@ -76,60 +61,31 @@ def group_weights(
 
 
 def group_bias(weights: np.ndarray, temperature: float) -> torch.Tensor:
-    """Return what is added to the scores, ``temperature * log(weights + 1e-10)``.
-
-    Parameters
-    ----------
-    weights:
-        From `group_weights`, shape (B, B).
-    temperature:
-        At least 0.
-
-    Returns
-    -------
-    float32 tensor of shape (B, B) on the CPU, at most 0 and finite in bfloat16 too.
-    """
+    """Return ``temperature * log(weights + 1e-10)``: float32, (B, B), on the CPU, never above 0."""
     # Beyond 1e300 nothing changes, and products stay finite.
     bias = min(temperature, 1e300) * np.log(weights + EPSILON)
-    lowest = torch.finfo(torch.bfloat16).min / 2
-    return torch.from_numpy(np.clip(bias, lowest, 0.0)).to(torch.float32)
+    return torch.from_numpy(np.clip(bias, LOWEST, 0.0)).to(torch.float32)
 
 
 def soft_bias(
     variant: Soft,
-    group_ids: np.ndarray,
-    context: np.ndarray,
-    *,
-    given: np.ndarray | None = None,
+    group_ids: torch.Tensor,
+    context: torch.Tensor,
     settings: SimilaritySettings,
+    given: np.ndarray | None = None,
     seed: int | Sequence[int] = 0,
 ) -> torch.Tensor:
-    """Return the bias of a soft mask for one batch.
+    """Return the bias of a batch's soft mask, (B, B) on the CPU, see `group_bias`.
 
-    Parameters
-    ----------
-    variant:
-        Measure, control and temperature.
-    group_ids:
-        Integers, shape (B,).
-    context:
-        Shape (B, T), left-padded with NaN; compared unless similarities are given.
-    given:
-        Similarities of the batch, shape (B, B).
-    settings:
-        How contexts are compared; for the measure ``uniform``, the similarity of all.
-    seed:
-        Of the control ``permuted``.
-
-    Returns
-    -------
-    float32 tensor of shape (B, B) on the CPU.
+    The contexts, (B, T) and left-padded with NaN, are compared unless similarities are given.
     """
     if variant.measure == "uniform":
         given = np.full((len(group_ids),) * 2, settings.no_evidence)
     elif given is None:
+        context = context.detach().to("cpu", torch.float32).numpy()
         given = similarity(context, variant.measure, settings)
-    return group_bias(group_weights(variant, group_ids, given, seed), variant.temperature)
+    weights = group_weights(variant, group_ids.cpu().numpy(), given, seed)
+    return group_bias(weights, variant.temperature)
 
 
 def unrolled(bias: torch.Tensor, rows: int) -> torch.Tensor:
@@ -139,24 +95,13 @@ def unrolled(bias: torch.Tensor, rows: int) -> torch.Tensor:
         return bias
     same_path = torch.eye(paths, dtype=torch.bool, device=bias.device).repeat(len(bias), len(bias))
     spread = bias.repeat_interleave(paths, 0).repeat_interleave(paths, 1)
-    return spread.masked_fill(~same_path, torch.finfo(torch.bfloat16).min / 2)
+    return spread.masked_fill(~same_path, LOWEST)
 
 
 def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    """Add padding to a bias.
+    """Return (T, 1, B, B) to add to scores: the bias (B, B), query by key, where a key is valid.
 
-    Parameters
-    ----------
-    bias:
-        Shape (B, B), query by key.
-    valid:
-        Boolean, shape (T, B): whether a key is an observed token; None where all are.
-    dtype:
-        Of the scores.
-
-    Returns
-    -------
-    Tensor of shape (T, 1, B, B), or (1, 1, B, B) without padding.
+    `valid` is boolean, (T, B); None makes one mask for all tokens.
     """
     mask = bias.to(dtype)[None, None]
     if valid is None:
@@ -167,16 +112,9 @@ def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype
 class SoftGroupAttention:
     """Soft group attention of one batch, called by every layer.
 
-    Parameters
-    ----------
-    bias:
-        From `group_bias`, shape (B, B).
-    valid:
-        Boolean tensor of shape (R, S), False at padding, or None where nothing is padded. R is B,
-        or a multiple n B where each series is unrolled along n paths (series-major): then a path
-        sees the same path of other series only, as upstream has it.
-    dtype, device:
-        Of the scores.
+    `bias` is that of `soft_bias`, (B, B); `valid` is boolean (R, S), False at padding, or None
+    where nothing is padded. R is B, or a multiple n B where each series is unrolled along n paths
+    (series-major): then a path sees the same path of other series only, as upstream has it.
     """
 
     def __init__(
@@ -186,15 +124,13 @@ class SoftGroupAttention:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.bias = bias.to(device)
-        self.valid = valid
-        self.dtype = dtype
+        self.bias, self.valid, self.dtype = bias.to(device), valid, dtype
         self.series = len(bias)
 
     def __call__(
         self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
     ) -> torch.Tensor:
-        """Apply `layer` to `hidden`; see `GroupAttention.__call__`."""
+        """Apply upstream's layer to tokens `first_token` and later, (R, T, d_model)."""
         attention = layer.self_attention
         normed = layer.layer_norm(hidden)
         rows, tokens, _ = normed.shape
@@ -211,7 +147,7 @@ class SoftGroupAttention:
             valid = self.valid[:, first_token:].unflatten(0, (self.series, paths))
             valid = valid.permute(1, 2, 0).flatten(0, 1)
         mixed = torch.empty_like(q)
-        at_once = self._tokens_at_once(attention.n_heads)
+        at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads))
         for start in range(0, len(q), at_once):
             part = slice(start, start + at_once)
             observed = None if valid is None else valid[part]
@@ -221,19 +157,11 @@ class SoftGroupAttention:
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
 
-    def _tokens_at_once(self, heads: int) -> int:
-        # Without padding, one mask serves all tokens.
-        elements = self.series**2 if self.valid is not None else 1
-        return max(1, ELEMENTS_AT_ONCE // elements)
+    def _elements(self, heads: int) -> int:
+        """Return what is written out for a token; without padding, one mask serves all."""
+        return 1 if self.valid is None else self.series**2
 
-    def _attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        mask: torch.Tensor,
-        observed: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def _attend(self, q, k, v, mask, observed) -> torch.Tensor:
         """Attend across series, (tokens, H, B, D) each; `observed` is (tokens, B) or None."""
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
@@ -241,42 +169,23 @@ class SoftGroupAttention:
 class MeasuredGroupAttention(SoftGroupAttention):
     """Soft group attention that also measures how much weight goes to other groups.
 
-    Parameters
-    ----------
-    group_ids:
-        Integer tensor of shape (B,).
-    bias, valid, dtype, device:
-        See `SoftGroupAttention`.
-
-    Attributes
-    ----------
-    cross_group_mass:
-        A number per layer that has run, in order: the mean share of attention weight on series of
-        other groups, over heads and observed query tokens.
+    `cross_group_mass` holds a number per layer that has run, in order: the mean share of attention
+    weight on series of other groups, over heads and observed query tokens.
     """
 
-    def __init__(
-        self,
-        group_ids: torch.Tensor,
-        bias: torch.Tensor,
-        valid: torch.Tensor | None,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        super().__init__(bias, valid, dtype, device)
-        self.different = (group_ids[:, None] != group_ids[None, :]).to(device)
+    def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
+        super().__init__(bias, *common)
+        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.bias.device)
         self.cross_group_mass: list[float] = []
 
-    def __call__(
-        self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
-    ) -> torch.Tensor:
+    def __call__(self, *layer_and_tokens) -> torch.Tensor:
         self._sum, self._count = 0.0, 0
-        mixed = super().__call__(layer, hidden, first_token)
+        mixed = super().__call__(*layer_and_tokens)
         self.cross_group_mass.append(self._sum / self._count)
         return mixed
 
-    def _tokens_at_once(self, heads: int) -> int:
-        return max(1, ELEMENTS_AT_ONCE // (heads * self.series**2))
+    def _elements(self, heads: int) -> int:
+        return heads * self.series**2
 
     def _attend(self, q, k, v, mask, observed):
         weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)

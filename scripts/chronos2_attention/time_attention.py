@@ -27,14 +27,8 @@ MASKS_KEPT = 16
 class TokenLayout:
     """Where the tokens of a batch lie.
 
-    Attributes
-    ----------
-    num_context:
-        Context tokens per series: context patches and the REG token.
-    num_tokens:
-        Sequence length S: context tokens, then future tokens.
-    valid:
-        Boolean tensor of shape (B, S), False at left padding; None where nothing is padded.
+    `num_context` tokens of context (patches and REG), then future tokens, `num_tokens` S in all;
+    `valid` is boolean (B, S), False at left padding, or None where nothing is padded.
     """
 
     num_context: int
@@ -65,24 +59,21 @@ def allowed_pairs(
 
 
 @lru_cache(MASKS_KEPT)
-def mask_of(
-    variant: AttentionVariant,
-    num_context: int,
-    num_tokens: int,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> torch.Tensor:
-    """Return the mask to add to scores, padding aside: shape (1, 1, S, S).
+def mask_of(variant, num_context, num_tokens, dtype, device) -> torch.Tensor:
+    """Return the mask to add to scores, padding aside, (1, 1, S, S), for all batches of its size.
 
-    Kept for the next batches of this size; with a small model, making it would be a part of the
-    time that a forecast takes.
+    With a small model, making it would be a part of the time that a forecast takes.
     """
     layout = TokenLayout(num_context, num_tokens, None)
     return additive(allowed_pairs(variant, layout, device), dtype)[None, None]
 
 
 class TimeAttention:
-    """Time attention of one batch; masks are built here, once, and used by every layer.
+    """Dense time attention of one batch, and the base of the others.
+
+    Masks are built here, once, and used by every layer. Call it with queries, keys and values of
+    shape (B, H, S, D); it returns (B, H, S, D). Outputs at padded queries are finite and otherwise
+    unspecified.
 
     Parameters
     ----------
@@ -92,12 +83,9 @@ class TimeAttention:
         Sizes and padding of the batch.
     dtype, device:
         Of the scores.
-
-    Call it with queries, keys and values of shape (B, H, S, D); it returns (B, H, S, D). Outputs
-    at padded queries are finite and otherwise unspecified.
     """
 
-    backend: ClassVar[str] = ""
+    backend: ClassVar[str] = "dense"
 
     def __init__(
         self,
@@ -120,12 +108,6 @@ class TimeAttention:
         return scaled_dot_product_attention(q, k, v, attn_mask=self.key_mask, scale=1.0)
 
 
-class DenseTime(TimeAttention):
-    """Every query sees every unpadded token."""
-
-    backend = "dense"
-
-
 class ReferenceTime(TimeAttention):
     """The definition of a sparse variant: dense scores plus a mask of shape (B or 1, 1, S, S).
 
@@ -146,21 +128,18 @@ class ReferenceTime(TimeAttention):
 
 
 class WindowedTime(TimeAttention, ABC):
-    """Base of backends that know the variant's window: dense future, windowed context.
+    """Base of backends that know the variant's window: dense future, windowed context."""
 
-    Subclasses give `windowed`, which attends within the context.
-    """
-
-    def __init__(self, variant: Sparse, layout, *, dtype, device) -> None:
-        super().__init__(variant, layout, dtype=dtype, device=device)
+    def __init__(self, variant: Sparse, layout, **options) -> None:
+        super().__init__(variant, layout, **options)
         self.radius = min(variant.radius, layout.num_context)
         self.reg_is_global = variant.reg_is_global
 
     @abstractmethod
     def windowed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attend among context tokens at most `radius` apart.
+        """Attend among context tokens at most `radius` apart; all have shape (B, H, S, D).
 
-        Takes and returns shape (B, H, S, D); what it returns for future queries is not used.
+        What it returns for future queries is not used.
         """
 
     def __call__(self, q, k, v):
@@ -169,11 +148,8 @@ class WindowedTime(TimeAttention, ABC):
         out[:, :, context:] = self.future(q[:, :, context:], k, v)
         if self.reg_is_global:
             mask = None if self.key_mask is None else self.key_mask[..., :context]
+            reg, keys, values = q[:, :, context - 1 : context], k[:, :, :context], v[:, :, :context]
             out[:, :, context - 1 : context] = scaled_dot_product_attention(
-                q[:, :, context - 1 : context],
-                k[:, :, :context],
-                v[:, :, :context],
-                attn_mask=mask,
-                scale=1.0,
+                reg, keys, values, attn_mask=mask, scale=1.0
             )
         return out

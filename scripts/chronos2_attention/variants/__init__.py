@@ -6,8 +6,7 @@ Every module of this folder is read, so a new family is one new file.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .base import AttentionVariant
-from .full import Full
+from .base import AttentionVariant, Full
 from .joint import Joint
 from .soft import Soft
 from .sparse import Sparse

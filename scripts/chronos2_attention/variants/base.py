@@ -1,4 +1,4 @@
-"""Attention variants and their names.
+"""Attention variants and their names, and the baseline.
 
 One variant has one spelling, used in code, file names, columns and figures.
 This module knows neither torch nor files: it is what the workflow imports to
@@ -23,13 +23,7 @@ _KINDS: list[type[AttentionVariant]] = []
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """Return an integer of any type as Python's, which has no largest value.
-
-    Raises
-    ------
-    InputError
-        If it is not a whole number of at least `least`.
-    """
+    """Return an integer of any type as Python's, of any size; below `least` an `InputError`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -83,12 +77,7 @@ class AttentionVariant:
 
     @staticmethod
     def parse(name: str | AttentionVariant) -> AttentionVariant:
-        """Read a variant's name.
-
-        Parameters
-        ----------
-        name:
-            For example ``"full"`` or ``"sparse_r8"``. A variant is returned as it is.
+        """Read a variant's name, for example ``"full"``; a variant is returned as it is.
 
         Raises
         ------
@@ -142,3 +131,12 @@ class AttentionVariant:
         Boolean array of the broadcast shape.
         """
         return (query >= 0) & (key >= 0)
+
+
+@dataclass(frozen=True)
+class Full(AttentionVariant):
+    """Dense time attention, hard groups: the baseline, as upstream computes it."""
+
+    kind: ClassVar[str] = "full"
+    pattern: ClassVar[str] = "full"
+    example: ClassVar[str] = "full"
