@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from .checking import Flag, Strict, Text, check, matching, number, whole
-from .errors import InputError
+from .errors import InputError, explained
 
 FETCH_AGAIN = "fetch the checkpoint again, or correct its config.json"
 LARGEST_FILE = 10_000_000  # bytes
@@ -89,44 +89,20 @@ class Architecture(Strict):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises
-    ------
-    InputError
-        If the file is absent, too large, no JSON, or holds something else.
-    """
-    try:
+    """Read a JSON file; `InputError` if it is absent, too large, no JSON or holds no object."""
+    with explained("not a JSON file", path, errors=(OSError, RecursionError, ValueError)):
         with open(path, "rb") as handle:
             text = handle.read(LARGEST_FILE + 1)
-        if len(text) > LARGEST_FILE:
-            raise InputError(f"larger than {LARGEST_FILE} bytes", str(path), FETCH_AGAIN)
-        content = json.loads(text)
-    except (OSError, RecursionError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"not a JSON file ({error})", str(path), "fetch it again") from error
+        content = json.loads(text) if len(text) <= LARGEST_FILE else None
+    if len(text) > LARGEST_FILE:
+        raise InputError(f"larger than {LARGEST_FILE} bytes", str(path), FETCH_AGAIN)
     return check(dict[str, Any], content, str(path), FETCH_AGAIN)
 
 
 def check_config(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the content of a ``config.json``.
+    """Return the fields of a ``config.json`` that `Chronos2CoreConfig` reads, as far as given.
 
-    Parameters
-    ----------
-    content:
-        Of the file, or the fields of a `Chronos2CoreConfig`.
-    where:
-        What a message names as the place of a fault.
-
-    Returns
-    -------
-    The fields that `Chronos2CoreConfig` reads, as far as they are given.
-
-    Raises
-    ------
-    InputError
-        If it is not of a Chronos-2 model, or a field is of a type or size that none can have.
+    `InputError` if it is not of a Chronos-2 model, or a field is of a type or size that none has.
     """
     if "chronos_config" not in content:
         raise InputError("no chronos_config", where, "give a Chronos-2 checkpoint")
@@ -143,11 +119,5 @@ class _Index(Strict):
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Return the file beside an index of sharded weights that holds each tensor.
-
-    Raises
-    ------
-    InputError
-        If it is no index, or names a file that is not beside it.
-    """
+    """Return the file beside an index of sharded weights that holds each tensor."""
     return check(_Index, read_json(path), str(path), FETCH_AGAIN).weight_map

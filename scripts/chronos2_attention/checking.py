@@ -65,10 +65,6 @@ def matching(pattern: str) -> Any:
     return Annotated[str, Field(strict=True, pattern=rf"^(?:{pattern})$", max_length=1000)]
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _each_once(values: tuple) -> tuple:
     seen = set()
     for value in values:
@@ -81,13 +77,10 @@ def _each_once(values: tuple) -> tuple:
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=20_000)]
 # A list of two; of any number; of at least one; of at least one and none twice.
-Pair = Annotated[tuple[T, T], BeforeValidator(_as_tuple)]
-Many = Annotated[tuple[T, ...], Field(fail_fast=True), BeforeValidator(_as_tuple)]
-Some = Annotated[
-    tuple[T, ...],
-    Field(fail_fast=True, min_length=1, max_length=10_000),
-    BeforeValidator(_as_tuple),
-]
+_AS_TUPLE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+Pair = Annotated[tuple[T, T], _AS_TUPLE]
+Many = Annotated[tuple[T, ...], Field(fail_fast=True), _AS_TUPLE]
+Some = Annotated[tuple[T, ...], Field(fail_fast=True, min_length=1, max_length=10_000), _AS_TUPLE]
 Unique = Annotated[Some[T], AfterValidator(_each_once)]
 
 SHOULD = {
@@ -113,23 +106,10 @@ SHOULD = {
 
 
 def check(model: type[T], document: Any, where: str, mend: str = "see config/README.md") -> T:
-    """Make a model of a document that has been read.
+    """Make a `Strict` class, or any type that pydantic knows, of what YAML or JSON held.
 
-    Parameters
-    ----------
-    model:
-        A `Strict` class, or any type that pydantic knows.
-    document:
-        Anything that YAML or JSON can hold.
-    where:
-        What the message names as the place of a fault.
-    mend:
-        What the message advises where the fault does not say it itself.
-
-    Raises
-    ------
-    InputError
-        If the document does not fit: the message names the key, what it holds and what it should.
+    Where it does not fit, an `InputError` for the place `where` names the key, what it holds and
+    what it should; it advises `mend` where the fault has no mend of its own.
     """
     try:
         return _adapter(model).validate_python(document)

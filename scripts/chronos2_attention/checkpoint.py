@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.initialization import no_init_weights
 
 from .architecture import FETCH_AGAIN, Architecture, check_config, read_index, read_json
-from .errors import InputError
+from .errors import InputError, explained
 from .model import Chronos2VariantModel
 
 WEIGHTS = "model.safetensors"
@@ -51,19 +51,8 @@ REFUSED = {
 def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> Path:
     """Return the folder of a checkpoint, downloading it from the hub if it is not a folder.
 
-    Parameters
-    ----------
-    name_or_path:
-        A folder, or a hub repository such as ``"amazon/chronos-2"``.
-    subfolder:
-        Where in it the checkpoint lies.
-    **hub_arguments:
-        For `huggingface_hub.snapshot_download`, see `HUB_ARGUMENTS`.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder and the repository cannot be reached.
+    `hub_arguments` are for `huggingface_hub.snapshot_download`, see `HUB_ARGUMENTS`. `InputError`
+    if there is no such folder and the repository cannot be reached.
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
@@ -86,25 +75,11 @@ def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> P
 def read_config(
     folder: Path, given: Any = None, **changes: Any
 ) -> tuple[Chronos2CoreConfig, dict[str, Any]]:
-    """Read ``config.json`` of a Chronos-2 checkpoint.
+    """Return the configuration of a Chronos-2 checkpoint, and those arguments that are not of it.
 
-    Parameters
-    ----------
-    folder:
-        Of the checkpoint.
-    given:
-        A configuration, or the folder of one, to use instead.
-    **changes:
-        Fields to change, among other arguments.
-
-    Returns
-    -------
-    The configuration, and the arguments that are not of it.
-
-    Raises
-    ------
-    InputError
-        If it is missing, unreadable, or not of a Chronos-2 model.
+    `given` is a configuration, or its file or folder, to use instead of the checkpoint's;
+    `changes` holds fields to change, among other arguments. `InputError` if it is missing,
+    unreadable, or not of a Chronos-2 model.
     """
     path = folder / "config.json"
     if hasattr(given, "to_dict"):
@@ -121,10 +96,8 @@ def read_config(
     known = Architecture.model_fields.keys() & changes.keys()
     content |= {name: changes.pop(name) for name in known}
     checked = check_config(content, str(path))
-    try:
+    with explained("cannot be used", path, FETCH_AGAIN):
         return Chronos2CoreConfig.from_dict(checked, return_unused_kwargs=True, **changes)
-    except Exception as error:  # whatever its values make upstream raise
-        raise InputError(f"cannot be used ({error})", str(path), FETCH_AGAIN) from error
 
 
 def refuse_other_formats(folder: Path) -> None:
@@ -137,11 +110,8 @@ def refuse_other_formats(folder: Path) -> None:
 def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor]:
     """Read all tensors of a checkpoint, sharded or not, in the dtype of the file.
 
-    Raises
-    ------
-    InputError
-        If there are no safetensors, a shard is missing, a file is damaged, or the shards are not
-        what their index says.
+    `InputError` if there are no safetensors, a shard is missing, a file is damaged, or the shards
+    are not what their index says.
     """
     index = folder / WEIGHTS_INDEX
     weight_map = None
@@ -156,13 +126,9 @@ def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
         path = folder / name
-        try:
-            with safe_open(path, framework="pt") as handle:
-                found = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"unreadable weights ({error})", str(path), "fetch it again"
-            ) from error
+        readable = explained("unreadable weights", path, errors=(SafetensorError, OSError))
+        with readable, safe_open(path, framework="pt") as handle:
+            found = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
         for key in found:
             if weight_map is not None and weight_map.get(key) != name:
                 raise InputError(f"tensor '{key}' is not in the index", str(path), "fetch it again")
@@ -206,11 +172,8 @@ def cast(
 ) -> dict[str, torch.Tensor]:
     """Return weights in `dtype`, of which every one is a number there.
 
-    Raises
-    ------
-    InputError
-        Naming the tensor that holds no floating point numbers, is not finite in `dtype`, or is zero
-        throughout and no bias.
+    `InputError` names the tensor that holds no floating point numbers, is not finite in `dtype`,
+    or is zero throughout and no bias.
     """
     found = {}
     for name, tensor in tensors.items():
@@ -234,13 +197,7 @@ def choose_dtype(
     tensors: dict[str, torch.Tensor],
     where: Path,
 ) -> torch.dtype:
-    """Return the dtype to load in; None and ``"auto"`` mean that of the checkpoint `where`.
-
-    Raises
-    ------
-    InputError
-        If it is none of `DTYPES`.
-    """
+    """Return the dtype of `DTYPES` to load in; None and ``"auto"`` mean the checkpoint's."""
     dtype, place = asked, ""
     if asked is None or asked == "auto":
         stored = (t.dtype for t in tensors.values() if t.is_floating_point())
@@ -281,23 +238,16 @@ def load_model(
     """
     for name in REFUSED.keys() & kwargs.keys():
         if kwargs.pop(name) not in REFUSED[name]:
-            raise InputError(
-                f"{name} is not supported: weights load strictly, from safetensors alone, and no"
-                " code comes with them",
-                mend="leave it out",
-            )
+            reason = "weights load strictly, from safetensors alone, and no code comes with them"
+            raise InputError(f"{name} is not supported: {reason}", mend="leave it out")
     config, kwargs = read_config(folder, kwargs.pop("config", None), **kwargs)
     tensors = read_tensors(folder)
     if config.num_layers > len(tensors):  # not worth building
-        raise InputError(
-            f"{config.num_layers} layers, and {len(tensors)} tensors", str(folder), FETCH_AGAIN
-        )
-    try:
-        with no_init_weights(), torch.device("meta"):
-            wanted = Chronos2VariantModel(config).state_dict()
-    except Exception as error:  # whatever its values make upstream raise
-        path = folder / "config.json"
-        raise InputError(f"no model can be built ({error})", str(path), FETCH_AGAIN) from error
+        reason = f"{config.num_layers} layers, and {len(tensors)} tensors"
+        raise InputError(reason, str(folder), FETCH_AGAIN)
+    built = explained("no model can be built", folder / "config.json", FETCH_AGAIN)
+    with built, no_init_weights(), torch.device("meta"):
+        wanted = Chronos2VariantModel(config).state_dict()
     check_names_and_shapes(wanted, tensors, folder)
     dtype = choose_dtype(dtype, config, tensors, folder)
     model = Chronos2VariantModel.from_pretrained(
@@ -309,10 +259,7 @@ def load_model(
 def load(
     name_or_path: str | Path, dtype: torch.dtype | str | None = None, **kwargs: Any
 ) -> tuple[Chronos2VariantModel, str]:
-    """Load a model, or an adapter merged into its model, from a folder or from the hub, strictly.
-
-    Parameters and returned values are those of `resolve` and `load_model`.
-    """
+    """Load a model, or an adapter merged into its model, see `resolve` and `load_model`."""
     place = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
     folder = resolve(name_or_path, kwargs.pop("subfolder", None) or "", **place)
     kwargs.pop("import_allowlist", None)  # nothing is imported that an adapter names
@@ -344,14 +291,10 @@ def _load_adapter(
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError as error:
         raise InputError("an adapter, and no peft", str(folder), "pip install peft") from error
-    try:
+    with explained("cannot be used", path):
         adapted = PeftModel.from_pretrained(model, folder, adapter_name=name)
-    except Exception as error:  # whatever the adapter's values make peft raise
-        raise InputError(f"cannot be used ({error})", str(path), "fetch it again") from error
     check_names_and_shapes(get_peft_model_state_dict(adapted, adapter_name=name), tensors, folder)
-    try:
+    with explained("cannot be merged", folder, errors=ValueError):
         merged = adapted.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise InputError(f"cannot be merged ({error})", str(folder), "fetch it again") from error
     merged.config.name_or_path = merged.name_or_path = str(folder)
     return merged, fingerprint(tensors, base_fingerprint)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 # What a user gave may be a hundred megabytes. So much is shown of what stands between quotes or
 # brackets, of a word (often a path), and of each part of a message; together at most 300 characters
@@ -40,6 +41,20 @@ class InputError(ValueError):
         )
         parts = [self.what, f"in {self.where}" if self.where else "", self.mend]
         super().__init__("; ".join(part for part in parts if part))
+
+
+@contextmanager
+def explained(
+    what: str,
+    where: object,
+    mend: str = "fetch it again",
+    errors: type[Exception] | tuple[type[Exception], ...] = Exception,
+) -> Iterator[None]:
+    """Turn errors that a user's file makes others raise into an `InputError` that quotes them."""
+    try:
+        yield
+    except errors as error:
+        raise InputError(f"{what} ({error})", str(where), mend) from error
 
 
 def quote(value: object) -> str:

@@ -17,7 +17,7 @@ CONFIG_DIR = REPO_ROOT / "config"
 sys.path.insert(0, str(SCRIPTS))
 
 from chronos2_attention import AttentionVariant, InputError
-from chronos2_attention.similarity import MEASURES
+from chronos2_attention.variants.soft import MEASURES
 from study.config.datasets import find_spec, load_registry
 from study.config.models import load_model_spec, local_files, mirrored_files
 from study.config.settings import complete, settle
@@ -90,10 +90,10 @@ wildcard_constraints:
     device=r"cpu|cuda(?::\d+)?",
 
 
-@cache
-def study_by_name(name):
-    """Read once: every job's inputs and parameters ask for its study."""
-    return load_study(name, CONFIG_DIR, config["only"])
+# Read once: every job's inputs and parameters ask for them.
+study_by_name = cache(partial(load_study, config_dir=CONFIG_DIR, only=config["only"]))
+model_spec = cache(partial(load_model_spec, config_dir=CONFIG_DIR))
+registry = cache(partial(load_registry, CONFIG_DIR / "datasets.yaml"))
 
 
 def study_of(wildcards):
@@ -155,19 +155,9 @@ def reference(*names):
     return [KnownFile.at(CONFIG_DIR / "reference" / f"{name}.csv") for name in names]
 
 
-@cache
-def registry():
-    return load_registry(CONFIG_DIR / "datasets.yaml")
-
-
 def own_files_of(wildcards):
     """Files of the user's, as far as they exist: the script says what is absent."""
     return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
-
-
-@cache
-def model_spec(name):
-    return load_model_spec(name, CONFIG_DIR)
 
 
 def pieces_of_scores(name, suffix, methods):

@@ -7,24 +7,15 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from chronos2_attention.checking import Text, check, checked_dataclass, matching, number, whole
 from chronos2_attention.errors import InputError
-from study.config.yaml_files import (
-    REPOSITORY,
-    Name,
-    Strict,
-    Text,
-    check,
-    checked_dataclass,
-    find_named,
-    load_yaml,
-    matching,
-    number,
-    whole,
-)
+from study.config.yaml_files import REPOSITORY, Name, load_named
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
+
+NEEDED = {"hub": ("repo", "revision"), "local": ("path",), "random": ("seed", "architecture")}
 
 QUANTILES = [0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99]
 
@@ -45,22 +36,10 @@ class Architecture:
 
 @checked_dataclass
 class ModelSpec:
-    """One model of ``config/models``.
+    """One model of ``config/models``, by the name of its file.
 
-    Attributes
-    ----------
-    name:
-        Name of its file, and what follows ``@`` in a study's name.
-    source:
-        ``hub``, ``local`` or ``random``.
-    repo, revision:
-        Hub repository and the commit it is pinned to.
-    path:
-        Folder of a local checkpoint, relative to the repository or absolute.
-    seed, architecture:
-        Of a randomly initialised model.
-    baseline_rel_mase_max:
-        Gate 3's threshold by suite, where it is not 1.
+    `path` of a local checkpoint is relative to the repository or absolute;
+    `baseline_rel_mase_max` is gate 3's threshold by suite, where it is not 1.
     """
 
     name: Text
@@ -69,42 +48,22 @@ class ModelSpec:
     repo: matching(rf"({REPOSITORY})?") = ""
     revision: matching(r"\S*") = ""
     path: matching(r"[^\x00]*") = ""
-    seed: whole(0, 2**63 - 1) = 0
+    seed: whole(0, 2**63 - 1) | None = None
     architecture: Architecture | None = None
     baseline_rel_mase_max: dict[Name, number(gt=0, most=1)] = field(
         default_factory=dict, repr=False
     )
 
 
-NEEDED = {"hub": ("repo", "revision"), "local": ("path",), "random": ("seed", "architecture")}
-
-
-class _Outline(Strict):
-    model_config = ConfigDict(extra="allow")
-
-    name: Literal[None] = None
-    source: Literal[tuple(NEEDED)]
-
-
 def load_model_spec(name: str, config_dir: Path) -> ModelSpec:
-    """Read ``config_dir/models/{name}.yaml``.
-
-    Raises
-    ------
-    InputError
-        If there is no such model, naming those there are, or its file does not fit.
-    """
-    path = find_named("model", name, Path(config_dir, "models"))
-    document = load_yaml(path)
-    source = check(_Outline, document, str(path)).source
-    for key in NEEDED[source]:
-        if document.get(key) in (None, ""):
-            raise InputError(
-                f"key {key!r} is missing, which a model of source {source!r} needs",
-                str(path),
-                "see config/README.md",
-            )
-    return check(ModelSpec, {**document, "name": name}, str(path))
+    """Read ``config_dir/models/{name}.yaml``; InputError if there is none, or it does not fit."""
+    document, path = load_named("model", name, Path(config_dir, "models"))
+    spec = check(ModelSpec, document, path)
+    for key in NEEDED[spec.source]:
+        if getattr(spec, key) in (None, ""):
+            reason = f"key {key!r} is missing, which a model of source {spec.source!r} needs"
+            raise InputError(reason, path, "see config/README.md")
+    return spec
 
 
 def local_files(spec: ModelSpec, repo_root: Path) -> list[Path]:
@@ -127,21 +86,19 @@ def core_config(architecture: Architecture):
     from chronos.chronos2.config import Chronos2CoreConfig
 
     sizes = asdict(architecture)
-    context_length = sizes.pop("context_length")
-    max_output_patches = sizes.pop("max_output_patches")
+    limits = {name: sizes.pop(name) for name in ("context_length", "max_output_patches")}
     return Chronos2CoreConfig(
         **sizes,
         dropout_rate=0.0,
         chronos_config={
-            "context_length": context_length,
+            **limits,
             "input_patch_size": 16,
             "input_patch_stride": 16,
             "output_patch_size": 16,
             "quantiles": QUANTILES,
             "use_reg_token": True,
             "use_arcsinh": True,
-            "max_output_patches": max_output_patches,
-            "time_encoding_scale": context_length,
+            "time_encoding_scale": limits["context_length"],
         },
         architectures=["Chronos2Model"],
         chronos_pipeline_class="Chronos2Pipeline",
@@ -149,44 +106,19 @@ def core_config(architecture: Architecture):
 
 
 def context_limit(setting: int | None, model_limit: int) -> int:
-    """Return how many observations of context a model is given.
+    """Return how many observations of context a model is given: by default all that it takes.
 
-    Parameters
-    ----------
-    setting:
-        The setting ``forecast.context_length``; None for all that the model takes.
-    model_limit:
-        All that the model takes.
-
-    Raises
-    ------
-    InputError
-        If the setting is larger, which would promise a context that no forecast had.
+    A larger setting is an `InputError`: it would promise a context that no forecast had.
     """
     if setting is not None and setting > model_limit:
-        raise InputError(
-            f"a context of {setting} observations is beyond the model's {model_limit}",
-            "forecast.context_length",
-            f"give at most {model_limit}, or null for the model's own limit",
-        )
+        reason = f"a context of {setting} observations is beyond the model's {model_limit}"
+        mend = f"give at most {model_limit}, or null for the model's own limit"
+        raise InputError(reason, "forecast.context_length", mend)
     return setting or model_limit
 
 
 def seen_by_model(config: str | os.PathLike, context_length: int | None) -> int:
-    """Return the most observations of context that a model is given.
-
-    Parameters
-    ----------
-    config:
-        The model's ``config.json``.
-    context_length:
-        The setting; None for the model's own limit.
-
-    Raises
-    ------
-    InputError
-        If the setting exceeds the limit.
-    """
+    """Return `context_limit` of the model with this ``config.json``."""
     from chronos2_attention.architecture import check_config, read_json
 
     content = check_config(read_json(Path(config)), str(config))

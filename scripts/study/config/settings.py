@@ -8,23 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from chronos2_attention.checking import Flag, Many, Pair, Some, Unique, matching, number, whole
 from chronos2_attention.errors import InputError
 from chronos2_attention.variants.soft import CONTROLS, MEASURES, Soft
 from study.config.suites import EVERY_TASK
-from study.config.yaml_files import (
-    Flag,
-    Many,
-    Pair,
-    Some,
-    Strict,
-    Text,
-    Unique,
-    check,
-    load_yaml,
-    matching,
-    number,
-    whole,
-)
+from study.config.yaml_files import Strict, Text, check, load_checked
 
 WHERE = "the configuration (config/config.yaml and --config)"
 
@@ -130,9 +118,7 @@ def complete(config: dict[str, Any], defaults: Path) -> None:
 
     Another workflow that uses this one as a module need then give only what it wants otherwise.
     """
-    settings = load_yaml(defaults)
-    check(dict[str, Any], settings, str(defaults))
-    _add_missing(config, settings)
+    _add_missing(config, load_checked(dict[str, Any], defaults))
 
 
 def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -148,17 +134,7 @@ def settle(config: dict[str, Any]) -> None:
 
     Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
     and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``, see
-    `study.suites.Suite.only`, so that it reaches whatever reads a suite.
-
-    Parameters
-    ----------
-    config:
-        Snakemake's `config`; changed in place.
-
-    Raises
-    ------
-    InputError
-        If a key is unknown or missing, or a value is of the wrong type or range.
+    `Suite.only`, so that it reaches whatever reads a suite. `config` is changed in place.
     """
     for key in ("run", "radii"):
         if isinstance(config.get(key), str):

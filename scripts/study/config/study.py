@@ -11,20 +11,11 @@ from study.config.suites import Suite, load_suite
 
 
 class Study(NamedTuple):
-    """A suite run with a model.
+    """A suite, restricted to the tasks asked for, run with a model: its own, or one named.
 
     Rules hand it to their scripts as one parameter. Snakemake takes a change of a named tuple's
     `repr` for a reason to make results anew, that of a dataclass not: what no result depends on
     is left out of the `repr` of suites and models.
-
-    Attributes
-    ----------
-    name:
-        As written, the first part of every result's name: ``cbii`` or ``cbii@nano``.
-    suite:
-        Its tasks, restricted to those asked for.
-    model:
-        Its model, the suite's own unless the name says another.
     """
 
     name: str
@@ -42,25 +33,8 @@ class Study(NamedTuple):
 
 
 def load_study(name: str, config_dir: Path, only: str | list[str] | None = None) -> Study:
-    """Read a study by its name.
-
-    Parameters
-    ----------
-    name:
-        ``suite`` or ``suite@model``.
-    config_dir:
-        Holds ``suites/`` and ``models/``.
-    only:
-        Names of tasks, a list or separated by commas; None for all.
-
-    Raises
-    ------
-    InputError
-        If the suite, the model or a task is unknown, or a file does not fit its schema.
-    """
+    """Read a study by its name, with the tasks that `Suite.only` leaves of its suite."""
     suite_name, _, model_name = name.partition("@")
-    suite = load_suite(suite_name, config_dir)
-    if only is not None:
-        suite = suite.only(only)
+    suite = load_suite(suite_name, config_dir).only(only)
     model = load_model_spec(model_name if "@" in name else suite.model, config_dir)
     return Study(name=name, suite=suite, model=model)

@@ -5,8 +5,8 @@ Importing this module is cheap: `fev` is imported by the one function that needs
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import field, replace
 from pathlib import Path
@@ -14,56 +14,25 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from chronos2_attention.checking import Some, Text, Unique, check, checked_dataclass, number, whole
 from chronos2_attention.errors import InputError, quote
-from study.config.yaml_files import (
-    Name,
-    Some,
-    Strict,
-    Text,
-    Unique,
-    check,
-    checked_dataclass,
-    find_named,
-    load_yaml,
-    number,
-    whole,
-)
+from study.config.yaml_files import Name, Strict, load_named, unknown
 
 EVERY_TASK = "*"
 MOST_STEPS = 10_000_000
 Steps = whole(1, MOST_STEPS)
 # Fields that a suite may give for all of its tasks at once.
-DEFAULTS = (
-    "num_windows",
-    "window_step_size",
-    "min_context_length",
-    "max_context_length",
-    "target",
-    "generate_univariate_targets_from",
-)
+DEFAULTS = ("num_windows", "window_step_size", "min_context_length", "max_context_length")
+DEFAULTS += ("target", "generate_univariate_targets_from")
 
 
 @checked_dataclass
 class TaskSpec:
     """One task of a suite; the fields mean what they mean in `fev.Task`.
 
-    Parameters
-    ----------
-    name:
-        Name of the task, unique in its suite.
-    dataset:
-        Name in the registry of data sets.
-    horizon, seasonality:
-        Steps to forecast, and steps in a season (for MASE and Seasonal Naive).
-    num_windows, initial_cutoff, window_step_size:
-        Rolling evaluation; None leaves the choice to `fev`: non-overlapping
-        windows that end with the series.
-    min_context_length, max_context_length:
-        Fewest steps before a cutoff, and most that a model is given.
-    target:
-        The target column.
-    generate_univariate_targets_from:
-        Columns to make univariate series of, or ``"__ALL__"``.
+    Lengths are in steps. None of `initial_cutoff` and `window_step_size` leaves the choice to
+    `fev`: non-overlapping windows that end with the series. `generate_univariate_targets_from`
+    names the columns to make univariate series of, or is ``"__ALL__"``.
     """
 
     name: Name
@@ -140,38 +109,20 @@ class Suite:
 
     def task(self, name: str) -> TaskSpec:
         """Return one task; an unknown name is an `InputError` with close matches."""
-        for task in self.tasks:
-            if task.name == name:
-                return task
-        names = [task.name for task in self.tasks]
-        near = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.5) or names
-        raise InputError(
-            f"unknown task {quote(name)}", f"suite {self.name!r}", f"known: {', '.join(near)}"
-        )
+        tasks = {task.name: task for task in self.tasks}
+        if name not in tasks:
+            raise unknown("task", name, list(tasks), f"suite {self.name!r}")
+        return tasks[name]
 
     def only(self, names: str | Iterable[str] | None) -> Suite:
-        """Return the suite with the named tasks alone, in the suite's order.
+        """Return the suite with the named tasks alone, in the suite's order; all without names.
 
-        Parameters
-        ----------
-        names:
-            Task names, as ``"a,b"`` or a list; nothing (None, an empty string or
-            list) keeps the suite as it is. ``"a:50"`` gives the task 50 windows,
-            and ``"*:50"`` each task that has no number of its own here; the star
-            restricts the suite to nothing.
-
-        Raises
-        ------
-        InputError
-            If the suite has no task of such a name, a number of windows is not a
-            whole number from 1, or windows reach beyond the end of a series.
+        ``"a:50"`` gives the task 50 windows, and ``"*:50"`` each task that has no number of its
+        own here; the star restricts the suite to nothing.
         """
-        if not names:
-            return self
-        if isinstance(names, str):
-            names = names.split(",")
+        words = names.split(",") if isinstance(names, str) else names or ()
         windows: dict[str, int | None] = {}
-        for word in filter(None, map(str.strip, names)):
+        for word in filter(None, map(str.strip, words)):
             name, colon, count = (part.strip() for part in word.partition(":"))
             if name != EVERY_TASK:
                 self.task(name)
@@ -196,9 +147,8 @@ class Suite:
 class _Outline(Strict):
     """A suite's file before its tasks have their defaults."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
 
-    name: Literal[None] = None  # the file's own
     defaults: dict[Literal[DEFAULTS], Any] = Field(default_factory=dict)
     tasks: Some[dict[str, Any]]
 
@@ -209,25 +159,15 @@ def known_suites(config_dir: str | Path) -> list[str]:
 
 
 def load_suite(name: str, config_dir: str | Path) -> Suite:
-    """Read ``{config_dir}/suites/{name}.yaml``.
-
-    Raises
-    ------
-    InputError
-        If there is no such suite (the message lists those there are), or the file
-        does not fit its schema, names a task twice, or has windows that reach
-        beyond the end of a series.
-    """
-    path = find_named("suite", name, Path(config_dir, "suites"))
-    document = load_yaml(path)
-    outline = check(_Outline, document, str(path))
+    """Read ``{config_dir}/suites/{name}.yaml``; InputError if there is none, or it does not fit."""
+    document, path = load_named("suite", name, Path(config_dir, "suites"))
+    outline = check(_Outline, document, path)
     tasks = [{"dataset": task.get("name"), **outline.defaults, **task} for task in outline.tasks]
-    document = {key: value for key, value in document.items() if key != "defaults"}
-    suite = check(Suite, {**document, "name": name, "tasks": tasks}, str(path))
-    names: set[str] = set()
+    document.pop("defaults", None)
+    suite = check(Suite, {**document, "tasks": tasks}, path)
+    for task, count in Counter(task.name for task in suite.tasks).items():
+        if count > 1:
+            raise InputError(f"task {task!r} is given twice", path, "rename one of them")
     for task in suite.tasks:
-        if task.name in names:
-            raise InputError(f"task {task.name!r} is given twice", str(path), "rename one of them")
-        names.add(task.name)
-        task.check_cutoffs(str(path))
+        task.check_cutoffs(path)
     return replace(suite, description=" ".join(suite.description.split()))

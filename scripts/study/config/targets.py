@@ -24,14 +24,7 @@ LONGEST_NAME = 200  # of the 255 bytes that a file system takes; logs add to a r
 class TargetCheck:
     """Says of a requested file which word of its name is unknown, and which are known.
 
-    Parameters
-    ----------
-    outputs:
-        The outputs of all rules, as Snakemake has them: with wildcards and their constraints.
-    config_dir:
-        Holds suites, models and ``datasets.yaml``.
-    only:
-        Tasks that suites are restricted to, or None.
+    `outputs` are those of all rules, as Snakemake has them: with wildcards and their constraints.
     """
 
     def __init__(
@@ -58,20 +51,13 @@ class TargetCheck:
         self._sound.add(name)
 
     def file(self, target: str, is_target: Callable[[], bool] = lambda: True) -> bool:
-        """Check one file; return whether it is a target, which is asked where no rule makes it.
-
-        Raises
-        ------
-        InputError
-            If a suite, model, task, variant, measure or data set is unknown, or nothing makes it.
-        """
+        """Check one file; return whether it is a target, which is asked where no rule makes it."""
         name = target.removeprefix("./")
         if ".." in name.split("/"):
             raise InputError("a name of a result holds '..'", target, "name a file in results/")
         if max(map(len, name.encode().split(b"/"))) > LONGEST_NAME:
-            raise InputError(
-                f"name of more than {LONGEST_NAME} characters", target, "name a file of a study"
-            )
+            reason = f"name of more than {LONGEST_NAME} characters"
+            raise InputError(reason, target, "name a file of a study")
         faults = []
         for wildcards in self._made_by(name):
             try:
@@ -103,18 +89,17 @@ class TargetCheck:
                     yield found.groupdict()
 
     def _words(self, wildcards: dict[str, str]) -> None:
+        parse, measure = AttentionVariant.parse, wildcards.get("measure", MEASURES[0])
         checks = {
             "study": self.study,
             "dataset": lambda word: find_spec(self.registry, word),
             "model": lambda word: load_model_spec(word, self.config_dir),
             "measure": _check_measure,
-            "temperature": lambda word: AttentionVariant.parse(
-                f"soft_{wildcards.get('measure', MEASURES[0])}_t{word}"
-            ),
-            "r": lambda word: AttentionVariant.parse(f"sparse_r{word}"),
-            "soft": lambda word: AttentionVariant.parse(f"soft_{word}"),
-            "variant": AttentionVariant.parse,
-            "method": lambda word: word == "seasonal_naive" or AttentionVariant.parse(word),
+            "temperature": lambda word: parse(f"soft_{measure}_t{word}"),
+            "r": lambda word: parse(f"sparse_r{word}"),
+            "soft": lambda word: parse(f"soft_{word}"),
+            "variant": parse,
+            "method": lambda word: word == "seasonal_naive" or parse(word),
         }
         for wildcard, word in wildcards.items():
             if wildcard in checks:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from chronos2_attention.checking import *  # noqa: F403 what models of these files are made of
-from chronos2_attention.checking import check
+from chronos2_attention.checking import Strict, check
 from chronos2_attention.errors import InputError, quote
 
 T = TypeVar("T")
@@ -30,14 +31,14 @@ REPOSITORY = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 RESERVED = {"prior"}
 
 
-def check_name(name: str) -> str:
-    """Return the name of a suite, model, task or data set, if files can bear it without doubt."""
+def _check_name(name: str) -> str:
     if not re.fullmatch(NAME, name):
         raise InputError(f"{quote(name)} is no good name", mend=GOOD_NAMES)
     return name
 
 
-Name = Annotated[str, Field(strict=True), AfterValidator(check_name)]
+Name = Annotated[str, Field(strict=True), AfterValidator(_check_name)]
+
 # --- YAML ---------------------------------------------------------------------------------------
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -62,7 +63,7 @@ class _StrictLoader(_Base):
             raise _fault(f"more than {MOST_MERGED} keys are merged", node)
 
 
-def _fault(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+def _fault(problem: str, node: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
@@ -93,29 +94,18 @@ _StrictLoader.add_constructor(
 
 
 def load_yaml(path: str | Path) -> Any:
-    """Read a YAML file.
-
-    Raises
-    ------
-    InputError
-        If the file is absent, too large or no YAML, or gives a key twice: the message names the
-        file and the line.
-    """
-    path = Path(path)
+    """Read a YAML file; what is wrong with it is an `InputError` that names the line."""
     try:
         with open(path, "rb") as handle:
             content = handle.read(LONGEST_FILE + 1)
     except FileNotFoundError:
         raise InputError("no such file", str(path), "give the path of an existing file") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot be read: {reason}", str(path), "give the path of a readable file"
-        ) from None
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise InputError(reason, str(path), "give the path of a readable file") from None
     if len(content) > LONGEST_FILE:
-        raise InputError(
-            f"larger than {LONGEST_FILE} bytes", str(path), "give a file of the configuration"
-        )
+        reason = f"larger than {LONGEST_FILE} bytes"
+        raise InputError(reason, str(path), "give a file of the configuration")
     try:
         text = content.decode("utf-8")
         depth = 0
@@ -123,33 +113,39 @@ def load_yaml(path: str | Path) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"more than {DEEPEST} lists and mappings in each other",
-                    problem_mark=event.start_mark,
-                )
+                raise _fault(f"more than {DEEPEST} lists and mappings in each other", event)
         return yaml.load(text, Loader=_StrictLoader)  # a subclass of the safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(
-            f"not readable as YAML: {problem}",
-            f"{path}{line}",
-            f"mend {'that line' if mark else 'the file'}",
-        ) from None
+        where, what = (f"{path} line {mark.line + 1}", "that line") if mark else (path, "the file")
+        problem = getattr(error, "problem", None) or error
+        raise InputError(f"not readable as YAML: {problem}", str(where), f"mend {what}") from None
 
 
-def find_named(kind: str, name: str, folder: Path) -> Path:
-    """Return the file of a suite or model; InputError if there is none or no rule can name it."""
+def unknown(kind: str, name: str, known: Sequence[str], where: str) -> InputError:
+    """Return the error of a name that is none of those known, of which it says the nearest."""
+    near = difflib.get_close_matches(name[:100], known, n=3) if len(known) > 12 else known
+    shown = ", ".join(near or known) or "none"
+    return InputError(f"unknown {kind} {quote(name)}", where, f"known: {shown}")
+
+
+class _Unnamed(Strict):
+    model_config = ConfigDict(extra="allow")
+
+    name: Literal[None] = None  # the file's own
+
+
+def load_named(kind: str, name: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """Return what the file of a suite or model says, with its name, and the path of the file."""
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        near = difflib.get_close_matches(name[:100], known, n=3) if len(known) > 12 else known
-        shown = ", ".join(near or known) or "none"
-        raise InputError(f"unknown {kind} {quote(name)}", str(folder), f"known: {shown}")
-    path = folder / f"{name}.yaml"
+        raise unknown(kind, name, known, str(folder))
+    path = str(folder / f"{name}.yaml")
     if not re.fullmatch(NAME, name) or name in RESERVED:
-        raise InputError(f"{kind} {quote(name)} has no good name", str(path), GOOD_NAMES)
-    return path
+        raise InputError(f"{kind} {quote(name)} has no good name", path, GOOD_NAMES)
+    document = load_yaml(path)
+    check(_Unnamed, document, path)
+    return {**document, "name": name}, path
 
 
 def load_checked(model: type[T], path: str | Path, mend: str = "see config/README.md") -> T:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from chronos2_attention.errors import InputError
+from chronos2_attention.errors import InputError, explained
 
 log = logging.getLogger("study.devices")
 
@@ -37,21 +37,13 @@ def lock_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     parent = Path(runtime) if os.path.isdir(runtime) else Path(tempfile.gettempdir())
     folder = parent / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
-    try:
+    mend = "set TMPDIR to a folder on this machine that you may write to"
+    with explained("no place for the locks of GPUs", folder, mend, OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
         owned = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
-    except OSError as error:
-        raise InputError(
-            f"no place for the locks of GPUs ({error.strerror})",
-            str(folder),
-            "set TMPDIR to a folder on this machine that you may write to",
-        ) from error
     if not owned:
-        raise InputError(
-            "the folder for the locks of GPUs belongs to somebody else",
-            str(folder),
-            "remove it, or set TMPDIR to a folder of your own",
-        )
+        reason = "the folder for the locks of GPUs belongs to somebody else"
+        raise InputError(reason, str(folder), "remove it, or set TMPDIR to a folder of your own")
     return folder
 
 

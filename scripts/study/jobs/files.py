@@ -19,6 +19,10 @@ from chronos2_attention.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Columns of results that hold names which users choose, or parts of them.
+NAMES = ("study", "suite", "task_name", "task", "dataset", "variant", "model", "model_name")
+NAMES += ("item_id", "target", "feature", "weights_fingerprint", "dataset_fingerprint", "device")
+
 # Characters of a name in that of its temporary folder, which must not be longer than names may be.
 LONGEST = 200
 
@@ -28,13 +32,6 @@ class KnownFile(NamedTuple):
 
     Snakemake compares parameters by their `repr`. An absolute path among them, or among inputs,
     would make everything anew where the folder was moved.
-
-    Attributes
-    ----------
-    path:
-        Absolute, as the job needs it.
-    sha256:
-        Of the content; None if there is no such file.
     """
 
     path: str
@@ -54,28 +51,14 @@ def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
     """Yield temporary paths beside `paths`, which take their names together, only on success.
 
     Names are kept, so that writers which look at the suffix (pandas, matplotlib) behave as with
-    the final path, and those of one folder share a temporary folder. An exception removes what
-    was written and leaves earlier files untouched. A process that was killed cannot clean up:
-    what it left is hidden, and removed here when the files are made again.
-
-    Parameters
-    ----------
-    paths:
-        Final paths of files or folders, no two alike; their parents are made if absent.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one of them was not written; then none takes its name.
-    InputError
-        If a folder was removed meanwhile.
+    the final path, and those of one folder share a temporary folder. An exception, or a file that
+    was not written, removes what was written and leaves earlier files untouched. A process that
+    was killed cannot clean up: what it left is hidden, and removed when the files are made again.
     """
     paths = [Path(path) for path in paths]
     with ExitStack() as stack:
-        holders: dict[Path, Path] = {}
-        for path in paths:
-            if path.parent not in holders:
-                holders[path.parent] = stack.enter_context(_holder(path))
+        first = {path.parent: path for path in reversed(paths)}  # names the folder's holder
+        holders = {folder: stack.enter_context(_holder(path)) for folder, path in first.items()}
         written = [holders[path.parent] / path.name for path in paths]
         yield written
         for temporary in written:
@@ -84,11 +67,6 @@ def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             os.replace(temporary, path)
-
-
-# Columns of results that hold names which users choose, or parts of them.
-NAMES = ("study", "suite", "task_name", "task", "dataset", "variant", "model", "model_name")
-NAMES += ("item_id", "target", "feature", "weights_fingerprint", "dataset_fingerprint", "device")
 
 
 @contextmanager
@@ -127,9 +105,7 @@ def _lock(descriptor: int) -> bool:
     """Lock a folder, which says that its writer lives; False if another holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: never take a writer for dead
+    except OSError:  # held, or a file system without locks: never take a writer for dead
         return False
     return True
 
@@ -148,16 +124,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def damage(path: str | os.PathLike) -> str | None:
-    """Say what is wrong with the bytes of a result file, or None.
-
-    Reads the whole file, so it is for finding out why something failed.
-
-    Parameters
-    ----------
-    path:
-        A file; its suffix says what it should hold: ``.parquet``, ``.json``, ``.safetensors`` or
-        ``.csv``. Of others nothing is known.
-    """
+    """Read a whole result file, after something failed, and say what is wrong with it, or None."""
     path = Path(path)
     if not path.is_file():
         return None
@@ -167,9 +134,8 @@ def damage(path: str | os.PathLike) -> str | None:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            file = pq.ParquetFile(path)
-            for group in range(file.num_row_groups):
-                file.read_row_group(group)
+            for _ in pq.ParquetFile(path).iter_batches():
+                pass
         elif path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".safetensors":

@@ -40,27 +40,16 @@ class _Records(tqdm):
 
 
 def progress(iterable: Iterable | None = None, **options: Any) -> tqdm:
-    """Return a tqdm bar that writes a record to the log every ten seconds, and at its end.
-
-    Parameters
-    ----------
-    iterable, options:
-        As of `tqdm.tqdm`.
-    """
+    """Return a `tqdm` bar that writes a record to the log every ten seconds, and at its end."""
     return _Records(iterable, **{"file": io.StringIO(), "ncols": 90, "ascii": " =", **options})
 
 
 @dataclass
 class Work:
-    """What a job did, as its log tells it.
+    """What a job did, as its log tells it; `patch` is the number of observations in a token.
 
-    Attributes
-    ----------
-    windows, series, tokens:
-        Windows, series in them (one of five windows counts five times), and tokens of their
-        sequences: patches of context, REG, patches of the horizon.
-    patch:
-        Observations in a token.
+    A series of five windows counts five times; tokens are patches of context, REG and patches of
+    the horizon.
     """
 
     patch: int
@@ -79,8 +68,5 @@ class Work:
         )
 
     def __str__(self) -> str:
-        seconds = time.perf_counter() - self.started
-        return (
-            f"{self.windows} windows, {self.series} series, {self.tokens} tokens"
-            f" in {seconds:.1f} seconds"
-        )
+        counts = f"{self.windows} windows, {self.series} series, {self.tokens} tokens"
+        return f"{counts} in {time.perf_counter() - self.started:.1f} seconds"

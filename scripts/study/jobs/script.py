@@ -31,7 +31,16 @@ NO_ROOM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: TOO_LARGE}
 NO_ROOM_TEXTS = {os.strerror(number): told for number, told in NO_ROOM.items()}
 NO_ROOM_TEXTS["Not enough disk space"] = FULL
 
-NOT_PERMITTED = {errno.EACCES, errno.EPERM}
+PERMISSION = ("no permission", "change its owner or mode")
+PATHS = {
+    errno.EROFS: ("the file system can only be read", "use another --directory, or remount"),
+    errno.ENAMETOOLONG: (
+        "the path of a file is too long",
+        "use a --directory with a shorter path, or shorter names",
+    ),
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+}
 
 CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
@@ -48,17 +57,10 @@ class _Console(logging.Formatter):
 def rule_script(snakemake) -> Iterator[logging.Logger]:
     """Run a script's body with its rule's log attached; its outputs become whole or not at all.
 
-    In the block, `snakemake.output` holds temporary paths of the same names, see
-    `study.jobs.files.whole_files`. Records go to the rule's log file and, the first line of each,
-    to standard error. An `InputError` becomes one line and exit status 1, and so does what
-    `study.jobs.script` can explain: a full disk, missing permission, lack of memory, a damaged
-    input. Any other exception is logged with its traceback and raised, because it is a defect and
-    not a user's mistake.
-
-    Parameters
-    ----------
-    snakemake:
-        The object that Snakemake puts into a script's namespace.
+    In the block, `snakemake.output` holds temporary paths of the same names, see `whole_files`.
+    Records go to the rule's log file and, the first line of each, to standard error. What
+    `explain` knows becomes one line and exit status 1; any other exception is logged with its
+    traceback and raised, because it is a defect and not a user's mistake.
     """
     # The log may lie on the disk that is full: that must not hide the error itself.
     logging.raiseExceptions = False
@@ -105,33 +107,16 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
 def explain(
     error: BaseException, inputs: Iterable[str], params: Mapping[str, Any]
 ) -> InputError | None:
-    """Turn a failure that is no defect of the program into what a user can do about it.
+    """Say what a user can do about a failed job; None if its error is a defect of the program.
 
-    Parameters
-    ----------
-    error:
-        What a job's script raised; causes and contexts are looked at too. An `InputError` is
-        returned as it is, unless the disk or the memory was the reason for it.
-    inputs:
-        The job's input files, relative to the working directory where a rule makes them. They are
-        read when nothing else explains the error.
-    params:
-        The rule's parameters; those of `forecast` that take memory are named if it ran out.
-
-    Returns
-    -------
-    The error to show, or None if this one is a defect.
+    Causes and contexts are looked at too. An `InputError` is returned as it is, unless the disk or
+    the memory was the reason for it. Inputs are read when nothing else explains the error.
     """
-    for cause in _chain(error):
-        found = _of_room(cause) or _of_memory(cause, params)
-        if found is not None:
-            return found
-    if isinstance(error, InputError):
-        return error
-    for cause in _chain(error):
-        found = _of_paths(cause)
-        if found is not None:
-            return found
+    causes = list(_chain(error))
+    found = [_of_room(cause) or _of_memory(cause, params) for cause in causes]
+    found += [error] if isinstance(error, InputError) else map(_of_paths, causes)
+    for explained in filter(None, found):
+        return explained
     for path in inputs:
         # Absolute paths lie in the repository or in the user's folders: no rule makes them.
         mend = "put it right" if Path(path).is_absolute() else "delete it"
@@ -148,11 +133,6 @@ def plain_interpreter() -> str:
 
     Where its own path holds a space or the like, that is one through a link to its environment in
     the user's cache.
-
-    Raises
-    ------
-    InputError
-        If the path of the cache holds such characters too, or nothing can be written there.
     """
     interpreter = Path(sys.executable)
     if _is_plain(interpreter):
@@ -179,13 +159,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Try to write into a folder, before a run begins; make it if it is absent.
-
-    Raises
-    ------
-    InputError
-        If nothing can be written: the message says why.
-    """
+    """Try to write into a folder, before a run begins; make it if it is absent."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -225,24 +199,10 @@ def _of_room(error: BaseException) -> InputError | None:
 
 
 def _of_paths(error: BaseException) -> InputError | None:
-    if not isinstance(error, OSError):
+    told = PATHS.get(error.errno) if isinstance(error, OSError) else None
+    if told is None or (told is PERMISSION and not error.filename):  # a socket's, it may be
         return None
-    where = str(error.filename or "the results")
-    if error.errno == errno.EROFS:
-        return InputError(
-            "the file system can only be read",
-            where,
-            f"use another --directory, or remount, {AGAIN}",
-        )
-    if error.errno == errno.ENAMETOOLONG:
-        return InputError(
-            "the path of a file is too long",
-            where,
-            f"use a --directory with a shorter path, or shorter names, {AGAIN}",
-        )
-    if error.errno in NOT_PERMITTED and error.filename:  # without a name it may be a socket's
-        return InputError("no permission", where, f"change its owner or mode, {AGAIN}")
-    return None
+    return InputError(told[0], str(error.filename or "the results"), f"{told[1]}, {AGAIN}")
 
 
 def _of_memory(error: BaseException, params: Mapping[str, Any]) -> InputError | None:
