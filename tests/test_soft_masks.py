@@ -45,11 +45,12 @@ from study.soft_masks.smoothing import matching_strength, roughness, smooth, smo
 from study.soft_masks.summary import (
     evaluate,
     mean_cross_group_mass,
+    rows_of,
     step_errors,
     summarise,
 )
 from study.soft_masks.sweep import control_of, setting_of, sweep_variants, with_controls
-from study.soft_masks.tables import rows_of, sweep_tables
+from study.soft_masks.tables import sweep_tables
 from study.soft_masks.verdicts import as_markdown, verdicts
 
 CONTROLS = ["permuted", "uniform"]

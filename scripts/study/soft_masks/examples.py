@@ -23,6 +23,7 @@ from study.soft_masks.pairs import (
     Baseline,
     Pairs,
     TaskForecasts,
+    errors_of,
     pairs_of,
     read_baseline,
     read_batch_sizes,
@@ -40,14 +41,9 @@ MOST_SERIES = 80
 class Window:
     """One forecast of the baseline and of a soft mask.
 
-    Attributes
-    ----------
-    about:
-        Task, series and window, and how it was chosen.
-    context, truth:
-        Observations (t,), and those of the horizon (h,).
-    bands:
-        ``full attention`` and the soft mask's name to point, low and high (3, h).
+    `about` says which task, series and window, and how it was chosen; `context` (t,) and `truth`
+    (h,) are observations; `bands` holds ``full attention`` and the soft mask by name: point, low
+    and high (3, h).
     """
 
     about: str
@@ -69,11 +65,6 @@ def median_window(
 
     `data` holds a file for each data set of the suite, in the order of its tasks, `full` the scores
     and the forecasts of the baseline; `scores` and `forecasts` hold a file for each soft mask.
-
-    Raises
-    ------
-    InputError
-        If no soft mask could be tested, or no series shares a batch with another.
     """
     best = best_of(summary)
     if best is None:
@@ -89,57 +80,35 @@ def median_window(
     files = dict(zip(suite.datasets, data, strict=True))
     methods = {"full attention": baseline.forecasts[task], name: variant[task]}
     gain = 1 - variant[task].error[row] / baseline.forecasts[task].error[row]
-    return Window(
-        f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}",
-        context_of_item(suite, task, Path(files[suite.task(task).dataset]), index, item),
-        baseline.truth[task][row],
-        {
-            label: np.stack([method.point[row], method.low[row], method.high[row]])
-            for label, method in methods.items()
-        },
-    )
+    about = f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}"
+    context = context_of_item(suite, task, Path(files[suite.task(task).dataset]), index, item)
+    bands = {
+        label: np.stack([m.point[row], m.low[row], m.high[row]]) for label, m in methods.items()
+    }
+    return Window(about, context, baseline.truth[task][row], bands)
 
 
 def median_gain(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], pairs: Pairs
 ) -> tuple[str, int]:
-    """Choose the forecast whose gain is the median of all whose series can mix.
+    """Choose the forecast whose gain is the median of all whose series can mix: task and row of it.
 
     The gain is 1 - variant / baseline of a forecast's MASE.
-
-    Returns
-    -------
-    Task, and row among the task's forecasts.
-
-    Raises
-    ------
-    InputError
-        If no series shares a batch with another.
     """
-    base = np.concatenate([part.error for part in baseline.forecasts.values()])
-    other = np.concatenate([part.error for part in variant.values()])
+    base, other = errors_of(baseline.forecasts), errors_of(variant)
     rows = np.flatnonzero((pairs.batch_size > 1) & (base > 0) & np.isfinite(other))
     if not len(rows):
         raise InputError("no series shares a batch with another", mend="give the suite more series")
     gain = 1 - other[rows] / base[rows]
     row = int(rows[np.argsort(gain, kind="stable")[(len(gain) - 1) // 2]])
-    for task, keys in baseline.keys.items():
-        if row < len(keys):
-            return task, row
-        row -= len(keys)
-    raise AssertionError("a row beyond all tasks")
+    task = baseline.all_keys["task_name"]
+    return task[row], row - int((task == task[row]).argmax())
 
 
 def context_of_item(
     suite: Suite, task_name: str, data_path: Path, window_index: int, item_id: str
 ) -> np.ndarray:
-    """Return the last observations before a window's cutoff, `CONTEXT_SHOWN` horizons of them.
-
-    Raises
-    ------
-    InputError
-        If the data set has no such series.
-    """
+    """Return the last observations before a window's cutoff, `CONTEXT_SHOWN` horizons of them."""
     task = suite.task(task_name)
     for evaluation in task_slices(task, suite, data_path):
         window = evaluation.get_window(window_index)
@@ -148,10 +117,9 @@ def context_of_item(
             continue
         ids = past.data.table.column(window.id_column).to_pylist()
         if item_id in ids:
-            values, lengths = flat_series(past, window.target_columns[0])
-            end = np.cumsum(lengths)[ids.index(item_id)]
-            length = min(lengths[ids.index(item_id)], CONTEXT_SHOWN * task.horizon)
-            return values[end - length : end]
+            one = past.select([ids.index(item_id)]).flatten_indices()
+            values, _ = flat_series(one, window.target_columns[0])
+            return values[-CONTEXT_SHOWN * task.horizon :]
     raise InputError(f"no series {item_id!r}", str(data_path), "make the forecasts again")
 
 
@@ -170,16 +138,8 @@ def clustered(
     """Read the largest batch's similarities and put series that are alike beside each other.
 
     The order is that of the leaves of an average-linkage tree on 1 - similarity of the first
-    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken.
-
-    Parameters
-    ----------
-    paths:
-        Measure to file of similarities.
-
-    Returns
-    -------
-    Measure to matrix (n, n), names of the n series, task, and window.
+    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken. `paths` are
+    files by measure. Returns matrices (n, n) by measure, names of the n series, task, and window.
     """
     task, window, ids = largest_batch(next(iter(paths.values())))
     matrices = {}
@@ -191,9 +151,5 @@ def clustered(
     if len(order) > 2:
         tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
         order = leaves_list(tree)
-    return (
-        {measure: matrix[np.ix_(order, order)] for measure, matrix in matrices.items()},
-        [ids[index] for index in order],
-        task,
-        window,
-    )
+    matrices = {measure: matrix[np.ix_(order, order)] for measure, matrix in matrices.items()}
+    return matrices, [ids[index] for index in order], task, window

@@ -182,15 +182,10 @@ class Pairs:
         sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
         counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
         cells = ratio(np.bincount(self.cell, sums), np.bincount(self.cell, counts))
-        if self.unit == TASK:
-            return ratio(
-                np.bincount(self.cell_pair, cells), np.bincount(self.cell_pair, np.ones(len(cells)))
-            )
-        known = ~np.isnan(cells)
-        total = len(self.labels)
+        counted = (self.unit == TASK) | ~np.isnan(cells)
+        pair, total = self.cell_pair[counted], len(self.labels)
         return ratio(
-            np.bincount(self.cell_pair[known], cells[known], minlength=total),
-            np.bincount(self.cell_pair[known], minlength=total),
+            np.bincount(pair, cells[counted], minlength=total), np.bincount(pair, minlength=total)
         )
 
 

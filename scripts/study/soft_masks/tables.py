@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -20,65 +18,33 @@ from study.soft_masks.summary import (
     Evaluated,
     evaluate,
     mean_cross_group_mass,
+    rows_of,
     step_errors,
     summarise,
-    variant_row,
 )
-from study.soft_masks.sweep import control_of
 from study.soft_masks.verdicts import SMOOTHING_COLUMNS, verdicts
-
-log = logging.getLogger("study.soft_study")
-
-
-@dataclass(frozen=True)
-class VariantFiles:
-    """Where a variant's scores, forecasts and measured group attention lie."""
-
-    scores: Path
-    forecasts: Path
-    group_mass: Path
 
 
 def evaluate_files(
-    baseline: Baseline, pairs: Pairs, files: Mapping[str, VariantFiles]
+    baseline: Baseline, pairs: Pairs, files: Mapping[str, tuple[Path, Path, Path]]
 ) -> dict[str, Evaluated]:
-    """Read the variants one after the other and keep of each what the tests need."""
-    found = {}
-    for name, paths in progress(files.items(), desc="soft masks", unit="variant"):
-        found[name] = evaluate(
+    """Read the variants one after the other and keep of each what the tests need.
+
+    `files` are each variant's scores, forecasts and measured group attention.
+    """
+    return {
+        name: evaluate(
             name,
             baseline,
-            read_variant(baseline, paths.scores, paths.forecasts),
+            read_variant(baseline, scores, forecasts),
             pairs,
-            cross_group_mass=mean_cross_group_mass(read_results(paths.group_mass)),
-            run=read_metadata(paths.scores),
+            cross_group_mass=mean_cross_group_mass(read_results(group_mass)),
+            run=read_metadata(scores),
         )
-    return found
-
-
-def rows_of(
-    baseline: Baseline,
-    pairs: Pairs,
-    evaluated: Mapping[str, Evaluated],
-    controls: Sequence[str],
-    validity: Validity,
-    criteria: Criteria,
-) -> dict[str, pd.DataFrame]:
-    """Return each variant's row, see `study.soft_masks.summary.variant_row`."""
-    mase = pairs.mase(scaled_errors_of(baseline.forecasts))
-    rows = {}
-    for name, one in evaluated.items():
-        own = {control: control_of(name, control) for control in controls}
-        rows[name] = variant_row(
-            mase,
-            one,
-            pairs,
-            {control: evaluated[other] for control, other in own.items() if other in evaluated},
-            validity,
-            fingerprint=baseline.fingerprint,
-            criteria=criteria,
+        for name, (scores, forecasts, group_mass) in progress(
+            files.items(), desc="soft masks", unit="variant"
         )
-    return rows
+    }
 
 
 def sweep_tables(
@@ -86,7 +52,7 @@ def sweep_tables(
     baseline: Baseline,
     pairs: Pairs,
     evaluated: Mapping[str, Evaluated],
-    controls: Sequence[str],
+    controls: list[str],
     validity: Validity,
     feature_of: Callable[[str, str], str],
     criteria: Criteria,
