@@ -8,9 +8,8 @@ from study.forecasts.slices import features_of
 from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
-from study.soft_masks.summary import rows_of
-from study.soft_masks.tables import evaluate_files, sweep_tables
-from study.soft_masks.verdicts import as_markdown
+from study.soft_masks.summary import evaluate_files, rows_of
+from study.soft_masks.verdicts import as_markdown, sweep_tables
 
 with rule_script(snakemake) as log:
     inputs, params, output = snakemake.input, snakemake.params, snakemake.output

@@ -45,21 +45,17 @@ def measure_group_mass(
     limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
-        windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
-        for window_index, window in windows:
-            batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
-            if batches is None:
-                continue
-            work.add(batches.lengths, window.horizon, limit)
+        for window in WindowBatches.of(evaluation, settings.batch_size, windows_per_task):
+            work.add(window.lengths, window.horizon, limit)
             for variant in variants:
                 masses, mixed = [], 0
-                for batch in batches.batches(variant):
+                for batch in window.batches(variant):
                     if len(batch) < 2:
                         continue
-                    told = batches.mixing(batch, variant, similarities, settings.seed)
+                    told = window.mixing(batch, variant, similarities, settings.seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
-                        [batches.series[index] for index in batch],
+                        [window.series[index] for index in batch],
                         window.horizon,
                         context_length=settings.context_length,
                         similarity=told.get("similarity"),
@@ -73,10 +69,10 @@ def measure_group_mass(
                     {
                         "variant": variant.name,
                         "task_name": task.name,
-                        "window_index": window_index,
+                        "window_index": window.window_index,
                         "layer": layer,
                         "cross_group_mass": mass[layer],
-                        "num_series": len(batches.series),
+                        "num_series": len(window.series),
                         "num_mixed_series": mixed,
                     }
                     for layer in range(layers)

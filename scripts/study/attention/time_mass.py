@@ -13,7 +13,7 @@ from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import AttentionMass, attention_mass
 from study.config.study import Study
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.slices import SampledWindow, sample_windows
+from study.forecasts.slices import sample_windows
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.mass")
@@ -25,12 +25,8 @@ LONG = 128
 WINDOW = ["task_name", "window_index", "ctx_used", "horizon", "radius"]
 
 SIZES = [
-    "S_tokens",
-    "ctx_tokens",
-    "future_tokens",
-    "q_sel_ctx_queries",
-    "exclude_reg_query",
-    "probe_weight_sum",
+    *("S_tokens", "ctx_tokens", "future_tokens"),
+    *("q_sel_ctx_queries", "exclude_reg_query", "probe_weight_sum"),
 ]
 
 RUN = ["num_series", "study", "model", "weights_fingerprint"]
@@ -62,11 +58,6 @@ def probe_suite(
     - `RUN`.
     """
     limit = settings.limit(pipeline)
-    run = {
-        "study": study.name,
-        "model": study.model.name,
-        "weights_fingerprint": pipeline.weights_fingerprint,
-    }
     tables = []
     work = Work(pipeline.model_output_patch_size)
     for task in progress(study.suite.tasks, desc=f"{study.name} attention mass", unit="task"):
@@ -86,10 +77,24 @@ def probe_suite(
                 context_length=settings.context_length,
                 exclude_reg_query=exclude_reg_query,
             )
-            table = _head_table(mass, radii)
-            table.insert(0, "task_name", task.name)
-            constants = _window_columns(window, mass, limit, exclude_reg_query) | run
-            tables.append(table.assign(**constants))
+            tables.append(
+                _head_table(mass, radii).assign(
+                    task_name=task.name,
+                    window_index=window.index,
+                    ctx_used=min(limit, max(map(len, window.series))),
+                    horizon=window.horizon,
+                    S_tokens=mass.num_context + mass.num_future,
+                    ctx_tokens=mass.num_context,
+                    future_tokens=mass.num_future,
+                    q_sel_ctx_queries=mass.num_context - exclude_reg_query,
+                    exclude_reg_query=exclude_reg_query,
+                    probe_weight_sum=float(mass.num_queries),
+                    num_series=len(window.series),
+                    study=study.name,
+                    model=study.model.name,
+                    weights_fingerprint=pipeline.weights_fingerprint,
+                )
+            )
             work.add([len(series) for series in window.series], window.horizon, limit)
     log.info("probed %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
     columns = [*WINDOW, "layer", "head", KEPT, DROPPED, EDGES, "lift", *SIZES, *RUN]
@@ -99,8 +104,7 @@ def probe_suite(
 def _head_table(mass: AttentionMass, radii: Sequence[int]) -> pd.DataFrame:
     """Return one row a radius, layer and head, in that order."""
     kept = mass.kept_mass(radii)
-    index = np.indices(kept.shape)
-    radius, layer, head = (part.ravel() for part in index)
+    radius, layer, head = np.indices(kept.shape).reshape(3, -1)
     edges = mass.kept_edges(radii)[radius]
     return pd.DataFrame(
         {
@@ -113,23 +117,6 @@ def _head_table(mass: AttentionMass, radii: Sequence[int]) -> pd.DataFrame:
             "lift": kept.ravel() / edges,
         }
     )
-
-
-def _window_columns(
-    window: SampledWindow, mass: AttentionMass, limit: int, exclude_reg_query: bool
-) -> dict[str, object]:
-    return {
-        "window_index": window.index,
-        "ctx_used": min(limit, max(map(len, window.series))),
-        "horizon": window.horizon,
-        "S_tokens": mass.num_context + mass.num_future,
-        "ctx_tokens": mass.num_context,
-        "future_tokens": mass.num_future,
-        "q_sel_ctx_queries": mass.num_context - exclude_reg_query,
-        "exclude_reg_query": exclude_reg_query,
-        "probe_weight_sum": float(mass.num_queries),
-        "num_series": len(window.series),
-    }
 
 
 def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:

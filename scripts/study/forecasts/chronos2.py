@@ -27,21 +27,17 @@ from study.jobs.progress import Work, progress
 log = logging.getLogger("study.forecasting")
 
 
-def prepare_torch(threads: int, seed: int) -> None:
-    """Fix what results could depend on: CPU threads, seed, full float32 products on GPUs."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.set_float32_matmul_precision("highest")
-
-
 def load_pipeline(
     weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
 ) -> Chronos2VariantPipeline:
-    """Return a checkpoint on a device, with torch prepared, as the settings ``forecast`` say.
+    """Return a checkpoint on a device, as the settings ``forecast`` say, and fix torch's own.
 
+    Those are what results could depend on: CPU threads, seed, full float32 products on GPUs.
     `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
     """
-    prepare_torch(threads, forecast["seed"])
+    torch.set_num_threads(threads)
+    torch.manual_seed(forecast["seed"])
+    torch.set_float32_matmul_precision("highest")
     return Chronos2VariantPipeline.from_pretrained(
         Path(weights).parent,
         device_map=pick_device(forecast["device"]),
@@ -111,18 +107,15 @@ def forecast_variants(
         path = data_paths[task.dataset]
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
-            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
-                if batches is None:
-                    continue
-                lengths = batches.lengths
+            for window in WindowBatches.of(evaluation, settings.batch_size):
+                lengths = window.lengths
                 for run, writer in runs:
-                    forecasts = _forecast(run, batches, window.horizon, settings, similarities)
+                    forecasts = _forecast(run, window, settings, similarities)
                     writer.write_window(
                         task.name,
-                        window_index,
-                        window.target_columns[0],
-                        batches.item_ids,
+                        window.window_index,
+                        window.target,
+                        window.item_ids,
                         np.minimum(lengths, limit),
                         forecasts[:, median],
                         forecasts[:, columns].transpose(0, 2, 1),
@@ -138,21 +131,20 @@ def forecast_variants(
 def _forecast(
     pipeline: Chronos2VariantPipeline,
     window: WindowBatches,
-    horizon: int,
     settings: ForecastSettings,
     similarities: SimilarityFile | None,
 ) -> np.ndarray:
     """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
     series = window.series
-    forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
+    shape = (len(series), len(pipeline.quantiles), window.horizon)
+    forecasts = np.empty(shape, dtype=np.float32)
     for batch in window.batches(pipeline.variant):
-        options = window.mixing(batch, pipeline.variant, similarities, settings.seed)
         found = pipeline.predict(
             [torch.from_numpy(series[index]) for index in batch],
-            prediction_length=horizon,
+            prediction_length=window.horizon,
             batch_size=window.batch_size,
             context_length=settings.context_length,
-            **options,
+            **window.mixing(batch, pipeline.variant, similarities, settings.seed),
         )
         forecasts[batch] = torch.cat(found).numpy()
     return forecasts

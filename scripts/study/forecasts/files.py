@@ -55,6 +55,12 @@ def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
     return np.asarray(flat, dtype=np.float64).reshape(-1, int(lengths[0]))
 
 
+def group_sizes(file: pq.ParquetFile) -> np.ndarray:
+    """Return the number of rows of each row group: int64, shape (n_groups,)."""
+    groups = map(file.metadata.row_group, range(file.num_row_groups))
+    return np.fromiter((group.num_rows for group in groups), np.int64)
+
+
 def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return sums over counts, NaN where there is nothing to count."""
     return np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
-from study.forecasts.files import KEY_TYPES, LISTS, RowWriter, matrix, read_metadata
+from study.forecasts.files import KEY_TYPES, LISTS, RowWriter, group_sizes, matrix, read_metadata
 
 COLUMN = "similarity"
 
@@ -41,11 +41,8 @@ class SimilarityFile:
         self.path = Path(path)
         self.metadata = read_metadata(path)
         self._file = pq.ParquetFile(path)
-        sizes = [
-            self._file.metadata.row_group(group).num_rows
-            for group in range(self._file.num_row_groups)
-        ]
-        firsts = (np.cumsum(sizes) - sizes).astype(np.int64)
+        sizes = group_sizes(self._file)
+        firsts = np.cumsum(sizes) - sizes
         keys = self._file.read(["task_name", "window_index", "item_id"]).take(firsts)
         self._group_of = {tuple(row.values()): group for group, row in enumerate(keys.to_pylist())}
 

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -55,6 +56,12 @@ def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
     return pc.list_flatten(lists).to_numpy()[ends - 1]
 
 
+def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:
+    """Return one list column of n series as n arrays of float32, as models take them."""
+    values, lengths = flat_series(past, column)
+    return np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+
+
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     """Return what is known at a window's cutoff, or None where all series are too short for it."""
     try:
@@ -64,6 +71,16 @@ def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
             return None
         raise
     return past
+
+
+def windows_of(
+    task: fev.Task, most: int | None = None
+) -> Iterator[tuple[int, fev.EvaluationWindow, datasets.Dataset]]:
+    """Yield index, window and context of those (of the first `most`) that some series can fill."""
+    for index, window in enumerate(islice(task.iter_windows(num_proc=0), most)):
+        past = context_of(window)
+        if past is not None:
+            yield index, window, past
 
 
 def too_short(task_name: str, where: str = "") -> InputError:

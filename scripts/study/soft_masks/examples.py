@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite
-from study.forecasts.files import read_metadata
+from study.forecasts.files import group_sizes, read_metadata
 from study.forecasts.similarity_files import SimilarityFile
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series
@@ -117,19 +117,22 @@ def context_of_item(
             continue
         ids = past.data.table.column(window.id_column).to_pylist()
         if item_id in ids:
-            one = past.select([ids.index(item_id)]).flatten_indices()
-            values, _ = flat_series(one, window.target_columns[0])
-            return values[-CONTEXT_SHOWN * task.horizon :]
+            values, lengths = flat_series(past, window.target_columns[0])
+            series = np.split(values, np.cumsum(lengths)[:-1])[ids.index(item_id)]
+            return series[-CONTEXT_SHOWN * task.horizon :]
     raise InputError(f"no series {item_id!r}", str(data_path), "make the forecasts again")
 
 
 def largest_batch(path: str | os.PathLike) -> tuple[str, int, list[str]]:
     """Return task, window and series of the largest batch in a file of similarities, the first."""
     file = pq.ParquetFile(path)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    rows = file.read_row_group(int(np.argmax(sizes)), ["task_name", "window_index", "item_id"])
-    first = rows.slice(0, 1).to_pylist()[0]
-    return first["task_name"], first["window_index"], rows.column("item_id").to_pylist()
+    largest = int(group_sizes(file).argmax())
+    rows = file.read_row_group(largest, ["task_name", "window_index", "item_id"])
+    return (
+        rows["task_name"][0].as_py(),
+        rows["window_index"][0].as_py(),
+        rows["item_id"].to_pylist(),
+    )
 
 
 def clustered(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from chronos2_attention.errors import InputError
 from study.forecasts.files import (
     KEY_COLUMNS,
+    group_sizes,
     matrix,
     quantile_columns,
     ratio,
@@ -218,7 +219,6 @@ def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
     is read.
     """
     file = pq.ParquetFile(path)
-    groups = range(file.num_row_groups)
-    sizes = np.array([file.metadata.row_group(g).num_rows for g in groups], dtype=np.int64)
+    sizes = group_sizes(file)
     keys = file.read(["task_name", "window_index", "item_id"]).to_pandas()
     return pd.Series(np.repeat(sizes, sizes), pd.MultiIndex.from_frame(keys), name="batch_size")

@@ -117,19 +117,15 @@ def ratios(
 
     Tasks where a figure is zero or undefined are left out of its mean; NaN where none is left.
     """
-    figures = {
-        "roughness_ratio": lambda found, scale: roughness(found.point, scale),
-        "interval_width_ratio": interval_width,
-    }
-    found = {}
-    for name, figure in figures.items():
-        below, above = np.array(
-            [
-                [figure(of[t], baseline.scale[t]) for t in tasks]
-                for of in (baseline.forecasts, variant)
-            ]
-        )
-        usable = (below > 0) & (above > 0)
-        logs = np.log(above[usable] / below[usable])
-        found[name] = float(np.exp(logs.mean())) if len(logs) else np.nan
-    return found
+    logs: dict[str, list[float]] = {"roughness_ratio": [], "interval_width_ratio": []}
+    for task in tasks:
+        scale = baseline.scale[task]
+        base, other = baseline.forecasts[task], variant[task]
+        pairs = {
+            "roughness_ratio": [roughness(x.point, scale) for x in (base, other)],
+            "interval_width_ratio": [interval_width(x, scale) for x in (base, other)],
+        }
+        for name, (below, above) in pairs.items():
+            if below > 0 and above > 0:
+                logs[name].append(np.log(above / below))
+    return {name: float(np.exp(np.mean(v))) if v else np.nan for name, v in logs.items()}

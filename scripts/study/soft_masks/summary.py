@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,8 +32,17 @@ from study.evaluation.statistics import (
     correct_family,
     paired_test,
 )
-from study.forecasts.files import ratio
-from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts, errors_of, scaled_errors_of
+from study.forecasts.files import ratio, read_metadata
+from study.jobs.files import read_results
+from study.jobs.progress import progress
+from study.soft_masks.pairs import (
+    Baseline,
+    Pairs,
+    TaskForecasts,
+    errors_of,
+    read_variant,
+    scaled_errors_of,
+)
 from study.soft_masks.smoothing import ratios, smoothed_baseline
 from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
@@ -116,6 +126,28 @@ def evaluate(
         },
         run=run or {},
     )
+
+
+def evaluate_files(
+    baseline: Baseline, pairs: Pairs, files: Mapping[str, tuple[Path, Path, Path]]
+) -> dict[str, Evaluated]:
+    """Read the variants one after the other and keep of each what the tests need.
+
+    `files` are each variant's scores, forecasts and measured group attention.
+    """
+    return {
+        name: evaluate(
+            name,
+            baseline,
+            read_variant(baseline, scores, forecasts),
+            pairs,
+            cross_group_mass=mean_cross_group_mass(read_results(group_mass)),
+            run=read_metadata(scores),
+        )
+        for name, (scores, forecasts, group_mass) in progress(
+            files.items(), desc="soft masks", unit="variant"
+        )
+    }
 
 
 def mixing_tasks(pairs: Pairs) -> list[str]:

@@ -1,14 +1,23 @@
-"""The verdicts on soft masks in plain words, computed from the tables."""
+"""All tables of a sweep over soft masks, and its verdicts in plain words, computed from them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from study.evaluation.gates import Validity
-from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES
-from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
-from study.soft_masks.summary import SMOOTHED
+from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES, Criteria
+from study.soft_masks.breakdown import (
+    BEST_SEEN,
+    BEST_TRUE,
+    by_feature,
+    by_horizon,
+    by_sample_size,
+)
+from study.soft_masks.pairs import Baseline, Pairs, errors_of, scaled_errors_of
+from study.soft_masks.summary import SMOOTHED, Evaluated, rows_of, step_errors, summarise
 from study.soft_masks.sweep import JOINT, NO_CONTROL, is_soft
 
 COLUMNS = [
@@ -171,3 +180,46 @@ SMOOTHING_COLUMNS = [
     *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict", "verdict_holm")),
     *("verdict_holm", "more_than_smoothing", "more_than_random", "valid"),
 ]
+
+
+def sweep_tables(
+    study: str,
+    baseline: Baseline,
+    pairs: Pairs,
+    evaluated: Mapping[str, Evaluated],
+    controls: list[str],
+    validity: Validity,
+    feature_of: Callable[[str, str], str],
+    criteria: Criteria,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Return all tables of a sweep, whose `evaluated` variants include the controls.
+
+    `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
+    """
+    rows = rows_of(baseline, pairs, evaluated, controls, validity, criteria)
+    alpha = criteria.alpha
+    summary = summarise(list(rows.values()), controls, alpha=alpha)
+    keys = baseline.all_keys
+    variants = list(evaluated.values())
+    scaled, error = scaled_errors_of(baseline.forecasts), errors_of(baseline.forecasts)
+    tables = {
+        "summary": summary,
+        "by_feature": by_feature(error, variants, keys, pairs, feature_of, alpha=alpha),
+        "by_horizon": by_horizon(
+            step_errors(pairs, scaled), pairs.mase(scaled), variants, pairs, alpha=alpha
+        ),
+        "by_sample_size": by_sample_size(
+            error, variants, keys, pairs, resamples=resamples, seed=seed, alpha=alpha
+        ),
+        "smoothing": summary[SMOOTHING_COLUMNS],
+    }
+    for name in ("by_feature", "by_horizon", "by_sample_size"):
+        tables[name].insert(0, "study", study)
+        tables[name]["valid"] = validity.valid
+    if not summary["valid"].all() and validity.valid:
+        validity = validity.unless("gate weights failed (not all variants have the same weights)")
+    tables["verdicts"] = verdicts(study, summary, tables["by_sample_size"], validity)
+    return tables

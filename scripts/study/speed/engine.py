@@ -19,12 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.model import Chronos2VariantModel
+from study.data.series_table import ID, TIMESTAMP
 from study.jobs.progress import progress
 from study.speed.measuring import device_name, measured, peak_tensor_mb
 
@@ -95,17 +97,16 @@ def ragged_regime(
     rng = np.random.default_rng(seed)
 
     def sample(paths: Sequence[Path], low: int, high: int, count: int) -> list[torch.Tensor]:
-        found = []
-        for path in paths:
-            table = pq.read_table(path)
-            for name in table.column_names:
-                if name in ("id", "timestamp") or str(table.schema.field(name).type)[:4] != "list":
-                    continue
-                for values in table[name].to_pylist():
-                    if low <= len(values) <= high:
-                        found.append(torch.tensor(values, dtype=torch.float32))
+        found = [
+            values
+            for table in map(pq.read_table, paths)
+            for field in table.schema
+            if field.name not in (ID, TIMESTAMP) and pa.types.is_list(field.type)
+            for values in table[field.name].to_pylist()
+            if low <= len(values) <= high
+        ]
         chosen = rng.choice(len(found), min(count, len(found)), replace=False)
-        return [found[index][-8192:] for index in chosen]
+        return [torch.tensor(found[index][-8192:], dtype=torch.float32) for index in chosen]
 
     series = sample(short, 20, 130, num_short)
     if name == "ragged_long":
@@ -203,16 +204,14 @@ def run_benchmark(
     rows = []
     for method, pipeline in methods.items():
         wanted = references.get(method.radius, forecasts[UPSTREAM])
-        taken = rounds[method][np.isfinite(rounds[method])]
-        paired = (rounds[FULL] / rounds[method])[np.isfinite(rounds[method])]
+        ran = np.isfinite(rounds[method])
+        taken, paired = rounds[method][ran], (rounds[FULL] / rounds[method])[ran]
         low, high = median_interval(paired, rng)
         rows.append(
             {
                 "regime": regime.name,
                 "tokens_longest": int(regime.lengths.max()),
-                "method": method.name,
-                "radius": method.radius,
-                "backend": method.backend,
+                **dict(zip(("method", "radius", "backend"), method, strict=True)),
                 "backend_ran": "+".join(sorted(getattr(pipeline.model, "backends_used", {"sdpa"}))),
                 "seconds_median": medians[method],
                 "seconds_min": taken.min(),
@@ -230,19 +229,20 @@ def run_benchmark(
                 "peak_tensor_mb": memory[method],
                 "memory_ratio_to_full": memory[method] / memory[FULL],
                 "max_rel_difference": _difference(forecasts[method], wanted),
-                "device": device_name(device),
-                "dtype": str(dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(device=device_name(device), **run_columns(dtype))
+
+
+def run_columns(dtype: torch.dtype) -> dict[str, object]:
+    """Return the columns `dtype` and `threads` of what is measured now."""
+    return {"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
 
 
 def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Return a 95 % interval of a median: percentiles over samples drawn with replacement."""
     drawn = rng.choice(values, (RESAMPLES, len(values)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return tuple(np.percentile(np.median(drawn, axis=1), [2.5, 97.5]).tolist())
 
 
 def _timed_rounds(

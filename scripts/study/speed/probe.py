@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import torch
 
 from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
 from study.jobs.progress import progress
-from study.speed.engine import upstream_model
+from study.speed.engine import run_columns, upstream_model
 from study.speed.measuring import MB, Measured, free_memory, measured
 
 RADII = [2, 4, 8, 16, 32, 64, 128]
@@ -64,28 +64,24 @@ def benchmark_probe(
     config = model.config
     weights = config.num_layers * batch_size * config.num_heads * tokens**2
     weights_mb = weights * torch.finfo(model.dtype).bits / 8 / MB
-    forward = statistics.median(taken.seconds for taken in found["forward"])
-    rows = []
-    for name in methods:
-        seconds = [taken.seconds for taken in found[name]]
-        memory = max(taken.above_mb for taken in found[name])
-        rows.append(
-            {
-                "method": name,
-                "tokens": tokens,
-                "batch_size": batch_size,
-                "layers": config.num_layers,
-                "seconds_median": statistics.median(seconds),
-                "seconds_min": min(seconds),
-                "seconds_max": max(seconds),
-                "repeats": repeats,
-                "ratio_to_forward": statistics.median(seconds) / forward,
-                "peak_memory_mb": memory,
-                "all_weights_mb": weights_mb,
-                "ratio_to_all_weights": memory / weights_mb,
-                "device": str(model.device),
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
-            }
-        )
-    return pd.DataFrame(rows)
+    seconds = pd.DataFrame({n: [one.seconds for one in taken] for n, taken in found.items()})
+    memory = np.array([max(one.above_mb for one in taken) for taken in found.values()])
+    median = seconds.median().to_numpy()
+    return pd.DataFrame(
+        {
+            "method": list(methods),
+            "tokens": tokens,
+            "batch_size": batch_size,
+            "layers": config.num_layers,
+            "seconds_median": median,
+            "seconds_min": seconds.min().to_numpy(),
+            "seconds_max": seconds.max().to_numpy(),
+            "repeats": repeats,
+            "ratio_to_forward": median / median[0],
+            "peak_memory_mb": memory,
+            "all_weights_mb": weights_mb,
+            "ratio_to_all_weights": memory / weights_mb,
+            "device": str(model.device),
+            **run_columns(model.dtype),
+        }
+    )
