@@ -3,7 +3,7 @@
 from chronos2_attention.similarity import SimilaritySettings
 from study.config.models import seen_by_model
 from study.forecasts.batches import write_similarities
-from study.forecasts.similarity_files import SimilarityWriter
+from study.forecasts.files import SimilarityWriter
 from study.jobs.script import rule_script
 
 with rule_script(snakemake):

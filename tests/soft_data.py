@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from study.forecasts.files import KEY_TYPES, LISTS, ForecastWriter, RowWriter
-from study.forecasts.similarity_files import SimilarityWriter
+from study.forecasts.files import KEY_TYPES, LISTS, ForecastWriter, RowWriter, SimilarityWriter
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
 LEVELS = [0.1, 0.5, 0.9]

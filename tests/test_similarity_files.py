@@ -10,7 +10,7 @@ from chronos2_attention.similarity import MEASURES, SimilaritySettings, similari
 from study.config.models import seen_by_model
 from study.config.suites import Suite, TaskSpec
 from study.forecasts.batches import write_similarities
-from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
+from study.forecasts.files import SimilarityFile, SimilarityWriter
 
 HORIZON, WINDOWS, BATCH_SIZE, CONTEXT = 5, 3, 4, 60
 SUITE = Suite(

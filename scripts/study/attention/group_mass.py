@@ -13,7 +13,7 @@ from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.group_mass import cross_group_mass
 from study.config.study import Study
 from study.forecasts.batches import ForecastSettings, WindowBatches
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import SimilarityFile
 from study.forecasts.slices import task_slices
 from study.jobs.progress import Work, progress
 

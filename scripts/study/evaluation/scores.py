@@ -91,41 +91,6 @@ def score_window(
     } | losses
 
 
-def aligned_window(
-    path: str | os.PathLike,
-    task: fev.Task,
-    window_index: int,
-    target: str,
-    item_ids: Iterable[str],
-) -> pa.Table:
-    """Read one window's forecasts of one target column, in fev's order of items.
-
-    An InputError if the items of the file are not the items of the window, each once, or its levels
-    not those of the task.
-    """
-    item_ids = list(item_ids)
-    span = (min(item_ids), max(item_ids))
-    table = read_window(path, task.task_name, window_index, target, span)
-    where = f"{path}, task {task.task_name!r}, window {window_index}"
-    levels = list(map(str, task.quantile_levels))
-    if levels != quantile_columns(table.column_names):
-        raise InputError(
-            f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
-            where,
-            "the suite changed since: make the forecasts again",
-        )
-    wanted = pa.array(item_ids, pa.string())
-    order = pc.index_in(wanted, table.column("item_id").combine_chunks().cast(pa.string()))
-    if order.null_count or len(wanted) != table.num_rows:
-        raise InputError(
-            f"{table.num_rows} forecasts for {len(wanted)} items"
-            f" ({order.null_count} items without one)",
-            where,
-            "the data or the suite changed since: make the forecasts again",
-        )
-    return table.take(order)
-
-
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
     """Score the forecasts of one task in several files, cutting its windows once; write the scores.
 
@@ -147,7 +112,7 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
             truth = values.reshape(len(item_ids), task.horizon)
             scale = seasonal_error(*flat_series(past, target), task.seasonality)
             for number, file in enumerate(files):
-                table = _score_target(task, index, target, item_ids, truth, scale, file)
+                table = file.score(task, index, target, item_ids, truth, scale)
                 used[number] = max(used[number], pc.max(table["context_length"]).as_py())
                 # A name of our own spares the library from pickling the table to find one.
                 predicted[number][target] = datasets.Dataset(
@@ -169,37 +134,6 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
     return summaries
 
 
-def _score_target(
-    task: fev.Task,
-    window_index: int,
-    target: str,
-    item_ids: list[str],
-    truth: np.ndarray,
-    scale: np.ndarray,
-    file: ScoredFile,
-) -> pa.Table:
-    """Write the scores of one window and target column; return its forecasts."""
-    table = aligned_window(file.forecasts, task, window_index, target, item_ids)
-    where = f"task {task.task_name!r} in {file.forecasts}"
-    point = matrix(table.column("predictions"), where)
-    if point.shape[1] != task.horizon:
-        raise InputError(
-            f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
-            where,
-            "make the forecasts again",
-        )
-    quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
-    file.writer.write(
-        task_name=task.task_name,
-        window_index=window_index,
-        target=target,
-        item_id=item_ids,
-        seasonal_error=scale,
-        **score_window(truth, point, quantiles, scale),
-    )
-    return table
-
-
 class ScoredFile:
     """A file of forecasts, the writer of its scores, and what it says of its run (`RUN_COLUMNS`).
 
@@ -217,6 +151,58 @@ class ScoredFile:
         self.forecasts, self.writer = forecasts, RowWriter(scores, types, metadata)
         self.name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
         self.run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
+
+    def score(
+        self,
+        task: fev.Task,
+        window_index: int,
+        target: str,
+        item_ids: list[str],
+        truth: np.ndarray,
+        scale: np.ndarray,
+    ) -> pa.Table:
+        """Write the scores of one window and target column; return its forecasts in fev's order.
+
+        An InputError if the items of the file are not the items of the window, each once, or its
+        levels or steps not those of the task.
+        """
+        span = (min(item_ids), max(item_ids))
+        table = read_window(self.forecasts, task.task_name, window_index, target, span)
+        where = f"{self.forecasts}, task {task.task_name!r}, window {window_index}"
+        levels = list(map(str, task.quantile_levels))
+        if levels != quantile_columns(table.column_names):
+            raise InputError(
+                f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
+                where,
+                "the suite changed since: make the forecasts again",
+            )
+        wanted = pa.array(item_ids, pa.string())
+        order = pc.index_in(wanted, table["item_id"].combine_chunks().cast(pa.string()))
+        if order.null_count or len(item_ids) != table.num_rows:
+            raise InputError(
+                f"{table.num_rows} forecasts for {len(item_ids)} items"
+                f" ({order.null_count} items without one)",
+                where,
+                "the data or the suite changed since: make the forecasts again",
+            )
+        table = table.take(order)
+        point, *found = (matrix(table[name], where) for name in ("predictions", *levels))
+        if point.shape[1] != task.horizon:
+            raise InputError(
+                f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
+                where,
+                "make the forecasts again",
+            )
+        quantiles = dict(zip(task.quantile_levels, found, strict=True))
+        self.writer.write(
+            task_name=task.task_name,
+            window_index=window_index,
+            target=target,
+            item_id=item_ids,
+            seasonal_error=scale,
+            **score_window(truth, point, quantiles, scale),
+        )
+        return table
 
 
 def score_suite(

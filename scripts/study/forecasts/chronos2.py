@@ -17,8 +17,7 @@ from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from study.config.study import Study
 from study.data.series_table import ROWS_AT_ONCE
 from study.forecasts.batches import ForecastSettings, WindowBatches
-from study.forecasts.files import ForecastWriter
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import ForecastWriter, SimilarityFile
 from study.forecasts.slices import WHOLE, Piece, task_slices
 from study.forecasts.windows import too_short
 from study.jobs.devices import pick_device

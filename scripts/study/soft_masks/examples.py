@@ -15,8 +15,7 @@ from scipy.spatial.distance import squareform
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite
-from study.forecasts.files import group_sizes, read_metadata
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import SimilarityFile, group_sizes, read_metadata
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series
 from study.soft_masks.pairs import (

@@ -105,7 +105,7 @@ def evaluate(
     errors, error = scaled_errors_of(variant), errors_of(variant)
     base_error = errors_of(baseline.forecasts)
     smoothed, strengths = smoothed_baseline(baseline, variant)
-    tasks = mixing_tasks(pairs)
+    tasks = list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
     mixed = pairs.batch_size > 1
     known = mixed & ~np.isnan(error) & ~np.isnan(base_error)
     raw, centred = forecast_correlations(baseline, variant, mixed)
@@ -148,11 +148,6 @@ def evaluate_files(
             files.items(), desc="soft masks", unit="variant"
         )
     }
-
-
-def mixing_tasks(pairs: Pairs) -> list[str]:
-    """Names of the tasks with a pair in which series can mix."""
-    return list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
 
 
 def forecast_correlations(

@@ -1,4 +1,4 @@
-"""Speed of the attention engine against upstream, interleaved in one process.
+"""Speed of the attention engine and of its probe against upstream, interleaved in one process.
 
 Every method forecasts the same series through `predict`, so that batching, masks and unscaling
 count as they do in use. Floating-point work is counted for upstream's dense model on unpadded
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -25,10 +25,11 @@ import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
 from study.data.series_table import ID, TIMESTAMP
 from study.jobs.progress import progress
-from study.speed.measuring import device_name, measured, peak_tensor_mb
+from study.speed.measuring import MB, Measured, device_name, free_memory, measured, peak_tensor_mb
 
 PATCH = 16
 
@@ -41,6 +42,8 @@ RAGGED_HORIZON = 24
 RAGGED = ("ragged", "ragged_long")
 
 RESAMPLES = 2000
+
+PROBE_RADII = [2, 4, 8, 16, 32, 64, 128]
 
 
 class Method(NamedTuple):
@@ -286,3 +289,76 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Return the largest difference of a series relative to its largest forecast."""
     scale = wanted.abs().amax(dim=(1, 2))
     return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
+
+
+@torch.no_grad()
+def benchmark_probe(
+    model: Chronos2VariantModel,
+    *,
+    batch_size: int,
+    num_patches: int,
+    num_future: int,
+    repeats: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Time the probe and measure its memory, turn about with upstream's forward pass.
+
+    Series are random walks; a sequence has a REG token besides its `num_patches` and `num_future`.
+    The first of the repeats is not measured.
+
+    One row a method: ``forward`` is upstream's forward pass with eager attention, ``weights`` the
+    same with the attention weights of all layers kept, ``probe`` the mass at all of
+    `PROBE_RADII`.
+    Seconds (median, least, most) and their ratio to ``forward``; peak memory in MiB above what was
+    held before, and its ratio to `all_weights_mb`, the size of the time-attention weights of all
+    layers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    patch_size = model.chronos_config.input_patch_size
+    context = torch.randn(batch_size, num_patches * patch_size, generator=generator).cumsum(-1)
+    context = context.to(model.device)
+    # Spelled out, as the probe spells out the softmax.
+    upstream = upstream_model(model, "eager")
+    methods: dict[str, Callable[[], object]] = {
+        "forward": lambda: upstream(context, num_output_patches=num_future),
+        "weights": lambda: upstream.encode(
+            context=context, num_output_patches=num_future, output_attentions=True
+        ),
+        "probe": lambda: probe_batch(model, context, num_output_patches=num_future).lift(
+            PROBE_RADII
+        ),
+    }
+    found: dict[str, list[Measured]] = {name: [] for name in methods}
+    for repeat in progress(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
+        for name, method in methods.items():
+            free_memory(model.device)
+            with measured(model.device) as taken:
+                result = method()
+            del result
+            if repeat:
+                found[name].append(taken)
+    tokens = num_patches + 1 + num_future
+    config = model.config
+    weights = config.num_layers * batch_size * config.num_heads * tokens**2
+    weights_mb = weights * torch.finfo(model.dtype).bits / 8 / MB
+    seconds = pd.DataFrame({n: [one.seconds for one in taken] for n, taken in found.items()})
+    memory = np.array([max(one.above_mb for one in taken) for taken in found.values()])
+    median = seconds.median().to_numpy()
+    return pd.DataFrame(
+        {
+            "method": list(methods),
+            "tokens": tokens,
+            "batch_size": batch_size,
+            "layers": config.num_layers,
+            "seconds_median": median,
+            "seconds_min": seconds.min().to_numpy(),
+            "seconds_max": seconds.max().to_numpy(),
+            "repeats": repeats,
+            "ratio_to_forward": median / median[0],
+            "peak_memory_mb": memory,
+            "all_weights_mb": weights_mb,
+            "ratio_to_all_weights": memory / weights_mb,
+            "device": str(model.device),
+            **run_columns(model.dtype),
+        }
+    )
