@@ -125,14 +125,13 @@ def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
     faults = []
     for name, run in runs.items():
         source = run.get("weights_source", "")
-        if source == "random":
-            faults.append(f"{name}: random weights")
-        elif source in ("", "none"):
-            faults.append(f"{name}: source of the weights unknown")
-        if str(run.get("weights_strict", "")).lower() != "true":
-            faults.append(f"{name}: weights not loaded strictly")
-        if not run.get("weights_fingerprint"):
-            faults.append(f"{name}: no fingerprint of the weights")
+        checks = {
+            "random weights": source != "random",
+            "source of the weights unknown": source not in ("", "none"),
+            "weights not loaded strictly": str(run.get("weights_strict")).lower() == "true",
+            "no fingerprint of the weights": run.get("weights_fingerprint"),
+        }
+        faults += [f"{name}: {fault}" for fault, passed in checks.items() if not passed]
     fingerprints = sorted({run.get("weights_fingerprint") or "" for run in runs.values()} - {""})
     if len(fingerprints) > 1:
         faults.append(f"different weights: {', '.join(fingerprints)}")

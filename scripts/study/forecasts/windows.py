@@ -92,6 +92,13 @@ def too_short(task_name: str, where: str = "") -> InputError:
     )
 
 
+# What a suite says of a task in fev's own words.
+_DEFINITION = (
+    *("horizon", "num_windows", "initial_cutoff", "window_step_size", "min_context_length"),
+    *("max_context_length", "seasonality", "target"),
+)
+
+
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
@@ -109,17 +116,10 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     columns = task.generate_univariate_targets_from
     loaded = fev.Task(
         dataset_path=str(data_path),
-        horizon=task.horizon,
-        num_windows=task.num_windows,
-        initial_cutoff=task.initial_cutoff,
-        window_step_size=task.window_step_size,
-        min_context_length=task.min_context_length,
-        max_context_length=task.max_context_length,
-        seasonality=task.seasonality,
+        **{name: getattr(task, name) for name in _DEFINITION},
         eval_metric="MASE",
         extra_metrics=["WQL"],
         quantile_levels=list(suite.quantile_levels),
-        target=task.target,
         generate_univariate_targets_from=list(columns) if isinstance(columns, tuple) else columns,
         task_name=task.name,
     )

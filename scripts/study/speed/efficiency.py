@@ -95,13 +95,20 @@ def measure_suite(
             found[which].append(measure(contenders[which], window, settings))
         work.add([len(series) for series in window.series], window.horizon, limit)
         for contender, taken in zip(contenders, found, strict=True):
-            about = contender.describe()
+            about, frame = contender.describe(), pd.DataFrame([vars(one) for one in taken])
+            seconds, memory = frame["seconds"], frame[["alloc_mb", "reserved_mb"]]
             rows.append(
                 {
                     "task_name": task.name,
                     "variant": about["variant"],
-                    **_statistics(taken),
+                    "inference_time_s_median": seconds.median(),
+                    "inference_time_s_mean": seconds.mean(),
+                    "inference_time_s_std": seconds.std(),
+                    "perf_repeats": perf_repeats,
                     "perf_series": len(window.series),
+                    **memory.median().add_prefix("peak_").add_suffix("_median"),
+                    **memory.max().add_prefix("peak_").add_suffix("_max"),
+                    "peak_rss_mb": frame["rss_mb"].max(),
                     **{name: about[name] for name in ("device", "dtype", "backend")},
                     "chunk_size": contender.model.settings.chunk_size or AUTO_CHUNK_SIZE,
                     "threads": torch.get_num_threads(),
@@ -118,18 +125,3 @@ def measure_suite(
     )
     columns = ["task_name", "variant", *TIMING_COLUMNS, *TIMED_COLUMNS]
     return pd.DataFrame(rows)[[*columns, "threads", "study", "model", "weights_fingerprint"]]
-
-
-def _statistics(taken: Sequence[Measured]) -> dict[str, float]:
-    frame = pd.DataFrame([vars(one) for one in taken])
-    seconds = frame["seconds"]
-    found = {
-        "inference_time_s_median": seconds.median(),
-        "inference_time_s_mean": seconds.mean(),
-        "inference_time_s_std": seconds.std(),
-        "perf_repeats": len(seconds),
-    }
-    for kind in ("alloc", "reserved"):
-        for name in ("median", "max"):
-            found[f"peak_{kind}_mb_{name}"] = getattr(frame[f"{kind}_mb"], name)()
-    return {**found, "peak_rss_mb": frame["rss_mb"].max()}
