@@ -40,7 +40,7 @@ def measure_group_mass(
     `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
     that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
-    rows = []
+    tables = []
     work = Work(pipeline.model_output_patch_size)
     limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
@@ -65,17 +65,15 @@ def measure_group_mass(
                     mixed += len(batch)
                 layers = pipeline.model.config.num_layers
                 mass = sum(masses) / mixed if mixed else np.full(layers, np.nan)
-                rows += [
-                    {
-                        "variant": variant.name,
-                        "task_name": task.name,
-                        "window_index": window.window_index,
-                        "layer": layer,
-                        "cross_group_mass": mass[layer],
-                        "num_series": len(window.series),
-                        "num_mixed_series": mixed,
-                    }
-                    for layer in range(layers)
-                ]
+                columns = {
+                    "variant": variant.name,
+                    "task_name": task.name,
+                    "window_index": window.window_index,
+                    "layer": range(layers),
+                    "cross_group_mass": mass,
+                    "num_series": len(window.series),
+                    "num_mixed_series": mixed,
+                }
+                tables.append(pd.DataFrame(columns))
     log.info("probed groups of %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
-    return pd.DataFrame(rows)
+    return pd.concat(tables, ignore_index=True)

@@ -36,19 +36,12 @@ def with_timings(
     if efficiency is not None:
         found = efficiency[efficiency["variant"] == variant].set_index("task_name")
         missing = [name for name in table["task_name"] if name not in found.index]
+        where, mend = "table of efficiency", "measure it again"
         if missing:
-            raise InputError(
-                f"no timing of '{variant}' on task {missing[0]!r}",
-                "table of efficiency",
-                "measure it again",
-            )
+            raise InputError(f"no timing of '{variant}' on task {missing[0]!r}", where, mend)
         timed = found.loc[table["task_name"]]
         if timed["weights_fingerprint"].tolist() != table["weights_fingerprint"].tolist():
-            raise InputError(
-                "times and accuracy are of different weights",
-                "table of efficiency",
-                "measure it again",
-            )
+            raise InputError("times and accuracy are of different weights", where, mend)
         for column in TIMED_COLUMNS:
             table[column] = timed[column].to_numpy()
     place = table.columns.get_loc("ctx_used") + 1

@@ -205,21 +205,9 @@ class ScoredFile:
         return table
 
 
-def score_suite(
-    tasks: Iterable[fev.Task],
-    forecasts: str | os.PathLike,
-    scores: str | os.PathLike,
-    *,
-    total: int | None = None,
-) -> pd.DataFrame:
-    """Score one file of forecasts; see `score_files`."""
-    return score_files(tasks, [(forecasts, scores)], total=total)[0]
-
-
 def score_files(
     tasks: Iterable[fev.Task],
-    paths: Sequence[tuple[str | os.PathLike, str | os.PathLike]],
-    *,
+    *paths: tuple[str | os.PathLike, str | os.PathLike],
     total: int | None = None,
     is_piece: bool = False,
 ) -> list[pd.DataFrame]:
@@ -248,11 +236,8 @@ def score_files(
                 found.append({**_joined(summaries), **file.run})
             bar.update()
         bar.close()
-    if is_piece:
-        # A piece may hold no series of any task.
-        return [
-            pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE_COLUMNS) for found in rows
-        ]
+    if is_piece:  # which may hold no series of any task
+        return [pd.DataFrame(found, columns=None if found else PIECE_COLUMNS) for found in rows]
     return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
 
 

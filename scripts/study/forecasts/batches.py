@@ -18,7 +18,7 @@ from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.similarity import SimilaritySettings, similarity
 from study.config.models import context_limit
 from study.config.suites import Suite
-from study.forecasts.files import SimilarityFile, SimilarityWriter
+from study.forecasts.files import RowWriter, SimilarityFile
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import contexts, last_timestamps, windows_of
 from study.jobs.progress import progress
@@ -116,7 +116,7 @@ class WindowBatches:
 def write_similarities(
     suite: Suite,
     data_paths: Mapping[str, Path],
-    writer: SimilarityWriter,
+    writer: RowWriter,
     measure: str,
     settings: SimilaritySettings,
     *,

@@ -98,8 +98,7 @@ def forecast_variants(
     median = pipeline.quantiles.index(0.5)
     limit = settings.limit(pipeline)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
-    mixes = any(run.variant.mixes_series for run, _ in runs)
-    multiple = ROWS_AT_ONCE if mixes else 1
+    multiple = ROWS_AT_ONCE if any(run.variant.mixes_series for run, _ in runs) else 1
     names = " ".join(run.variant.name for run, _ in runs)
     work = Work(pipeline.model_output_patch_size)
     for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):

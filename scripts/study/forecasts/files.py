@@ -226,17 +226,10 @@ def gather_pieces(
             writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
-_TYPES = {
+SIMILARITY_TYPES = {
     **{name: KEY_TYPES[name] for name in ("task_name", "window_index")},
     **{"batch": pa.int32(), "item_id": pa.string(), "similarity": LISTS},
 }
-
-
-class SimilarityWriter(RowWriter):
-    """Write a file of similarities, one batch at a time; `metadata` holds the settings."""
-
-    def __init__(self, path: str | os.PathLike, metadata: Mapping[str, object]) -> None:
-        super().__init__(path, _TYPES, metadata)
 
 
 class SimilarityFile:

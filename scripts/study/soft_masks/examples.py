@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,7 @@ CONTEXT_SHOWN = 4
 MOST_SERIES = 80
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """One forecast of the baseline and of a soft mask.
 
     `about` says which task, series and window, and how it was chosen; `context` (t,) and `truth`

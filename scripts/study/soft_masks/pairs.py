@@ -80,8 +80,7 @@ def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Ba
     keys, scale = {}, {}
     for name, part in frame.groupby("task_name", sort=False):
         keys[name] = part[list(KEY_COLUMNS)].reset_index(drop=True)
-        values = part["seasonal_error"].to_numpy()
-        scale[name] = np.where(values > 0, values, np.nan)  # false for NaN as well
+        scale[name] = part["seasonal_error"].where(part["seasonal_error"] > 0).to_numpy()
     found = _matrices(scores, ["scaled_abs_error", "truth"], keys)
     errors, truth = ({name: pair[i] for name, pair in found.items()} for i in (0, 1))
     fingerprint = read_metadata(scores).get("weights_fingerprint", "")

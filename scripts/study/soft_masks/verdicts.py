@@ -52,10 +52,7 @@ def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | No
 
 
 def verdicts(
-    study: str,
-    summary: pd.DataFrame,
-    samples: pd.DataFrame,
-    validity: Validity,
+    study: str, summary: pd.DataFrame, samples: pd.DataFrame, validity: Validity
 ) -> pd.DataFrame:
     """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
@@ -155,9 +152,7 @@ def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
     if seen.empty:
         return []
     row = seen.loc[seen["n_forecasts"].idxmin()]
-    worth = samples[
-        (samples["variant"] == BEST_TRUE) & (samples["n_forecasts"] == row["n_forecasts"])
-    ].iloc[0]
+    worth = samples.set_index(["variant", "n_forecasts"]).loc[(BEST_TRUE, row["n_forecasts"])]
     text = (
         f"A study of {row['n_forecasts']} forecasts that reports its best variant would claim a"
         f" gain of {row['gain']:.1%} on average (95 % of such studies {row['ci_low']:.1%} to"

@@ -13,7 +13,7 @@ from study.config.models import ModelSpec
 from study.config.study import Study
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ROWS_AT_ONCE
-from study.evaluation.scores import score_suite
+from study.evaluation.scores import score_files
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
@@ -64,11 +64,8 @@ def write_series(path: Path, count: int, seed: int) -> None:
             values = rng.normal(size=offsets[-1]).cumsum()
             steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
             stamps = pa.array(steps * day).cast(pa.timestamp("us"))
-            columns = [
-                pa.array([f"{first + row:09d}" for row in range(rows)]),
-                pa.ListArray.from_arrays(pa.array(offsets), stamps),
-                pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
-            ]
+            ids = pa.array([f"{first + row:09d}" for row in range(rows)])
+            columns = [ids, *(pa.ListArray.from_arrays(offsets, x) for x in (stamps, values))]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS_AT_ONCE)
 
 
@@ -93,7 +90,7 @@ def measure_scale(
     with measured(device) as forecasting, ForecastWriter(forecasts, LEVELS, metadata) as writer:
         forecast_variants([(pipeline, writer)], study, {"m4": path}, settings)
     with measured(device) as scoring:
-        score_suite(task_slices(task, suite, path), forecasts, folder / f"{count}_scores.parquet")
+        score_files(task_slices(task, suite, path), (forecasts, folder / f"{count}_scores.parquet"))
 
     limit = pipeline.model_context_length
     tokens = 0
