@@ -2,7 +2,7 @@
 
 from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
-from study.speed.probe import benchmark_probe
+from study.speed.engine import benchmark_probe
 
 with rule_script(snakemake) as log:
     params = snakemake.params

@@ -6,8 +6,7 @@ from chronos2_attention.similarity import SimilaritySettings
 from study.data.checkpoints import read_provenance
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants, load_pipeline, metadata_of
-from study.forecasts.files import ForecastWriter
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import ForecastWriter, SimilarityFile
 from study.forecasts.slices import Piece
 from study.jobs.script import rule_script
 

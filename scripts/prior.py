@@ -2,7 +2,7 @@
 
 import re
 
-from study.evaluation.prior import prior_soft, prior_study
+from study.evaluation.comparison import prior_soft, prior_study
 from study.evaluation.statistics import Criteria
 from study.jobs.files import read_results
 from study.jobs.script import rule_script

@@ -5,7 +5,7 @@ from chronos2_attention.similarity import SimilaritySettings
 from study.attention.group_mass import measure_group_mass
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import load_pipeline
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import SimilarityFile
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:

@@ -26,7 +26,7 @@ with rule_script(snakemake) as log:
             for task in suite.tasks
             for part in task_slices(task, suite, data[task.dataset], piece=piece)
         )
-        tables = score_files(tasks, pairs, total=len(names), is_piece=piece.count > 1)
+        tables = score_files(tasks, *pairs, total=len(names), is_piece=piece.count > 1)
     for (forecast, _), table, path in zip(pairs, tables, outputs.accuracy, strict=True):
         table.to_csv(path, index=False)
         summary = table.reindex(columns=["task_name", "MASE", "WQL"]).to_string()

@@ -3,7 +3,7 @@
 from chronos2_attention.similarity import SimilaritySettings
 from study.config.models import seen_by_model
 from study.forecasts.batches import write_similarities
-from study.forecasts.similarity_files import SimilarityWriter
+from study.forecasts.files import SIMILARITY_TYPES, RowWriter
 from study.jobs.script import rule_script
 
 with rule_script(snakemake):
@@ -11,7 +11,7 @@ with rule_script(snakemake):
     limit = seen_by_model(snakemake.input.model, params.batches["context_length"])
     batches = {"batch_size": params.batches["batch_size"], "context_length": limit}
     metadata = {"study": study.name, "measure": measure, **params.similarity, **batches}
-    with SimilarityWriter(snakemake.output[0], metadata) as writer:
+    with RowWriter(snakemake.output[0], SIMILARITY_TYPES, metadata) as writer:
         write_similarities(
             study.suite,
             study.data_paths(snakemake.input.data),

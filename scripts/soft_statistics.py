@@ -8,8 +8,8 @@ from study.forecasts.slices import features_of
 from study.jobs.files import read_results
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import pairs_of, read_baseline, read_batch_sizes
-from study.soft_masks.tables import VariantFiles, evaluate_files, rows_of, sweep_tables
-from study.soft_masks.verdicts import as_markdown
+from study.soft_masks.summary import evaluate_files, rows_of
+from study.soft_masks.verdicts import as_markdown, sweep_tables
 
 with rule_script(snakemake) as log:
     inputs, params, output = snakemake.input, snakemake.params, snakemake.output
@@ -19,7 +19,7 @@ with rule_script(snakemake) as log:
     mix = pairs.mixing
     told = (len(variants), len(baseline.keys), mix.sum(), pairs.unit, (~mix).sum())
     log.info("%d variants, %d tasks; pairs that mix: %d (unit: %s), that do not: %d", *told)
-    files = map(VariantFiles, inputs.scores, inputs.forecasts, inputs.group_mass)
+    files = zip(inputs.scores, inputs.forecasts, inputs.group_mass, strict=True)
     tested = {
         "evaluated": evaluate_files(baseline, pairs, dict(zip(variants, files, strict=True))),
         "controls": params.controls,

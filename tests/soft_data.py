@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from study.forecasts.files import KEY_TYPES, LISTS, ForecastWriter, RowWriter
-from study.forecasts.similarity_files import SimilarityWriter
+from study.forecasts.files import KEY_TYPES, LISTS, SIMILARITY_TYPES, ForecastWriter, RowWriter
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
 LEVELS = [0.1, 0.5, 0.9]
@@ -100,7 +99,7 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
 def write_similarities(path, baseline: Baseline, alone: tuple[str, ...] = ()):
     """Write a file of similarities: a batch a window, but a batch a series in tasks `alone`."""
     rng = np.random.default_rng(5)
-    with SimilarityWriter(path, {"study": "s", "measure": "correlation"}) as writer:
+    with RowWriter(path, SIMILARITY_TYPES, {"study": "s", "measure": "correlation"}) as writer:
         for task, keys in baseline.keys.items():
             for window, rows in keys.groupby("window_index"):
                 ids = list(rows["item_id"])

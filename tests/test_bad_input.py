@@ -509,7 +509,7 @@ def test_one_line_says_what_where_and_the_mend(name, tmp_path, repo_root, checkp
 
 def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint_dir):
     """Sound input, unlike the cases above: `fev` leaves it out of the mean as well."""
-    from study.evaluation.scores import score_suite
+    from study.evaluation.scores import score_files
     from study.forecasts.slices import task_slices
 
     stamps = pd.date_range("2020-01-01", periods=40, freq="D")
@@ -535,7 +535,7 @@ def test_a_constant_series_is_forecast_and_left_out_of_mase(tmp_path, checkpoint
         forecasts = pq.read_table(folder / "f.parquet")
         assert np.isfinite(np.concatenate(forecasts["predictions"].to_pylist())).all()
         parts = task_slices(task, suite, path)
-        found[name] = score_suite(parts, folder / "f.parquet", folder / "s.parquet")
+        found[name] = score_files(parts, (folder / "f.parquet", folder / "s.parquet"))[0]
     assert found["with"].loc[0, "MASE"] == pytest.approx(found["without"].loc[0, "MASE"])
     assert found["with"].loc[0, "num_forecasts"] == 2
 

@@ -14,7 +14,7 @@ from small_study import small_study
 from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.model import Chronos2VariantModel
 from study.evaluation.comparison import TIMING_COLUMNS, compare_tasks, with_timings
-from study.evaluation.scores import score_suite
+from study.evaluation.scores import score_files
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
@@ -107,7 +107,7 @@ def accuracy(pipeline, study_and_paths, tmp_path_factory):
             runs = [(pipeline.with_variant(variant), writer)]
             forecast_variants(runs, study, paths, ForecastSettings(8))
         tasks = (fev_task(task, study.suite, paths[task.dataset]) for task in study.suite.tasks)
-        table = score_suite(tasks, folder / "f.parquet", folder / "s.parquet")
+        table = score_files(tasks, (folder / "f.parquet", folder / "s.parquet"))[0]
         table.to_csv(folder / "accuracy.csv", index=False)
         tables[variant] = pd.read_csv(folder / "accuracy.csv")
     return tables

@@ -9,7 +9,7 @@ import pytest
 
 from chronos2_attention.errors import InputError
 from study.evaluation import gates
-from study.evaluation.prior import prior_study
+from study.evaluation.comparison import prior_study
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from study.evaluation.scores import (
     RUN_COLUMNS,
     aggregate_scores,
     run_of,
-    score_suite,
+    score_files,
     seasonal_error,
 )
 from study.forecasts.files import ForecastWriter, matrix
@@ -117,7 +117,7 @@ def tasks(tmp_path):
 def test_equal_to_fev_per_task(tasks, tmp_path, reverse):
     forecasts, scores = tmp_path / "f.parquet", tmp_path / "s.parquet"
     given = write_forecasts(forecasts, tasks, reverse=reverse)
-    perf = score_suite(tasks, forecasts, scores).set_index("task_name")
+    perf = score_files(tasks, (forecasts, scores))[0].set_index("task_name")
     mine = aggregate_scores(scores).set_index("task_name")
     assert list(mine.index) == list(perf.index) == [t.task_name for t in tasks]
     for task in tasks:
@@ -132,7 +132,7 @@ def test_equal_to_fev_per_task(tasks, tmp_path, reverse):
 def test_file_of_scores(tasks, tmp_path):
     forecasts, scores = tmp_path / "f.parquet", tmp_path / "s.parquet"
     write_forecasts(forecasts, tasks)
-    score_suite(tasks, forecasts, scores)
+    score_files(tasks, (forecasts, scores))
     table = pq.read_table(scores)
     assert table.column_names == [
         *("task_name", "window_index", "item_id", "target"),
@@ -162,7 +162,7 @@ def test_perf_is_read_by_fev(tasks, tmp_path):
         forecasts = tmp_path / f"{variant}.parquet"
         write_forecasts(forecasts, tasks[:2], run=run)
         files.append(str(tmp_path / f"{variant}.csv"))
-        perf = score_suite(tasks[:2], forecasts, tmp_path / "s.parquet")
+        perf = score_files(tasks[:2], (forecasts, tmp_path / "s.parquet"))[0]
         perf.to_csv(files[-1], index=False)
     board = fev.leaderboard(files, baseline_model="seasonal_naive")
     assert set(board.index) == {
@@ -206,13 +206,13 @@ def test_differences_stay_within_a_series():
 def test_unusable_forecasts_are_named(tasks, tmp_path, change, message):
     write_forecasts(tmp_path / "f.parquet", tasks[:1], **change)
     with pytest.raises(InputError, match=message):
-        score_suite(tasks[:1], tmp_path / "f.parquet", tmp_path / "s.parquet")
+        score_files(tasks[:1], (tmp_path / "f.parquet", tmp_path / "s.parquet"))
 
 
 def test_missing_task_and_changed_items(tasks, tmp_path):
     write_forecasts(tmp_path / "f.parquet", tasks[:1])
     with pytest.raises(InputError, match="no forecast of task 'naive_scale'"):
-        score_suite(tasks[:2], tmp_path / "f.parquet", tmp_path / "s.parquet")
+        score_files(tasks[:2], (tmp_path / "f.parquet", tmp_path / "s.parquet"))
     frame = pd.read_parquet(tmp_path / "one.parquet")
     frame["id"] = ["i9", "i8", "i7", "other"]
     frame.to_parquet(tmp_path / "changed.parquet")
@@ -220,4 +220,4 @@ def test_missing_task_and_changed_items(tasks, tmp_path):
     with quiet_frequencies():
         changed.load_full_dataset(num_proc=0)
     with pytest.raises(InputError, match="1 items without one"):
-        score_suite([changed], tmp_path / "f.parquet", tmp_path / "s.parquet")
+        score_files([changed], (tmp_path / "f.parquet", tmp_path / "s.parquet"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from study.config.suites import TaskSpec
 from study.data.series_table import quiet_frequencies
-from study.evaluation.scores import score_suite
+from study.evaluation.scores import score_files
 from study.forecasts.files import ForecastWriter, read_metadata, read_window
 from study.forecasts.seasonal_naive import fill_gaps, forecast_task, seasonal_naive
 from study.jobs.files import atomic_path
@@ -118,7 +118,7 @@ def check_against_published(task: TaskSpec, data, repo_root, tmp_path) -> None:
     forecasts = tmp_path / "f.parquet"
     with atomic_path(forecasts) as path, ForecastWriter(path, LEVELS, metadata) as writer:
         forecast_task(evaluation, writer)
-    row = score_suite([evaluation], forecasts, tmp_path / "s.parquet").iloc[0]
+    row = score_files([evaluation], (forecasts, tmp_path / "s.parquet"))[0].iloc[0]
     assert row["MASE"] == pytest.approx(figure["MASE"], rel=1e-6)
     assert row["WQL"] == pytest.approx(figure["WQL"], rel=1e-6)
 

@@ -10,7 +10,7 @@ from chronos2_attention.similarity import MEASURES, SimilaritySettings, similari
 from study.config.models import seen_by_model
 from study.config.suites import Suite, TaskSpec
 from study.forecasts.batches import write_similarities
-from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
+from study.forecasts.files import SIMILARITY_TYPES, RowWriter, SimilarityFile
 
 HORIZON, WINDOWS, BATCH_SIZE, CONTEXT = 5, 3, 4, 60
 SUITE = Suite(
@@ -48,7 +48,9 @@ def data(series, tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("similarity") / "s_distance.parquet"
-    with SimilarityWriter(path, {"study": "s", "measure": "distance", "no_evidence": None}) as file:
+    with RowWriter(
+        path, SIMILARITY_TYPES, {"study": "s", "measure": "distance", "no_evidence": None}
+    ) as file:
         write_similarities(
             SUITE,
             {"d": data},
@@ -130,7 +132,7 @@ def test_data_in_slices_give_the_same_batches_of_other_numbers(data, path, tmp_p
     )
     sliced = tmp_path / "sliced.parquet"
     settings = SimilaritySettings()
-    with SimilarityWriter(sliced, {}) as file:
+    with RowWriter(sliced, SIMILARITY_TYPES, {}) as file:
         write_similarities(
             SUITE, {"d": data}, file, "cosine", settings, batch_size=100, context_length=CONTEXT
         )
@@ -157,7 +159,7 @@ def test_the_model_limits_the_context(repo_root):
 def test_writing_twice_gives_the_same_bytes(data, measure, tmp_path):
     written = []
     for name in ("a", "b"):
-        with SimilarityWriter(tmp_path / name, {"measure": measure}) as file:
+        with RowWriter(tmp_path / name, SIMILARITY_TYPES, {"measure": measure}) as file:
             write_similarities(
                 SUITE,
                 {"d": data},

@@ -8,7 +8,7 @@ import pytest
 
 from chronos2_attention import InputError
 from study.config.suites import Suite, TaskSpec
-from study.evaluation.scores import gather_scores, score_files, score_suite
+from study.evaluation.scores import gather_scores, score_files
 from study.forecasts.files import KEY_COLUMNS, ForecastWriter, matrix
 from study.forecasts.seasonal_naive import forecast_task
 from study.forecasts.slices import Piece, features_of, read_rows, task_slices
@@ -83,7 +83,7 @@ def test_slices_forecast_and_score_as_the_whole(data, tmp_path, rows_at_once):
     for name, rows in (("whole", 100), ("sliced", rows_at_once)):
         parts = task_slices(TASK, SUITE, data, rows_at_once=rows)
         scores = tmp_path / f"{name}_scores.parquet"
-        tables.append(score_suite(parts, tmp_path / f"{name}.parquet", scores).iloc[0])
+        tables.append(score_files(parts, (tmp_path / f"{name}.parquet", scores))[0].iloc[0])
     for column in ("MASE", "WQL", "test_error"):
         assert tables[1][column] == pytest.approx(tables[0][column], rel=tolerance(data))
     for column in ("num_forecasts", "ctx_used", "horizon"):
@@ -106,13 +106,13 @@ def test_scores_of_pieces_are_those_of_the_whole(data, tmp_path, count):
     """Also where a piece has no series, or none that is long enough."""
     forecasts = tmp_path / "f.parquet"
     forecast(data, forecasts)
-    whole = score_suite(task_slices(TASK, SUITE, data), forecasts, tmp_path / "whole.parquet")
+    whole = score_files(task_slices(TASK, SUITE, data), (forecasts, tmp_path / "whole.parquet"))[0]
     pieces, tables = [], []
     for index in range(count):
         parts = task_slices(TASK, SUITE, data, piece=Piece(index, count))
         pieces.append(tmp_path / f"{index}.parquet")
         tables.append(tmp_path / f"{index}.csv")
-        (table,) = score_files(parts, [(forecasts, pieces[-1])], is_piece=True)
+        (table,) = score_files(parts, (forecasts, pieces[-1]), is_piece=True)
         table.to_csv(tables[-1], index=False)
     joined = gather_scores(pieces, tables, forecasts, tmp_path / "joined.parquet", [TASK.name])
     assert list(joined.columns) == list(whole.columns)
@@ -160,7 +160,7 @@ def test_forecasts_of_other_items_are_refused(data, tmp_path):
     pq.write_table(pq.read_table(data).slice(0, 20), fewer)
     parts = task_slices(TASK, SUITE, fewer)
     with pytest.raises(InputError, match="make the forecasts again"):
-        score_suite(parts, tmp_path / "whole.parquet", tmp_path / "scores.parquet")
+        score_files(parts, (tmp_path / "whole.parquet", tmp_path / "scores.parquet"))
 
 
 # --- features -----------------------------------------------------------------------------------

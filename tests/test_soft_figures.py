@@ -24,7 +24,7 @@ from study.soft_masks.examples import Window, clustered, largest_batch, median_g
 from study.soft_masks.pairs import pairs_of
 from study.soft_masks.summary import evaluate
 from study.soft_masks.sweep import sweep_variants
-from study.soft_masks.tables import sweep_tables
+from study.soft_masks.verdicts import sweep_tables
 
 CONTROLS = ["permuted", "uniform"]
 VALID = Caption("demo", "nano", Validity(True))

@@ -28,8 +28,8 @@ from soft_data import (
 
 from chronos2_attention.errors import InputError
 from study.config.targets import TargetCheck
+from study.evaluation.comparison import prior_soft
 from study.evaluation.gates import Validity
-from study.evaluation.prior import prior_soft
 from study.evaluation.statistics import USUAL
 from study.soft_masks.breakdown import (
     BEST_SEEN,
@@ -45,12 +45,12 @@ from study.soft_masks.smoothing import matching_strength, roughness, smooth, smo
 from study.soft_masks.summary import (
     evaluate,
     mean_cross_group_mass,
+    rows_of,
     step_errors,
     summarise,
 )
 from study.soft_masks.sweep import control_of, setting_of, sweep_variants, with_controls
-from study.soft_masks.tables import rows_of, sweep_tables
-from study.soft_masks.verdicts import as_markdown, verdicts
+from study.soft_masks.verdicts import as_markdown, sweep_tables, verdicts
 
 CONTROLS = ["permuted", "uniform"]
 SOFT = "soft_correlation_t5"

@@ -13,7 +13,7 @@ from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.group_mass import cross_group_mass
 from study.config.study import Study
 from study.forecasts.batches import ForecastSettings, WindowBatches
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import SimilarityFile
 from study.forecasts.slices import task_slices
 from study.jobs.progress import Work, progress
 
@@ -40,26 +40,22 @@ def measure_group_mass(
     `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
     that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
     """
-    rows = []
+    tables = []
     work = Work(pipeline.model_output_patch_size)
     limit = settings.limit(pipeline)
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
-        windows = zip(range(windows_per_task), evaluation.iter_windows(num_proc=0), strict=False)
-        for window_index, window in windows:
-            batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
-            if batches is None:
-                continue
-            work.add(batches.lengths, window.horizon, limit)
+        for window in WindowBatches.of(evaluation, settings.batch_size, windows_per_task):
+            work.add(window.lengths, window.horizon, limit)
             for variant in variants:
                 masses, mixed = [], 0
-                for batch in batches.batches(variant):
+                for batch in window.batches(variant):
                     if len(batch) < 2:
                         continue
-                    told = batches.mixing(batch, variant, similarities, settings.seed)
+                    told = window.mixing(batch, variant, similarities, settings.seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
-                        [batches.series[index] for index in batch],
+                        [window.series[index] for index in batch],
                         window.horizon,
                         context_length=settings.context_length,
                         similarity=told.get("similarity"),
@@ -69,17 +65,15 @@ def measure_group_mass(
                     mixed += len(batch)
                 layers = pipeline.model.config.num_layers
                 mass = sum(masses) / mixed if mixed else np.full(layers, np.nan)
-                rows += [
-                    {
-                        "variant": variant.name,
-                        "task_name": task.name,
-                        "window_index": window_index,
-                        "layer": layer,
-                        "cross_group_mass": mass[layer],
-                        "num_series": len(batches.series),
-                        "num_mixed_series": mixed,
-                    }
-                    for layer in range(layers)
-                ]
+                columns = {
+                    "variant": variant.name,
+                    "task_name": task.name,
+                    "window_index": window.window_index,
+                    "layer": range(layers),
+                    "cross_group_mass": mass,
+                    "num_series": len(window.series),
+                    "num_mixed_series": mixed,
+                }
+                tables.append(pd.DataFrame(columns))
     log.info("probed groups of %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
-    return pd.DataFrame(rows)
+    return pd.concat(tables, ignore_index=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from chronos2_attention import Chronos2VariantPipeline
-from chronos2_attention.attention_mass import AttentionMass, attention_mass
+from chronos2_attention.attention_mass import attention_mass
 from study.config.study import Study
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.slices import SampledWindow, sample_windows
+from study.forecasts.slices import sample_windows
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.mass")
@@ -21,19 +21,6 @@ log = logging.getLogger("study.mass")
 KEPT, DROPPED, EDGES = "kept_mass_frac_ctxQ", "dropped_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
 
 LONG = 128
-
-WINDOW = ["task_name", "window_index", "ctx_used", "horizon", "radius"]
-
-SIZES = [
-    "S_tokens",
-    "ctx_tokens",
-    "future_tokens",
-    "q_sel_ctx_queries",
-    "exclude_reg_query",
-    "probe_weight_sum",
-]
-
-RUN = ["num_series", "study", "model", "weights_fingerprint"]
 
 
 def probe_suite(
@@ -51,22 +38,18 @@ def probe_suite(
 
     Returns one row a window, radius, layer and head:
 
-    - `WINDOW`; `ctx_used` is the longest context of the window's sample, in observations;
-    - `layer`, `head`, counted from 0;
+    - `task_name`, `window_index`, `ctx_used` (the longest context of the window's sample, in
+      observations), `horizon`, `radius`; `layer`, `head`, counted from 0;
     - `kept_mass_frac_ctxQ`: mean over context queries of the weight within the radius, and
       `dropped_mass_frac_ctxQ`, the rest; `kept_edges_frac_ctxQ`: the same under uniform attention;
       `lift`: mass over edges;
-    - `SIZES`: tokens of the longest sequence, in all, of context (REG included) and of the future;
-      its context queries; whether REG is left out of them; and the weight that all queries of the
-      sample give away, 1 each;
-    - `RUN`.
+    - `S_tokens`, `ctx_tokens`, `future_tokens`: tokens of the longest sequence, in all, of context
+      (REG included) and of the future; `q_sel_ctx_queries`: its context queries;
+      `exclude_reg_query`: whether REG is left out of them; `probe_weight_sum`: the weight that all
+      queries of the sample give away, 1 each;
+    - `num_series`, `study`, `model`, `weights_fingerprint`.
     """
     limit = settings.limit(pipeline)
-    run = {
-        "study": study.name,
-        "model": study.model.name,
-        "weights_fingerprint": pipeline.weights_fingerprint,
-    }
     tables = []
     work = Work(pipeline.model_output_patch_size)
     for task in progress(study.suite.tasks, desc=f"{study.name} attention mass", unit="task"):
@@ -86,50 +69,33 @@ def probe_suite(
                 context_length=settings.context_length,
                 exclude_reg_query=exclude_reg_query,
             )
-            table = _head_table(mass, radii)
-            table.insert(0, "task_name", task.name)
-            constants = _window_columns(window, mass, limit, exclude_reg_query) | run
-            tables.append(table.assign(**constants))
+            kept = mass.kept_mass(radii)
+            radius, layer, head = np.indices(kept.shape).reshape(3, -1)
+            kept, edges = kept.ravel(), mass.kept_edges(radii)[radius]
+            columns = {
+                "task_name": task.name,
+                "window_index": window.index,
+                "ctx_used": min(limit, max(map(len, window.series))),
+                "horizon": window.horizon,
+                "radius": np.asarray(radii)[radius],
+                "layer": layer,
+                "head": head,
+                **{KEPT: kept, DROPPED: 1 - kept, EDGES: edges, "lift": kept / edges},
+                "S_tokens": mass.num_context + mass.num_future,
+                "ctx_tokens": mass.num_context,
+                "future_tokens": mass.num_future,
+                "q_sel_ctx_queries": mass.num_context - exclude_reg_query,
+                "exclude_reg_query": exclude_reg_query,
+                "probe_weight_sum": float(mass.num_queries),
+                "num_series": len(window.series),
+                "study": study.name,
+                "model": study.model.name,
+                "weights_fingerprint": pipeline.weights_fingerprint,
+            }
+            tables.append(pd.DataFrame(columns))
             work.add([len(series) for series in window.series], window.horizon, limit)
     log.info("probed %s: %s", {**pipeline.describe(), "backend": "dense"}, work)
-    columns = [*WINDOW, "layer", "head", KEPT, DROPPED, EDGES, "lift", *SIZES, *RUN]
-    return pd.concat(tables, ignore_index=True)[columns]
-
-
-def _head_table(mass: AttentionMass, radii: Sequence[int]) -> pd.DataFrame:
-    """Return one row a radius, layer and head, in that order."""
-    kept = mass.kept_mass(radii)
-    index = np.indices(kept.shape)
-    radius, layer, head = (part.ravel() for part in index)
-    edges = mass.kept_edges(radii)[radius]
-    return pd.DataFrame(
-        {
-            "radius": np.asarray(radii)[radius],
-            "layer": layer,
-            "head": head,
-            KEPT: kept.ravel(),
-            DROPPED: 1 - kept.ravel(),
-            EDGES: edges,
-            "lift": kept.ravel() / edges,
-        }
-    )
-
-
-def _window_columns(
-    window: SampledWindow, mass: AttentionMass, limit: int, exclude_reg_query: bool
-) -> dict[str, object]:
-    return {
-        "window_index": window.index,
-        "ctx_used": min(limit, max(map(len, window.series))),
-        "horizon": window.horizon,
-        "S_tokens": mass.num_context + mass.num_future,
-        "ctx_tokens": mass.num_context,
-        "future_tokens": mass.num_future,
-        "q_sel_ctx_queries": mass.num_context - exclude_reg_query,
-        "exclude_reg_query": exclude_reg_query,
-        "probe_weight_sum": float(mass.num_queries),
-        "num_series": len(window.series),
-    }
+    return pd.concat(tables, ignore_index=True)
 
 
 def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:

@@ -1,34 +1,22 @@
-"""Two methods side by side: accuracy and time by task, and the row of a t-test."""
+"""Two methods side by side: accuracy and time by task, and a test's row; the prior run's, too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import nan
 
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.gates import Validity, by_task
-from study.evaluation.statistics import (
-    USUAL,
-    Criteria,
-    PairedResult,
-    correct_family,
-    paired_test,
-)
+from study.evaluation.gates import Validity, attention_gate, baseline_gate, by_task, summary
+from study.evaluation.statistics import UNDECIDED, USUAL, Criteria, correct_family, paired_test
 from study.forecasts.files import RUN_COLUMNS
 
 TIMING_COLUMNS = [
-    "inference_time_s_median",
-    "inference_time_s_mean",
-    "inference_time_s_std",
-    "perf_repeats",
-    "perf_series",
-    "peak_alloc_mb_median",
-    "peak_alloc_mb_max",
-    "peak_reserved_mb_median",
-    "peak_reserved_mb_max",
-    "peak_rss_mb",
+    *("inference_time_s_median", "inference_time_s_mean", "inference_time_s_std"),
+    *("perf_repeats", "perf_series", "peak_alloc_mb_median", "peak_alloc_mb_max"),
+    *("peak_reserved_mb_median", "peak_reserved_mb_max", "peak_rss_mb"),
 ]
 
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
@@ -44,28 +32,21 @@ def with_timings(
     follow `ctx_used`, are NaN. `TIMED_COLUMNS` become those of the timing where there is one.
     """
     table = accuracy.copy()
+    timed = pd.DataFrame(nan, table["task_name"], TIMING_COLUMNS)
+    if efficiency is not None:
+        found = efficiency[efficiency["variant"] == variant].set_index("task_name")
+        missing = [name for name in table["task_name"] if name not in found.index]
+        where, mend = "table of efficiency", "measure it again"
+        if missing:
+            raise InputError(f"no timing of '{variant}' on task {missing[0]!r}", where, mend)
+        timed = found.loc[table["task_name"]]
+        if timed["weights_fingerprint"].tolist() != table["weights_fingerprint"].tolist():
+            raise InputError("times and accuracy are of different weights", where, mend)
+        for column in TIMED_COLUMNS:
+            table[column] = timed[column].to_numpy()
     place = table.columns.get_loc("ctx_used") + 1
-    if efficiency is None:
-        for offset, column in enumerate(TIMING_COLUMNS):
-            table.insert(place + offset, column, nan)
-        return table
-    timed = efficiency[efficiency["variant"] == variant].set_index("task_name")
-    missing = [name for name in table["task_name"] if name not in timed.index]
-    if missing:
-        raise InputError(
-            f"no timing of '{variant}' on task {missing[0]!r}",
-            "table of efficiency",
-            "measure it again",
-        )
-    timed = timed.loc[table["task_name"]]
-    if timed["weights_fingerprint"].tolist() != table["weights_fingerprint"].tolist():
-        raise InputError(
-            "times and accuracy are of different weights", "table of efficiency", "measure it again"
-        )
     for offset, column in enumerate(TIMING_COLUMNS):
         table.insert(place + offset, column, timed[column].to_numpy())
-    for column in TIMED_COLUMNS:
-        table[column] = timed[column].to_numpy()
     return table
 
 
@@ -102,26 +83,23 @@ def compare_tasks(
             f"{first} and {second}",
             "make both results for the same suite",
         )
-    for label, table in zip(labels, (left, right), strict=True):
+    tables = {first: left, second: right.loc[left.index]}
+    for label, table in tables.items():
         if metric not in table:
             raise InputError(f"no column {metric!r}", label, "make the scores again")
-    right = right.loc[left.index]
     frame = pd.DataFrame({"task_name": left.index, **(setting or {})}, index=left.index)
-
-    def both(column: str) -> None:
-        for label, table in zip(labels, (left, right), strict=True):
+    time, memory = "inference_time_s_median", ("peak_alloc_mb", "peak_reserved_mb")
+    for column in (metric, time, *(f"{kind}_median" for kind in memory)):
+        for label, table in tables.items():
             frame[f"{column}_{label}"] = table[column].astype(float) if column in table else nan
-
-    both(metric)
-    frame["delta_metric"] = frame[f"{metric}_{second}"] - frame[f"{metric}_{first}"]
-    both("inference_time_s_median")
-    time = "inference_time_s_median"
-    frame["speedup"] = frame[f"{time}_{first}"] / frame[f"{time}_{second}"]
-    for kind in ("alloc", "reserved"):
-        both(f"peak_{kind}_mb_median")
-    for kind in ("alloc", "reserved"):
-        column = f"peak_{kind}_mb_median"
-        frame[f"delta_peak_{kind}_mb"] = frame[f"{column}_{second}"] - frame[f"{column}_{first}"]
+        one, other = (frame[f"{column}_{label}"] for label in labels)
+        if column == metric:
+            frame["delta_metric"] = other - one
+        elif column == time:
+            frame["speedup"] = one / other
+    for kind in memory:
+        one, other = (frame[f"{kind}_median_{label}"] for label in labels)
+        frame[f"delta_{kind}"] = other - one
     return frame.reset_index(drop=True)
 
 
@@ -145,23 +123,85 @@ def ttest_row(
     first, second = labels
     result = paired_test(compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], criteria)
     run = run or {}
-    names = [f for f in PairedResult.__dataclass_fields__ if f != "reason"]
     about = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
-    late = ["log_ratio_ci_low", "log_ratio_ci_high"]
+    found = asdict(result)
+    reasons = [validity.reason, found.pop("reason")]
+    late = {name: found.pop(name) for name in ("log_ratio_ci_low", "log_ratio_ci_high")}
     row = {
         "metric_col": metric,
         **(setting or {}),
         "chunk_size": run.get("chunk_size", ""),
         "backend": run.get("backend", ""),
-        **{name: getattr(result, name) for name in names if name not in late},
+        **found,
         "mean_speedup": compared["speedup"].mean(),
         "median_speedup": compared["speedup"].median(),
         "mean_delta_peak_alloc_mb": compared["delta_peak_alloc_mb"].mean(),
         "mean_delta_peak_reserved_mb": compared["delta_peak_reserved_mb"].mean(),
         "baseline_rel_mase": validity.baseline_rel_mase,
         "valid": bool(validity.valid),
-        **{name: getattr(result, name) for name in late},
+        **late,
         **{name: run.get(name, "") for name in about},
-        "reason": "; ".join(filter(None, [validity.reason, result.reason])),
+        "reason": "; ".join(filter(None, reasons)),
     }
     return pd.DataFrame([row])
+
+
+def prior_soft(
+    table: pd.DataFrame, published: pd.DataFrame, criteria: Criteria = USUAL
+) -> pd.DataFrame:
+    """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
+
+    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE`, and nothing on data,
+    weights, attention, forecasts or controls: only gate 3 can run, on the tasks for which Seasonal
+    Naive was published. One row, see `ttest_row`, with `gate_tasks` (on which gate 3 ran),
+    `more_than_smoothing` and `more_than_random`, both undecided.
+    """
+    table = table.rename(columns={"benchmark_task": "task_name"})
+    hard, soft = (table[table["mode"] == mode].drop(columns="mode") for mode in ("hard", "soft"))
+    setting = {"measure": "correlation", "temperature": 5.0}
+    labels = ("hard", "soft")
+    common = hard[hard["task_name"].isin(published["task_name"])]
+    validity = summary(baseline_gate(common, published))
+    absent = "gates data, weights and attention could not run"
+    row = ttest_row(
+        compare_tasks(hard, soft, labels=labels, setting=setting),
+        validity._replace(reason="; ".join(filter(None, [validity.reason, absent]))),
+        labels=labels,
+        setting=setting,
+        run={"study": "prior_cbii", "variant": "soft_correlation_t5"},
+        criteria=criteria,
+    )
+    return row.assign(
+        gate_tasks=len(common), more_than_smoothing=UNDECIDED, more_than_random=UNDECIDED
+    )
+
+
+def prior_study(
+    full: pd.DataFrame,
+    by_radius: Mapping[int, pd.DataFrame],
+    published: pd.DataFrame,
+    mass: pd.DataFrame,
+    criteria: Criteria = USUAL,
+) -> pd.DataFrame:
+    """Put the tables of the prior sparse study through these statistics and gates.
+
+    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2 cannot run; the
+    published Seasonal Naive is the denominator of gate 3. One row a radius, see `ttest_row`, with
+    `attention_lift` after `baseline_rel_mase`.
+    """
+    attention = attention_gate(mass)
+    validity = summary([*baseline_gate(full, published), *attention])
+    rows = []
+    for radius, sparse in sorted(by_radius.items()):
+        setting = {"radius": radius}
+        row = ttest_row(
+            compare_tasks(full, sparse, setting=setting),
+            validity,
+            setting=setting,
+            run={"study": "prior_cbii", "variant": f"sparse_r{radius}"},
+            criteria=criteria,
+        )
+        place = row.columns.get_loc("baseline_rel_mase") + 1
+        row.insert(place, "attention_lift", attention[0].value)
+        rows.append(row)
+    return pd.concat(rows, ignore_index=True)

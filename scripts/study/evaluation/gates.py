@@ -9,7 +9,6 @@ study invalid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +23,6 @@ from study.jobs.files import read_results
 PASS, FAIL = "pass", "fail"
 
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
-
-COLUMNS = ["gate", "task", "value", "threshold", "verdict", "note"]
 
 # What makes a task the one that a figure was published for.
 DEFINITION = ("horizon", "seasonality", "num_windows", "initial_cutoff")
@@ -54,8 +51,7 @@ class Validity(NamedTuple):
         return self._replace(valid=self.valid and not fault, reason=reason)
 
 
-@dataclass(frozen=True)
-class GateRow:
+class GateRow(NamedTuple):
     """One row of a validity table: what a gate found on a task (or ``all``), and its limit."""
 
     gate: str
@@ -94,24 +90,20 @@ def data_gate(
     known = by_task(published, "published figures") if published is not None else None
     rows = []
     for task, row in here.iterrows():
-        if known is None or task not in known.index:
-            note = "no published value"
-            rows.append(GateRow("data", task, nan, tolerance, NOT_APPLICABLE, note))
-            continue
-        figure = known.loc[task]
-        other = [
-            f"{key} {row[key]} instead of {figure[key]}"
-            for key in DEFINITION
-            if key in row and key in figure and not _equal(row[key], figure[key])
-        ]
-        if other:
+        deviation, verdict, note = nan, NOT_APPLICABLE, "no published value"
+        if known is not None and task in known.index:
+            figure = known.loc[task]
+            other = [
+                f"{key} {row[key]} instead of {figure[key]}"
+                for key in DEFINITION
+                if key in row and key in figure and not _equal(row[key], figure[key])
+            ]
             note = f"published for another definition: {', '.join(other)}"
-            rows.append(GateRow("data", task, nan, tolerance, NOT_APPLICABLE, note))
-            continue
-        deviation = abs(row["MASE"] / figure["MASE"] - 1)
-        note = f"MASE {row['MASE']:.6g}, published {figure['MASE']:.6g}"
-        passed = bool(deviation <= tolerance)  # false for NaN
-        rows.append(GateRow("data", task, float(deviation), tolerance, _verdict(passed), note))
+            if not other:
+                deviation = float(abs(row["MASE"] / figure["MASE"] - 1))
+                verdict = _verdict(deviation <= tolerance)  # false for NaN
+                note = f"MASE {row['MASE']:.6g}, published {figure['MASE']:.6g}"
+        rows.append(GateRow("data", task, deviation, tolerance, verdict, note))
     return rows
 
 
@@ -133,14 +125,13 @@ def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
     faults = []
     for name, run in runs.items():
         source = run.get("weights_source", "")
-        if source == "random":
-            faults.append(f"{name}: random weights")
-        elif source in ("", "none"):
-            faults.append(f"{name}: source of the weights unknown")
-        if str(run.get("weights_strict", "")).lower() != "true":
-            faults.append(f"{name}: weights not loaded strictly")
-        if not run.get("weights_fingerprint"):
-            faults.append(f"{name}: no fingerprint of the weights")
+        checks = {
+            "random weights": source != "random",
+            "source of the weights unknown": source not in ("", "none"),
+            "weights not loaded strictly": str(run.get("weights_strict")).lower() == "true",
+            "no fingerprint of the weights": run.get("weights_fingerprint"),
+        }
+        faults += [f"{name}: {fault}" for fault, passed in checks.items() if not passed]
     fingerprints = sorted({run.get("weights_fingerprint") or "" for run in runs.values()} - {""})
     if len(fingerprints) > 1:
         faults.append(f"different weights: {', '.join(fingerprints)}")
@@ -195,7 +186,8 @@ def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
     padded if its lift is not 1 yet the same at every radius: mass that is lost at every radius
     alike was given to no key at all, and says nothing on where attention goes.
     """
-    needed = {"task_name", "window_index", "radius"}
+    window = ["task_name", "window_index"]
+    needed = {*window, "radius"}
     if "lift" not in mass:
         needed |= {"kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"}
     if missing := sorted(needed - set(mass.columns)):
@@ -207,13 +199,12 @@ def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
         table["lift"] = table["kept_mass_frac_ctxQ"] / table["kept_edges_frac_ctxQ"]
     if "layer" not in table:
         table["layer"] = "all"
-    window = ["task_name", "window_index"]
     if "padded" not in table:
-        lifts = table.groupby([*window, "layer"])["lift"]
-        flat = (lifts.transform("max") - lifts.transform("min")) < _FLAT
-        off = (table["lift"] - 1).abs().groupby([table[c] for c in [*window, "layer"]])
-        several = table.groupby([*window, "layer"])["radius"].transform("nunique") > 1
-        table["padded"] = flat & (off.transform("min") > _OFF_ONE) & several
+        table["off"] = (table["lift"] - 1).abs()
+        groups = table.groupby([*window, "layer"])
+        flat = groups["lift"].transform("max") - groups["lift"].transform("min") < _FLAT
+        several = groups["radius"].transform("nunique") > 1
+        table["padded"] = flat & (groups["off"].transform("min") > _OFF_ONE) & several
     usable = table[~table["padded"].astype(bool)]
     if "ctx_tokens" in usable:
         # A radius that spans the context keeps all of it, wherever attention goes.
@@ -273,7 +264,7 @@ def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
     valid, reason, _ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
-    return pd.DataFrame([asdict(row) for row in (*rows, last)], columns=COLUMNS)
+    return pd.DataFrame([*rows, last], columns=GateRow._fields)
 
 
 def validity_of(table: pd.DataFrame) -> Validity:
@@ -283,11 +274,8 @@ def validity_of(table: pd.DataFrame) -> Validity:
         raise InputError("no row of the summary", "table of validity", "make it again")
     row = last.iloc[0]
     relative = table["value"][table["gate"] == "baseline"]
-    return Validity(
-        row["verdict"] == PASS,
-        "" if pd.isna(row["note"]) else str(row["note"]),
-        float(relative.iloc[-1]) if len(relative) else nan,
-    )
+    reason = "" if pd.isna(row["note"]) else str(row["note"])
+    return Validity(row["verdict"] == PASS, reason, float(next(iter(relative[::-1]), nan)))
 
 
 def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:

@@ -21,7 +21,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import groupby
 
 import datasets
@@ -45,7 +44,7 @@ from study.forecasts.files import (
     read_metadata,
     read_window,
 )
-from study.forecasts.windows import context_of, flat_series, lagged_differences, too_short
+from study.forecasts.windows import flat_series, lagged_differences, too_short, windows_of
 from study.jobs.progress import progress
 
 METRICS = ("MASE", "WQL")
@@ -81,49 +80,15 @@ def score_window(
     """
     error = np.abs(truth - point)
     usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
-    scores = {
+    losses = {
+        f"ql_{level}": 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
+        for level, forecast in quantiles.items()
+    }
+    return {
         "scaled_abs_error": error / usable[:, None],
         "abs_error": error,
         "truth": truth,
-    }
-    for level, forecast in quantiles.items():
-        scores[f"ql_{level}"] = 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
-    return scores
-
-
-def aligned_window(
-    path: str | os.PathLike,
-    task: fev.Task,
-    window_index: int,
-    target: str,
-    item_ids: Iterable[str],
-) -> pa.Table:
-    """Read one window's forecasts of one target column, in fev's order of items.
-
-    An InputError if the items of the file are not the items of the window, each once, or its levels
-    not those of the task.
-    """
-    item_ids = list(item_ids)
-    span = (min(item_ids), max(item_ids))
-    table = read_window(path, task.task_name, window_index, target, span)
-    where = f"{path}, task {task.task_name!r}, window {window_index}"
-    levels = list(map(str, task.quantile_levels))
-    if levels != quantile_columns(table.column_names):
-        raise InputError(
-            f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
-            where,
-            "the suite changed since: make the forecasts again",
-        )
-    wanted = pa.array(item_ids, pa.string())
-    order = pc.index_in(wanted, table.column("item_id").combine_chunks().cast(pa.string()))
-    if order.null_count or len(wanted) != table.num_rows:
-        raise InputError(
-            f"{table.num_rows} forecasts for {len(wanted)} items"
-            f" ({order.null_count} items without one)",
-            where,
-            "the data or the suite changed since: make the forecasts again",
-        )
-    return table.take(order)
+    } | losses
 
 
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
@@ -133,127 +98,116 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
     context given (time steps). Of a slice with a window that all its series are too short for,
     which fev cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
     """
-    names = [
-        m if isinstance(m, str) else m["name"] for m in [task.eval_metric, *task.extra_metrics]
-    ]
-    if missing := sorted(set(METRICS) - set(names)):
-        raise InputError(f"no metric {missing}", f"task {task.task_name!r}", "add it to the suite")
     predictions: list[list[datasets.DatasetDict]] = [[] for _ in files]
-    context_used = [0] * len(files)
-    num_forecasts, is_whole = 0, True
-    for index, window in enumerate(task.iter_windows()):
-        past = context_of(window)
-        if past is None:
-            is_whole = False
-            continue
+    used = [0] * len(files)
+    num_forecasts = 0
+    columns = ["predictions", *map(str, task.quantile_levels)]
+    for index, window, past in windows_of(task):
         future = window.get_ground_truth()
         item_ids = future.data.table.column(task.id_column).to_pylist()
         num_forecasts += len(item_ids) * len(task.target_columns)
-        for number, file in enumerate(files):
-            predicted = {}
-            for target in task.target_columns:
-                values, _ = flat_series(future, target)
-                truth = values.reshape(len(item_ids), task.horizon)
-                scale = seasonal_error(*flat_series(past, target), task.seasonality)
-                table = _score_target(task, index, target, item_ids, truth, scale, file)
-                context_used[number] = max(
-                    context_used[number], pc.max(table.column("context_length")).as_py()
-                )
-                columns = ["predictions", *map(str, task.quantile_levels)]
+        predicted = [datasets.DatasetDict() for _ in files]
+        for target in task.target_columns:
+            values, _ = flat_series(future, target)
+            truth = values.reshape(len(item_ids), task.horizon)
+            scale = seasonal_error(*flat_series(past, target), task.seasonality)
+            for number, file in enumerate(files):
+                table = file.score(task, index, target, item_ids, truth, scale)
+                used[number] = max(used[number], pc.max(table["context_length"]).as_py())
                 # A name of our own spares the library from pickling the table to find one.
-                predicted[target] = datasets.Dataset(
+                predicted[number][target] = datasets.Dataset(
                     table.select(columns).combine_chunks(), fingerprint=f"{index}-{target}"
                 )
-            predictions[number].append(datasets.DatasetDict(predicted))
-    if not is_whole:
+        for found, part in zip(predictions, predicted, strict=True):
+            found.append(part)
+    if len(predictions[0]) < task.num_windows:
         part = {"task_name": task.task_name, "num_forecasts": num_forecasts}
-        return [{**part, "ctx_used": used} for used in context_used]
+        return [{**part, "ctx_used": longest} for longest in used]
     summaries = []
-    for file, found, used in zip(files, predictions, context_used, strict=True):
+    for file, found, longest in zip(files, predictions, used, strict=True):
         try:
             summary = task.evaluation_summary(found, model_name=file.name)
         except ValueError as error:  # what fev raises on forecasts that are not finite
             where = f"task {task.task_name!r} in {file.forecasts}"
             raise InputError(str(error), where) from error
-        summaries.append({**summary, "ctx_used": used})
+        summaries.append({**summary, "ctx_used": longest})
     return summaries
 
 
-def _score_target(
-    task: fev.Task,
-    window_index: int,
-    target: str,
-    item_ids: list[str],
-    truth: np.ndarray,
-    scale: np.ndarray,
-    file: ScoredFile,
-) -> pa.Table:
-    """Write the scores of one window and target column; return its forecasts."""
-    table = aligned_window(file.forecasts, task, window_index, target, item_ids)
-    where = f"task {task.task_name!r} in {file.forecasts}"
-    point = matrix(table.column("predictions"), where)
-    if point.shape[1] != task.horizon:
-        raise InputError(
-            f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
-            where,
-            "make the forecasts again",
-        )
-    quantiles = {q: matrix(table.column(str(q)), where) for q in task.quantile_levels}
-    file.writer.write(
-        task_name=task.task_name,
-        window_index=window_index,
-        target=target,
-        item_id=item_ids,
-        seasonal_error=scale,
-        **score_window(truth, point, quantiles, scale),
-    )
-    return table
-
-
-@dataclass(frozen=True)
 class ScoredFile:
     """A file of forecasts, the writer of its scores, and what it says of its run (`RUN_COLUMNS`).
 
     `name` is ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
     """
 
-    forecasts: str | os.PathLike
-    writer: RowWriter
-    name: str
-    run: Mapping[str, str]
-
-    @classmethod
-    def open(cls, forecasts: str | os.PathLike, scores: str | os.PathLike) -> ScoredFile:
-        """Read what a file of forecasts says of itself and open the file of its scores."""
+    def __init__(self, forecasts: str | os.PathLike, scores: str | os.PathLike) -> None:
         metadata = read_metadata(forecasts)
         missing = [key for key in ("study", "variant", "model") if not metadata.get(key)]
         if missing:
             raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
-        variant = metadata["variant"]
-        name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
-        levels = quantile_columns(pq.read_schema(forecasts).names)
+        variant, levels = metadata["variant"], quantile_columns(pq.read_schema(forecasts).names)
         lists = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
         types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), "seasonal_error": pa.float64()}
-        writer = RowWriter(scores, types, metadata)
-        run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
-        return cls(forecasts, writer, name, run)
+        self.forecasts, self.writer = forecasts, RowWriter(scores, types, metadata)
+        self.name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
+        self.run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
 
+    def score(
+        self,
+        task: fev.Task,
+        window_index: int,
+        target: str,
+        item_ids: list[str],
+        truth: np.ndarray,
+        scale: np.ndarray,
+    ) -> pa.Table:
+        """Write the scores of one window and target column; return its forecasts in fev's order.
 
-def score_suite(
-    tasks: Iterable[fev.Task],
-    forecasts: str | os.PathLike,
-    scores: str | os.PathLike,
-    *,
-    total: int | None = None,
-) -> pd.DataFrame:
-    """Score one file of forecasts; see `score_files`."""
-    return score_files(tasks, [(forecasts, scores)], total=total)[0]
+        An InputError if the items of the file are not the items of the window, each once, or its
+        levels or steps not those of the task.
+        """
+        span = (min(item_ids), max(item_ids))
+        table = read_window(self.forecasts, task.task_name, window_index, target, span)
+        where = f"{self.forecasts}, task {task.task_name!r}, window {window_index}"
+        levels = list(map(str, task.quantile_levels))
+        if levels != quantile_columns(table.column_names):
+            raise InputError(
+                f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
+                where,
+                "the suite changed since: make the forecasts again",
+            )
+        wanted = pa.array(item_ids, pa.string())
+        order = pc.index_in(wanted, table["item_id"].combine_chunks().cast(pa.string()))
+        if order.null_count or len(item_ids) != table.num_rows:
+            raise InputError(
+                f"{table.num_rows} forecasts for {len(item_ids)} items"
+                f" ({order.null_count} items without one)",
+                where,
+                "the data or the suite changed since: make the forecasts again",
+            )
+        table = table.take(order)
+        point, *found = (matrix(table[name], where) for name in ("predictions", *levels))
+        if point.shape[1] != task.horizon:
+            raise InputError(
+                f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
+                where,
+                "make the forecasts again",
+            )
+        quantiles = dict(zip(task.quantile_levels, found, strict=True))
+        self.writer.write(
+            task_name=task.task_name,
+            window_index=window_index,
+            target=target,
+            item_id=item_ids,
+            seasonal_error=scale,
+            **score_window(truth, point, quantiles, scale),
+        )
+        return table
 
 
 def score_files(
     tasks: Iterable[fev.Task],
-    paths: Sequence[tuple[str | os.PathLike, str | os.PathLike]],
-    *,
+    *paths: tuple[str | os.PathLike, str | os.PathLike],
     total: int | None = None,
     is_piece: bool = False,
 ) -> list[pd.DataFrame]:
@@ -270,24 +224,20 @@ def score_files(
     """
     rows: list[list[dict[str, object]]] = [[] for _ in paths]
     with ExitStack() as stack:
-        files = [ScoredFile.open(*pair) for pair in paths]
+        files = [ScoredFile(*pair) for pair in paths]
         for file in files:
             stack.enter_context(file.writer)
         names = " ".join(file.name for file in files)
         bar = progress(desc=f"score {names}", unit="task", total=total)
         for task_name, slices in groupby(tasks, key=lambda task: task.task_name):
             bar.set_postfix_str(task_name)
-            summaries = [score_task(part, files) for part in slices]
-            for number, file in enumerate(files):
-                joined = _joined([summary[number] for summary in summaries])
-                rows[number].append({**joined, **file.run})
+            by_file = zip(*(score_task(part, files) for part in slices), strict=True)
+            for file, found, summaries in zip(files, rows, by_file, strict=True):
+                found.append({**_joined(summaries), **file.run})
             bar.update()
         bar.close()
-    if is_piece:
-        # A piece may hold no series of any task.
-        return [
-            pd.DataFrame(found) if found else pd.DataFrame(columns=PIECE_COLUMNS) for found in rows
-        ]
+    if is_piece:  # which may hold no series of any task
+        return [pd.DataFrame(found, columns=None if found else PIECE_COLUMNS) for found in rows]
     return [_table(found, *pair) for found, pair in zip(rows, paths, strict=True)]
 
 
@@ -346,14 +296,13 @@ def _table(
     return table
 
 
-def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
+def _joined(summaries: Sequence[dict[str, object]]) -> dict[str, object]:
     """Join the summaries of a task's slices or pieces; means are left to the caller."""
     whole = [summary for summary in summaries if "model_name" in summary]
     joined = {**(whole or summaries)[0]}
     joined["num_slices"] = sum(summary.get("num_slices", 1) for summary in summaries)
-    if len(summaries) > 1:
-        joined["num_forecasts"] = sum(summary["num_forecasts"] for summary in summaries)
-        joined["ctx_used"] = max(summary["ctx_used"] for summary in summaries)
+    joined["num_forecasts"] = sum(summary["num_forecasts"] for summary in summaries)
+    joined["ctx_used"] = max(summary["ctx_used"] for summary in summaries)
     if len(summaries) > 1 and whole:
         prints = "".join(str(summary["dataset_fingerprint"]) for summary in whole)
         joined["dataset_fingerprint"] = hashlib.sha256(prints.encode()).hexdigest()[:16]
@@ -362,10 +311,7 @@ def _joined(summaries: list[dict[str, object]]) -> dict[str, object]:
 
 def run_of(perf: pd.DataFrame) -> dict[str, object]:
     """What a table of performance says of its run: the values of `RUN_COLUMNS` in its first row."""
-    if perf.empty:
-        return {}
-    first = perf.iloc[0]
-    return {c: first[c] for c in RUN_COLUMNS if c in first and not pd.isna(first[c])}
+    return {} if perf.empty else perf.iloc[0].reindex(RUN_COLUMNS).dropna().to_dict()
 
 
 def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
@@ -392,19 +338,14 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
         wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
         parts.append((*key, scaled, float(wql)))
     frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])
-    windows = frame.groupby(["task_name", "window_index"], sort=False)[list(METRICS)]
     # A window or column without a value leaves the task without one, as in fev.
-    means = windows.agg(_strict_mean).groupby("task_name", sort=False).agg(_strict_mean)
-    return means.reset_index()
+    for keys in (["task_name", "window_index"], ["task_name"]):
+        groups = frame.groupby(keys, sort=False, as_index=False)[list(METRICS)]
+        frame = groups.agg(lambda values: float(np.mean(values.to_numpy())))
+    return frame[["task_name", *METRICS]]
 
 
 def _sum_and_count(table: pa.Table, column: str) -> tuple[float, int]:
     values = table.column(column).combine_chunks().flatten().to_numpy(zero_copy_only=False)
     known = values[~np.isnan(values)]
-    if column == "truth":
-        known = np.abs(known)
-    return float(known.sum()), len(known)
-
-
-def _strict_mean(values: pd.Series) -> float:
-    return float(np.mean(values.to_numpy()))
+    return float((np.abs(known) if column == "truth" else known).sum()), len(known)

@@ -104,27 +104,17 @@ def paired_test(
         raise ValueError(f"margin {margin} or alpha {alpha} out of range")
     n = len(base)
     bad = int((~(np.isfinite(base) & np.isfinite(other))).sum())
-    if bad:
-        return PairedResult(n, tost_margin=margin, reason=f"{bad} of {n} pairs are not finite")
-    if n < 2:
-        return PairedResult(n, tost_margin=margin, reason=f"{n} pairs, fewer than 2")
+    if bad or n < 2:
+        reason = f"{bad} of {n} pairs are not finite" if bad else f"{n} pairs, fewer than 2"
+        return PairedResult(n, tost_margin=margin, reason=reason)
 
     delta = other - base
-    found: dict[str, float] = {
-        "mean_delta": float(delta.mean()),
-        "sd_delta": float(delta.std(ddof=1)),
-    }
+    found = {"mean_delta": float(delta.mean()), "sd_delta": float(delta.std(ddof=1))}
+    found["tost_margin"] = margin
     if not delta.any():
-        positive = bool((base > 0).all())
-        zero = {"log_ratio_mean": 0.0} if positive else {}
-        return PairedResult(
-            n,
-            **found,
-            **zero,
-            tost_margin=margin,
-            verdict="equivalent",
-            reason="every pair is identical",
-        )
+        if (base > 0).all():
+            found["log_ratio_mean"] = 0.0
+        return PairedResult(n, **found, verdict="equivalent", reason="every pair is identical")
 
     reasons = []
     if _has_spread(delta, base, other):
@@ -143,16 +133,11 @@ def paired_test(
         found["log_ratio_mean"] = float(ratios.mean())
         if _has_spread(ratios, log_base, log_other, np.ones(1)):
             logs = _t_test(log_base, log_other, alpha)
+            found |= {f"log_ratio_{name}": logs[name] for name in ("ci_low", "ci_high", "p")}
             limit = log(1 + margin)
-            tost_p = float(ttost_paired(log_other, log_base, -limit, limit)[0])
-            found |= {
-                "log_ratio_ci_low": logs["ci_low"],
-                "log_ratio_ci_high": logs["ci_high"],
-                "log_ratio_p": logs["p"],
-                "tost_p": tost_p,
-            }
+            found["tost_p"] = float(ttost_paired(log_other, log_base, -limit, limit)[0])
             significant = logs["p"] < alpha
-            if tost_p < alpha:
+            if found["tost_p"] < alpha:
                 verdict = "equivalent"
                 if significant:
                     reasons.append(
@@ -162,7 +147,7 @@ def paired_test(
                 verdict = "better" if found["log_ratio_mean"] < 0 else "worse"
         else:
             reasons.append("all log ratios are the same")
-    return PairedResult(n, **found, tost_margin=margin, verdict=verdict, reason="; ".join(reasons))
+    return PairedResult(n, **found, verdict=verdict, reason="; ".join(reasons))
 
 
 def _has_spread(differences: np.ndarray, *terms: np.ndarray) -> bool:
@@ -203,16 +188,8 @@ def correct_family(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     )
     tested = table["tost_p_holm"].notna() & table["log_ratio_p_holm"].notna()
     verdict = np.select(
-        [
-            ~tested,
-            table["tost_p_holm"] < alpha,
-            table["log_ratio_p_holm"] < alpha,
-        ],
-        [
-            table["verdict"],
-            "equivalent",
-            np.where(table["log_ratio_mean"] < 0, "better", "worse"),
-        ],
+        [~tested, table["tost_p_holm"] < alpha, table["log_ratio_p_holm"] < alpha],
+        [table["verdict"], "equivalent", np.where(table["log_ratio_mean"] < 0, "better", "worse")],
         default="inconclusive",
     )
     return table.assign(verdict_holm=verdict)

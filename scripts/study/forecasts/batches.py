@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +18,9 @@ from chronos2_attention.batching import batches_by_cutoff
 from chronos2_attention.similarity import SimilaritySettings, similarity
 from study.config.models import context_limit
 from study.config.suites import Suite
-from study.forecasts.similarity_files import SimilarityFile, SimilarityWriter
+from study.forecasts.files import RowWriter, SimilarityFile
 from study.forecasts.slices import task_slices
-from study.forecasts.windows import context_of, flat_series, last_timestamps
+from study.forecasts.windows import contexts, last_timestamps, windows_of
 from study.jobs.progress import progress
 
 log = logging.getLogger("study.similarity")
@@ -59,25 +59,26 @@ class WindowBatches:
     cutoffs: np.ndarray
     task_name: str
     window_index: int
+    target: str
+    horizon: int
     batch_size: int
 
     @classmethod
     def of(
-        cls, window: fev.EvaluationWindow, task_name: str, window_index: int, batch_size: int
-    ) -> WindowBatches | None:
-        """Read the contexts of a window; None where all its series are too short for it."""
-        past = context_of(window)
-        if past is None:
-            return None
-        values, lengths = flat_series(past, window.target_columns[0])
-        return cls(
-            series=np.split(values.astype(np.float32), np.cumsum(lengths)[:-1]),
-            item_ids=past.data.table.column(window.id_column).to_pylist(),
-            cutoffs=last_timestamps(past, window.timestamp_column),
-            task_name=task_name,
-            window_index=window_index,
-            batch_size=batch_size,
-        )
+        cls, evaluation: fev.Task, batch_size: int, most: int | None = None
+    ) -> Iterator[WindowBatches]:
+        """Read the contexts of the windows (of the first `most`) that some series can fill."""
+        for index, window, past in windows_of(evaluation, most):
+            yield cls(
+                series=contexts(past, window.target_columns[0]),
+                item_ids=past.data.table.column(window.id_column).to_pylist(),
+                cutoffs=last_timestamps(past, window.timestamp_column),
+                task_name=evaluation.task_name,
+                window_index=index,
+                target=window.target_columns[0],
+                horizon=window.horizon,
+                batch_size=batch_size,
+            )
 
     @property
     def lengths(self) -> np.ndarray:
@@ -115,7 +116,7 @@ class WindowBatches:
 def write_similarities(
     suite: Suite,
     data_paths: Mapping[str, Path],
-    writer: SimilarityWriter,
+    writer: RowWriter,
     measure: str,
     settings: SimilaritySettings,
     *,
@@ -129,18 +130,15 @@ def write_similarities(
     for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
         counts: Counter[int] = Counter()
         for evaluation in task_slices(task, suite, data_paths[task.dataset]):
-            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                batches = WindowBatches.of(window, task.name, window_index, batch_size)
-                if batches is None:
-                    continue
-                for batch in batches_by_cutoff(batches.cutoffs, batch_size):
-                    series = [batches.series[index][-context_length:] for index in batch]
+            for window in WindowBatches.of(evaluation, batch_size):
+                for batch in batches_by_cutoff(window.cutoffs, batch_size):
+                    series = [window.series[index][-context_length:] for index in batch]
                     writer.write(
                         task_name=task.name,
-                        window_index=window_index,
-                        batch=counts[window_index],
-                        item_id=[batches.item_ids[index] for index in batch],
+                        window_index=window.window_index,
+                        batch=counts[window.window_index],
+                        item_id=[window.item_ids[index] for index in batch],
                         similarity=similarity(series, measure, settings),
                     )
-                    counts[window_index] += 1
+                    counts[window.window_index] += 1
         log.info("%s: %d batches", task.name, counts.total())

@@ -17,8 +17,7 @@ from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from study.config.study import Study
 from study.data.series_table import ROWS_AT_ONCE
 from study.forecasts.batches import ForecastSettings, WindowBatches
-from study.forecasts.files import ForecastWriter
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import ForecastWriter, SimilarityFile
 from study.forecasts.slices import WHOLE, Piece, task_slices
 from study.forecasts.windows import too_short
 from study.jobs.devices import pick_device
@@ -27,21 +26,17 @@ from study.jobs.progress import Work, progress
 log = logging.getLogger("study.forecasting")
 
 
-def prepare_torch(threads: int, seed: int) -> None:
-    """Fix what results could depend on: CPU threads, seed, full float32 products on GPUs."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.set_float32_matmul_precision("highest")
-
-
 def load_pipeline(
     weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
 ) -> Chronos2VariantPipeline:
-    """Return a checkpoint on a device, with torch prepared, as the settings ``forecast`` say.
+    """Return a checkpoint on a device, as the settings ``forecast`` say, and fix torch's own.
 
+    Those are what results could depend on: CPU threads, seed, full float32 products on GPUs.
     `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
     """
-    prepare_torch(threads, forecast["seed"])
+    torch.set_num_threads(threads)
+    torch.manual_seed(forecast["seed"])
+    torch.set_float32_matmul_precision("highest")
     return Chronos2VariantPipeline.from_pretrained(
         Path(weights).parent,
         device_map=pick_device(forecast["device"]),
@@ -103,26 +98,22 @@ def forecast_variants(
     median = pipeline.quantiles.index(0.5)
     limit = settings.limit(pipeline)
     # Where series mix, pieces end where batches do, so that a split changes no batch.
-    mixes = any(run.variant.mixes_series for run, _ in runs)
-    multiple = ROWS_AT_ONCE if mixes else 1
+    multiple = ROWS_AT_ONCE if any(run.variant.mixes_series for run, _ in runs) else 1
     names = " ".join(run.variant.name for run, _ in runs)
     work = Work(pipeline.model_output_patch_size)
     for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
         path = data_paths[task.dataset]
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
-            for window_index, window in enumerate(evaluation.iter_windows(num_proc=0)):
-                batches = WindowBatches.of(window, task.name, window_index, settings.batch_size)
-                if batches is None:
-                    continue
-                lengths = batches.lengths
+            for window in WindowBatches.of(evaluation, settings.batch_size):
+                lengths = window.lengths
                 for run, writer in runs:
-                    forecasts = _forecast(run, batches, window.horizon, settings, similarities)
+                    forecasts = _forecast(run, window, settings, similarities)
                     writer.write_window(
                         task.name,
-                        window_index,
-                        window.target_columns[0],
-                        batches.item_ids,
+                        window.window_index,
+                        window.target,
+                        window.item_ids,
                         np.minimum(lengths, limit),
                         forecasts[:, median],
                         forecasts[:, columns].transpose(0, 2, 1),
@@ -138,21 +129,20 @@ def forecast_variants(
 def _forecast(
     pipeline: Chronos2VariantPipeline,
     window: WindowBatches,
-    horizon: int,
     settings: ForecastSettings,
     similarities: SimilarityFile | None,
 ) -> np.ndarray:
     """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
     series = window.series
-    forecasts = np.empty((len(series), len(pipeline.quantiles), horizon), dtype=np.float32)
+    shape = (len(series), len(pipeline.quantiles), window.horizon)
+    forecasts = np.empty(shape, dtype=np.float32)
     for batch in window.batches(pipeline.variant):
-        options = window.mixing(batch, pipeline.variant, similarities, settings.seed)
         found = pipeline.predict(
             [torch.from_numpy(series[index]) for index in batch],
-            prediction_length=horizon,
+            prediction_length=window.horizon,
             batch_size=window.batch_size,
             context_length=settings.context_length,
-            **options,
+            **window.mixing(batch, pipeline.variant, similarities, settings.seed),
         )
         forecasts[batch] = torch.cat(found).numpy()
     return forecasts

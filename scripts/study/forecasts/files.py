@@ -1,10 +1,17 @@
-"""The file of forecasts: one row a forecast, metadata of the run in the schema.
+"""Files of forecasts and of similarities, with metadata of the run in the schema.
 
-Columns: `task_name`, `window_index` (int32), `item_id`, `target` (the target
-column), `context_length` (int32, time steps of context given), `predictions`
-(the point forecast) and one column per quantile level, named by the level
-(``"0.1"``). The last are lists of float64, one value a step of the horizon.
-Rows follow the suite's order of tasks, then windows, then fev's items.
+A file of forecasts has a row a forecast and the columns `task_name`,
+`window_index` (int32), `item_id`, `target` (the target column),
+`context_length` (int32, time steps of context given), `predictions` (the point
+forecast) and one column per quantile level, named by the level (``"0.1"``). The
+last are lists of float64, one value a step of the horizon. Rows follow the
+suite's order of tasks, then windows, then fev's items.
+
+A file of similarities has a row a series, a row group a batch, and the columns
+`task_name`, `window_index` (int32), `batch` (int32, counted within a task and
+window), `item_id`, and `similarity`, a list of float64: the similarities to the
+series of the batch, in the order of its rows. Batches are those that a forecast
+forms where series see each other.
 """
 
 from __future__ import annotations
@@ -53,6 +60,12 @@ def matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
         raise InputError("forecasts of one task differ in length", what, "make the file again")
     flat = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.float64).reshape(-1, int(lengths[0]))
+
+
+def group_sizes(file: pq.ParquetFile) -> np.ndarray:
+    """Return the number of rows of each row group: int64, shape (n_groups,)."""
+    groups = map(file.metadata.row_group, range(file.num_row_groups))
+    return np.fromiter((group.num_rows for group in groups), np.int64)
 
 
 def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -211,3 +224,47 @@ def gather_pieces(
         for _, number, group in sorted(parts):
             table = files[number].read_row_group(group).cast(schema)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+SIMILARITY_TYPES = {
+    **{name: KEY_TYPES[name] for name in ("task_name", "window_index")},
+    **{"batch": pa.int32(), "item_id": pa.string(), "similarity": LISTS},
+}
+
+
+class SimilarityFile:
+    """A file of similarities, opened once and read a batch at a time."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self.metadata = read_metadata(path)
+        self._file = pq.ParquetFile(path)
+        sizes = group_sizes(self._file)
+        firsts = np.cumsum(sizes) - sizes
+        keys = self._file.read(["task_name", "window_index", "item_id"]).take(firsts)
+        self._group_of = {tuple(row.values()): group for group, row in enumerate(keys.to_pylist())}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def batch(self, task_name: str, window_index: int, item_ids: Sequence[str]) -> np.ndarray:
+        """Return the similarities of the n series of a batch, in its order: float64, shape (n, n).
+
+        An item belongs to one batch of a window, so the items say which: jobs that share a forecast
+        need not agree on how batches are counted.
+        """
+        group = self._group_of.get((task_name, window_index, item_ids[0]))
+        rows = None
+        if group is not None:
+            rows = self._file.read_row_group(group, ["item_id", "similarity"])
+        if rows is None or rows["item_id"].to_pylist() != list(item_ids):
+            raise InputError(
+                f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
+                f"(task {task_name!r}, window {window_index})",
+                str(self.path),
+                "make the file again with the batch size and the suite of the forecast",
+            )
+        return matrix(rows["similarity"], str(self.path))

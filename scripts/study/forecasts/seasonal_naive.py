@@ -13,7 +13,7 @@ import fev
 import numpy as np
 
 from study.forecasts.files import ForecastWriter
-from study.forecasts.windows import context_of, flat_series
+from study.forecasts.windows import flat_series, windows_of
 
 
 def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -58,16 +58,13 @@ def seasonal_naive(
 
 def forecast_task(task: fev.Task, writer: ForecastWriter) -> None:
     """Forecast every window of a task and write the forecasts, each level the point."""
-    for index, window in enumerate(task.iter_windows(num_proc=0)):
-        past = context_of(window)
-        if past is None:
-            continue
+    for index, _, past in windows_of(task):
         item_ids = past.data.table.column(task.id_column).to_pylist()
         for target in task.target_columns:
             values, lengths = flat_series(past, target)
-            point = seasonal_naive(
-                values, lengths, horizon=task.horizon, seasonality=task.seasonality
+            season = {"horizon": task.horizon, "seasonality": task.seasonality}
+            point = seasonal_naive(values, lengths, **season)
+            quantiles = np.broadcast_to(
+                point[:, :, None], (*point.shape, len(task.quantile_levels))
             )
-            shape = (*point.shape, len(task.quantile_levels))
-            quantiles = np.broadcast_to(point[:, :, None], shape)
             writer.write_window(task.task_name, index, target, item_ids, lengths, point, quantiles)

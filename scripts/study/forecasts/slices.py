@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP
-from study.forecasts.windows import context_of, fev_task, flat_series, too_short
+from study.forecasts.files import group_sizes
+from study.forecasts.windows import context_of, contexts, fev_task, too_short
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,12 @@ def longest_series(path: Path) -> int:
 def read_rows(path: Path, rows: Sequence[int]) -> pa.Table:
     """Read rows of a Parquet file, ascending, opening only the row groups that hold them."""
     file = pq.ParquetFile(path)
-    rows, tables, first = np.asarray(rows), [], 0
-    for group in range(file.num_row_groups):
-        last = first + file.metadata.row_group(group).num_rows
-        inside = rows[(rows >= first) & (rows < last)] - first
-        if len(inside):
-            tables.append(file.read_row_group(group).take(inside))
-        first = last
+    rows, ends = np.asarray(rows), np.cumsum(group_sizes(file))
+    tables = [
+        file.read_row_group(group).take(part - (ends[group - 1] if group else 0))
+        for group, part in enumerate(np.split(rows, np.searchsorted(rows, ends[:-1])))
+        if len(part)
+    ]
     return pa.concat_tables(tables)
 
 
@@ -170,9 +170,7 @@ def sample_windows(
                 raise too_short(task.name, str(data_path))
             rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
             drawn = past.select(rows).flatten_indices()
-            values, lengths = flat_series(drawn, window.target_columns[0])
-            series = np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
-            yield SampledWindow(index, window.horizon, series)
+            yield SampledWindow(index, window.horizon, contexts(drawn, window.target_columns[0]))
 
 
 def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

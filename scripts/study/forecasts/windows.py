@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -55,6 +56,12 @@ def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
     return pc.list_flatten(lists).to_numpy()[ends - 1]
 
 
+def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:
+    """Return one list column of n series as n arrays of float32, as models take them."""
+    values, lengths = flat_series(past, column)
+    return np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
+
+
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     """Return what is known at a window's cutoff, or None where all series are too short for it."""
     try:
@@ -66,6 +73,16 @@ def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     return past
 
 
+def windows_of(
+    task: fev.Task, most: int | None = None
+) -> Iterator[tuple[int, fev.EvaluationWindow, datasets.Dataset]]:
+    """Yield index, window and context of those (of the first `most`) that some series can fill."""
+    for index, window in enumerate(islice(task.iter_windows(num_proc=0), most)):
+        past = context_of(window)
+        if past is not None:
+            yield index, window, past
+
+
 def too_short(task_name: str, where: str = "") -> InputError:
     """Return the error to raise where no series of a task is long enough for its windows."""
     return InputError(
@@ -73,6 +90,13 @@ def too_short(task_name: str, where: str = "") -> InputError:
         where,
         "give the task a shorter horizon, fewer windows or longer series",
     )
+
+
+# What a suite says of a task in fev's own words.
+_DEFINITION = (
+    *("horizon", "num_windows", "initial_cutoff", "window_step_size", "min_context_length"),
+    *("max_context_length", "seasonality", "target"),
+)
 
 
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
@@ -92,17 +116,10 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     columns = task.generate_univariate_targets_from
     loaded = fev.Task(
         dataset_path=str(data_path),
-        horizon=task.horizon,
-        num_windows=task.num_windows,
-        initial_cutoff=task.initial_cutoff,
-        window_step_size=task.window_step_size,
-        min_context_length=task.min_context_length,
-        max_context_length=task.max_context_length,
-        seasonality=task.seasonality,
+        **{name: getattr(task, name) for name in _DEFINITION},
         eval_metric="MASE",
         extra_metrics=["WQL"],
         quantile_levels=list(suite.quantile_levels),
-        target=task.target,
         generate_univariate_targets_from=list(columns) if isinstance(columns, tuple) else columns,
         task_name=task.name,
     )

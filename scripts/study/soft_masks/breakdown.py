@@ -9,6 +9,7 @@ batch with another: elsewhere the variant is the baseline.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,10 @@ from study.soft_masks.sweep import NO_CONTROL, setting_of
 SMALLEST_SAMPLE = 100
 
 BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, over all"
+
+_SETTING = ["variant", "measure", "temperature", "control"]
+
+_GAIN = ["gain", "ci_low", "ci_high"]
 
 
 def gain_interval(
@@ -70,47 +75,23 @@ def by_feature(
     rows, relative = relative_errors(baseline_error, errors, keys, pairs)
     used = keys.iloc[rows]
     named = used[["task_name", "item_id"]].drop_duplicates()
-    named["feature"] = [
-        feature_of(task, item)
-        for task, item in zip(named["task_name"], named["item_id"], strict=True)
-    ]
-    feature = used.merge(named, on=["task_name", "item_id"], how="left")["feature"].to_numpy()
+    named["feature"] = list(map(feature_of, named["task_name"], named["item_id"]))
+    feature = used.merge(named, on=["task_name", "item_id"], how="left")["feature"]
     series = used.groupby(["task_name", "item_id", "target"], sort=False).ngroup().to_numpy()
+    groups = {name: part.index for name, part in feature.groupby(feature, sort=False)}
     found = []
-    groups = pd.Series(np.arange(len(rows))).groupby(feature, sort=False)
-    for name, places in groups:
-        places = places.to_numpy()
-        base = relative[0, places]
-        for index, variant in enumerate(variants, start=1):
-            other = relative[index, places]
-            gain, low, high = gain_interval(base, other, alpha)
-            found.append(
-                {
-                    "variant": variant.name,
-                    **setting_of(variant.name),
-                    "feature": name,
-                    "n_series": len(np.unique(series[places])),
-                    "n_forecasts": len(places),
-                    "gain": gain,
-                    "ci_low": low,
-                    "ci_high": high,
-                    "share_improved": float((other < base).mean()),
-                }
-            )
-    table = pd.DataFrame(
-        found, columns=[*_SETTING, "feature", "n_series", *_GAIN, "share_improved"]
-    )
-    return table.sort_values("variant", kind="stable", key=_in_order(variants), ignore_index=True)
+    for variant, errors in zip(variants, relative[1:], strict=True):
+        for name, places in groups.items():
+            base, other = relative[0, places], errors[places]
+            counts = len(np.unique(series[places])), len(places)
+            gain, improved = gain_interval(base, other, alpha), float((other < base).mean())
+            found.append((*_setting(variant.name), name, *counts, *gain, improved))
+    columns = [*_SETTING, "feature", "n_series", "n_forecasts", *_GAIN, "share_improved"]
+    return pd.DataFrame(found, columns=columns)
 
 
-_SETTING = ["variant", "measure", "temperature", "control"]
-
-_GAIN = ["n_forecasts", "gain", "ci_low", "ci_high"]
-
-
-def _in_order(variants: Sequence[Evaluated]) -> Callable[[pd.Series], pd.Series]:
-    place = {variant.name: index for index, variant in enumerate(variants)}
-    return lambda names: names.map(place)
+def _setting(variant: str) -> tuple[object, ...]:
+    return variant, *setting_of(variant).values()
 
 
 def by_horizon(
@@ -132,15 +113,11 @@ def by_horizon(
     found = []
     for variant in variants:
         other = variant.step_error / scale
-        for step in range(base.shape[1]):
-            known = np.isfinite(base[:, step]) & np.isfinite(other[:, step])
-            if not known.any():
-                continue
-            gain, low, high = gain_interval(base[known, step], other[known, step], alpha)
-            setting = {"variant": variant.name, **setting_of(variant.name)}
-            row = {"n": int(known.sum()), "gain": gain, "ci_low": low, "ci_high": high}
-            found.append({**setting, "step": step + 1, **row})
-    return pd.DataFrame(found, columns=[*_SETTING, "step", "n", *_GAIN[1:]])
+        for step, known in enumerate((np.isfinite(base) & np.isfinite(other)).T):
+            if known.any():
+                gain = gain_interval(base[known, step], other[known, step], alpha)
+                found.append((*_setting(variant.name), step + 1, int(known.sum()), *gain))
+    return pd.DataFrame(found, columns=[*_SETTING, "step", "n", *_GAIN])
 
 
 def sample_sizes(total: int, smallest: int = SMALLEST_SAMPLE) -> list[int]:
@@ -173,7 +150,7 @@ def by_sample_size(
     chosen = [v for v in variants if setting_of(v.name)["control"] == NO_CONTROL]
     errors = np.array([variant.error for variant in chosen])
     rows, relative = relative_errors(baseline_error, errors, keys, pairs)
-    columns = [*_SETTING, *_GAIN, "resamples"]
+    columns = [*_SETTING, "n_forecasts", *_GAIN, "resamples"]
     if not len(rows):
         return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(seed)
@@ -181,19 +158,14 @@ def by_sample_size(
     values = np.ascontiguousarray(relative.T)
     found = []
     for size in sample_sizes(len(rows)):
-        means = np.array(
-            [
-                np.bincount(rng.integers(0, len(rows), size), minlength=len(rows)) @ values
-                for _ in range(resamples)
-            ]
-        )
+        drawn = (rng.integers(0, len(rows), size) for _ in range(resamples))
+        means = np.array([np.bincount(one, minlength=len(rows)) @ values for one in drawn])
         gains = 1 - means[:, 1:] / means[:, :1]
         best = gains.argmax(axis=1)
-        curves = {variant.name: gains[:, i] for i, variant in enumerate(chosen)}
-        curves |= {BEST_SEEN: gains.max(axis=1), BEST_TRUE: overall[best]}
-        for name, curve in curves.items():
+        curves = {_setting(variant.name): gains[:, i] for i, variant in enumerate(chosen)}
+        curves[BEST_SEEN, None, nan, None] = gains.max(axis=1)
+        curves[BEST_TRUE, None, nan, None] = overall[best]
+        for setting, curve in curves.items():
             low, high = np.quantile(curve, [alpha / 2, 1 - alpha / 2])
-            setting = {} if name in (BEST_SEEN, BEST_TRUE) else setting_of(name)
-            row = dict(zip(_GAIN, (size, curve.mean(), low, high), strict=True))
-            found.append({"variant": name, **setting, **row, "resamples": resamples})
+            found.append((*setting, size, curve.mean(), low, high, resamples))
     return pd.DataFrame(found, columns=columns)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,14 @@ from scipy.spatial.distance import squareform
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite
-from study.forecasts.files import read_metadata
-from study.forecasts.similarity_files import SimilarityFile
+from study.forecasts.files import SimilarityFile, group_sizes, read_metadata
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series
 from study.soft_masks.pairs import (
     Baseline,
     Pairs,
     TaskForecasts,
+    errors_of,
     pairs_of,
     read_baseline,
     read_batch_sizes,
@@ -36,18 +36,12 @@ CONTEXT_SHOWN = 4
 MOST_SERIES = 80
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """One forecast of the baseline and of a soft mask.
 
-    Attributes
-    ----------
-    about:
-        Task, series and window, and how it was chosen.
-    context, truth:
-        Observations (t,), and those of the horizon (h,).
-    bands:
-        ``full attention`` and the soft mask's name to point, low and high (3, h).
+    `about` says which task, series and window, and how it was chosen; `context` (t,) and `truth`
+    (h,) are observations; `bands` holds ``full attention`` and the soft mask by name: point, low
+    and high (3, h).
     """
 
     about: str
@@ -69,11 +63,6 @@ def median_window(
 
     `data` holds a file for each data set of the suite, in the order of its tasks, `full` the scores
     and the forecasts of the baseline; `scores` and `forecasts` hold a file for each soft mask.
-
-    Raises
-    ------
-    InputError
-        If no soft mask could be tested, or no series shares a batch with another.
     """
     best = best_of(summary)
     if best is None:
@@ -89,57 +78,35 @@ def median_window(
     files = dict(zip(suite.datasets, data, strict=True))
     methods = {"full attention": baseline.forecasts[task], name: variant[task]}
     gain = 1 - variant[task].error[row] / baseline.forecasts[task].error[row]
-    return Window(
-        f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}",
-        context_of_item(suite, task, Path(files[suite.task(task).dataset]), index, item),
-        baseline.truth[task][row],
-        {
-            label: np.stack([method.point[row], method.low[row], method.high[row]])
-            for label, method in methods.items()
-        },
-    )
+    about = f"n = 1 window: {task}, series {item}, window {index}: the median gain, {gain:.1%}"
+    context = context_of_item(suite, task, Path(files[suite.task(task).dataset]), index, item)
+    bands = {
+        label: np.stack([m.point[row], m.low[row], m.high[row]]) for label, m in methods.items()
+    }
+    return Window(about, context, baseline.truth[task][row], bands)
 
 
 def median_gain(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], pairs: Pairs
 ) -> tuple[str, int]:
-    """Choose the forecast whose gain is the median of all whose series can mix.
+    """Choose the forecast whose gain is the median of all whose series can mix: task and row of it.
 
     The gain is 1 - variant / baseline of a forecast's MASE.
-
-    Returns
-    -------
-    Task, and row among the task's forecasts.
-
-    Raises
-    ------
-    InputError
-        If no series shares a batch with another.
     """
-    base = np.concatenate([part.error for part in baseline.forecasts.values()])
-    other = np.concatenate([part.error for part in variant.values()])
+    base, other = errors_of(baseline.forecasts), errors_of(variant)
     rows = np.flatnonzero((pairs.batch_size > 1) & (base > 0) & np.isfinite(other))
     if not len(rows):
         raise InputError("no series shares a batch with another", mend="give the suite more series")
     gain = 1 - other[rows] / base[rows]
     row = int(rows[np.argsort(gain, kind="stable")[(len(gain) - 1) // 2]])
-    for task, keys in baseline.keys.items():
-        if row < len(keys):
-            return task, row
-        row -= len(keys)
-    raise AssertionError("a row beyond all tasks")
+    task = baseline.all_keys["task_name"]
+    return task[row], row - int((task == task[row]).argmax())
 
 
 def context_of_item(
     suite: Suite, task_name: str, data_path: Path, window_index: int, item_id: str
 ) -> np.ndarray:
-    """Return the last observations before a window's cutoff, `CONTEXT_SHOWN` horizons of them.
-
-    Raises
-    ------
-    InputError
-        If the data set has no such series.
-    """
+    """Return the last observations before a window's cutoff, `CONTEXT_SHOWN` horizons of them."""
     task = suite.task(task_name)
     for evaluation in task_slices(task, suite, data_path):
         window = evaluation.get_window(window_index)
@@ -149,19 +116,21 @@ def context_of_item(
         ids = past.data.table.column(window.id_column).to_pylist()
         if item_id in ids:
             values, lengths = flat_series(past, window.target_columns[0])
-            end = np.cumsum(lengths)[ids.index(item_id)]
-            length = min(lengths[ids.index(item_id)], CONTEXT_SHOWN * task.horizon)
-            return values[end - length : end]
+            series = np.split(values, np.cumsum(lengths)[:-1])[ids.index(item_id)]
+            return series[-CONTEXT_SHOWN * task.horizon :]
     raise InputError(f"no series {item_id!r}", str(data_path), "make the forecasts again")
 
 
 def largest_batch(path: str | os.PathLike) -> tuple[str, int, list[str]]:
     """Return task, window and series of the largest batch in a file of similarities, the first."""
     file = pq.ParquetFile(path)
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    rows = file.read_row_group(int(np.argmax(sizes)), ["task_name", "window_index", "item_id"])
-    first = rows.slice(0, 1).to_pylist()[0]
-    return first["task_name"], first["window_index"], rows.column("item_id").to_pylist()
+    largest = int(group_sizes(file).argmax())
+    rows = file.read_row_group(largest, ["task_name", "window_index", "item_id"])
+    return (
+        rows["task_name"][0].as_py(),
+        rows["window_index"][0].as_py(),
+        rows["item_id"].to_pylist(),
+    )
 
 
 def clustered(
@@ -170,16 +139,8 @@ def clustered(
     """Read the largest batch's similarities and put series that are alike beside each other.
 
     The order is that of the leaves of an average-linkage tree on 1 - similarity of the first
-    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken.
-
-    Parameters
-    ----------
-    paths:
-        Measure to file of similarities.
-
-    Returns
-    -------
-    Measure to matrix (n, n), names of the n series, task, and window.
+    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken. `paths` are
+    files by measure. Returns matrices (n, n) by measure, names of the n series, task, and window.
     """
     task, window, ids = largest_batch(next(iter(paths.values())))
     matrices = {}
@@ -191,9 +152,5 @@ def clustered(
     if len(order) > 2:
         tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
         order = leaves_list(tree)
-    return (
-        {measure: matrix[np.ix_(order, order)] for measure, matrix in matrices.items()},
-        [ids[index] for index in order],
-        task,
-        window,
-    )
+    matrices = {measure: matrix[np.ix_(order, order)] for measure, matrix in matrices.items()}
+    return matrices, [ids[index] for index in order], task, window

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from chronos2_attention.errors import InputError
 from study.forecasts.files import (
     KEY_COLUMNS,
+    group_sizes,
     matrix,
     quantile_columns,
     ratio,
@@ -79,8 +80,7 @@ def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Ba
     keys, scale = {}, {}
     for name, part in frame.groupby("task_name", sort=False):
         keys[name] = part[list(KEY_COLUMNS)].reset_index(drop=True)
-        values = part["seasonal_error"].to_numpy()
-        scale[name] = np.where(values > 0, values, np.nan)  # false for NaN as well
+        scale[name] = part["seasonal_error"].where(part["seasonal_error"] > 0).to_numpy()
     found = _matrices(scores, ["scaled_abs_error", "truth"], keys)
     errors, truth = ({name: pair[i] for name, pair in found.items()} for i in (0, 1))
     fingerprint = read_metadata(scores).get("weights_fingerprint", "")
@@ -182,15 +182,10 @@ class Pairs:
         sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
         counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
         cells = ratio(np.bincount(self.cell, sums), np.bincount(self.cell, counts))
-        if self.unit == TASK:
-            return ratio(
-                np.bincount(self.cell_pair, cells), np.bincount(self.cell_pair, np.ones(len(cells)))
-            )
-        known = ~np.isnan(cells)
-        total = len(self.labels)
+        counted = (self.unit == TASK) | ~np.isnan(cells)
+        pair, total = self.cell_pair[counted], len(self.labels)
         return ratio(
-            np.bincount(self.cell_pair[known], cells[known], minlength=total),
-            np.bincount(self.cell_pair[known], minlength=total),
+            np.bincount(pair, cells[counted], minlength=total), np.bincount(pair, minlength=total)
         )
 
 
@@ -223,7 +218,6 @@ def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
     is read.
     """
     file = pq.ParquetFile(path)
-    groups = range(file.num_row_groups)
-    sizes = np.array([file.metadata.row_group(g).num_rows for g in groups], dtype=np.int64)
+    sizes = group_sizes(file)
     keys = file.read(["task_name", "window_index", "item_id"]).to_pandas()
     return pd.Series(np.repeat(sizes, sizes), pd.MultiIndex.from_frame(keys), name="batch_size")

@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,19 @@ from study.evaluation.statistics import (
     correct_family,
     paired_test,
 )
-from study.forecasts.files import ratio
-from study.soft_masks.pairs import Baseline, Pairs, TaskForecasts, errors_of, scaled_errors_of
+from study.forecasts.files import ratio, read_metadata
+from study.jobs.files import read_results
+from study.jobs.progress import progress
+from study.soft_masks.pairs import (
+    Baseline,
+    Pairs,
+    TaskForecasts,
+    errors_of,
+    read_variant,
+    scaled_errors_of,
+)
 from study.soft_masks.smoothing import ratios, smoothed_baseline
-from study.soft_masks.sweep import NO_CONTROL, is_soft, setting_of
+from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
 SMOOTHED = "smoothed"
 
@@ -95,7 +105,7 @@ def evaluate(
     errors, error = scaled_errors_of(variant), errors_of(variant)
     base_error = errors_of(baseline.forecasts)
     smoothed, strengths = smoothed_baseline(baseline, variant)
-    tasks = mixing_tasks(pairs)
+    tasks = list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
     mixed = pairs.batch_size > 1
     known = mixed & ~np.isnan(error) & ~np.isnan(base_error)
     raw, centred = forecast_correlations(baseline, variant, mixed)
@@ -118,9 +128,26 @@ def evaluate(
     )
 
 
-def mixing_tasks(pairs: Pairs) -> list[str]:
-    """Names of the tasks with a pair in which series can mix."""
-    return list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
+def evaluate_files(
+    baseline: Baseline, pairs: Pairs, files: Mapping[str, tuple[Path, Path, Path]]
+) -> dict[str, Evaluated]:
+    """Read the variants one after the other and keep of each what the tests need.
+
+    `files` are each variant's scores, forecasts and measured group attention.
+    """
+    return {
+        name: evaluate(
+            name,
+            baseline,
+            read_variant(baseline, scores, forecasts),
+            pairs,
+            cross_group_mass=mean_cross_group_mass(read_results(group_mass)),
+            run=read_metadata(scores),
+        )
+        for name, (scores, forecasts, group_mass) in progress(
+            files.items(), desc="soft masks", unit="variant"
+        )
+    }
 
 
 def forecast_correlations(
@@ -158,79 +185,69 @@ def mean_cross_group_mass(table: pd.DataFrame) -> float:
     Windows weigh by their series that do, tasks weigh alike.
     """
     rows = table[(table["num_mixed_series"] > 0) & table["cross_group_mass"].notna()]
-    if rows.empty:
-        return nan
-    weighted = rows["cross_group_mass"] * rows["num_mixed_series"]
-    tasks = rows["task_name"]
-    return float(
-        (weighted.groupby(tasks).sum() / rows.groupby(tasks)["num_mixed_series"].sum()).mean()
-    )
+    mixed = rows["num_mixed_series"]
+    sums = pd.DataFrame({"mass": rows["cross_group_mass"] * mixed, "mixed": mixed})
+    sums = sums.groupby(rows["task_name"]).sum()
+    return float((sums["mass"] / sums["mixed"]).mean())
 
 
-def variant_row(
-    baseline_mase: np.ndarray,
-    evaluated: Evaluated,
+def rows_of(
+    baseline: Baseline,
     pairs: Pairs,
-    controls: Mapping[str, Evaluated],
+    evaluated: Mapping[str, Evaluated],
+    controls: list[str],
     validity: Validity,
-    *,
-    fingerprint: str,
     criteria: Criteria = USUAL,
-) -> pd.DataFrame:
-    """Test one variant against the baseline, its controls and the smoothed baseline.
+) -> dict[str, pd.DataFrame]:
+    """Test each variant against the baseline, its controls and the smoothed baseline.
 
     `joint` and controls have no controls. A variant of other weights than the baseline's is not
     valid.
 
-    One row, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its setting;
-    then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures of
-    `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log ratio
-    of the variant to it.
+    A row each, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
+    setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
+    of `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log
+    ratio of the variant to it.
     """
-    mixing = pairs.mixing
-    compared = pd.DataFrame(
-        {
-            "MASE_full": baseline_mase[mixing],
-            "MASE_soft": evaluated.mase[mixing],
-            **dict.fromkeys(("speedup", "delta_peak_alloc_mb", "delta_peak_reserved_mb"), nan),
+    mixing, shuffling = pairs.mixing, pairs.shuffling
+    base = pairs.mase(scaled_errors_of(baseline.forecasts))[mixing]
+    unmeasured = dict.fromkeys(("speedup", "delta_peak_alloc_mb", "delta_peak_reserved_mb"), nan)
+    rows = {}
+    for name, one in evaluated.items():
+        mase, smoothed = one.mase[mixing], one.smoothed_mase[mixing]
+        same = one.run.get("weights_fingerprint", "") == baseline.fingerprint
+        row = ttest_row(
+            pd.DataFrame({"MASE_full": base, "MASE_soft": mase, **unmeasured}),
+            validity.unless("" if same else "gate weights failed (not the baseline's weights)"),
+            labels=("full", "soft"),
+            setting=setting_of(name),
+            run={**one.run, "variant": name},
+            criteria=criteria,
+        )
+        alone = paired_test(base, smoothed, criteria)
+        extra = {
+            "pair": pairs.unit,
+            "n_unmixed": int((~mixing).sum()),
+            **one.figures,
+            **_columns(SMOOTHED, paired_test(smoothed, mase, criteria)),
+            **{f"smoothed_alone_{column}": getattr(alone, column) for column in COMPARED[:4]},
         }
-    )
-    mine = evaluated.run.get("weights_fingerprint", "")
-    mismatch = "" if mine == fingerprint else "gate weights failed (not the baseline's weights)"
-    row = ttest_row(
-        compared,
-        validity.unless(mismatch),
-        labels=("full", "soft"),
-        setting=setting_of(evaluated.name),
-        run={**evaluated.run, "variant": evaluated.name},
-        criteria=criteria,
-    )
-    extra: dict[str, object] = {
-        "pair": pairs.unit,
-        "n_unmixed": int((~mixing).sum()),
-        **evaluated.figures,
-    }
-    smoothed = evaluated.smoothed_mase[mixing]
-    against = paired_test(smoothed, evaluated.mase[mixing], criteria)
-    alone = paired_test(baseline_mase[mixing], smoothed, criteria)
-    extra |= _columns(SMOOTHED, against)
-    extra |= {f"smoothed_alone_{name}": getattr(alone, name) for name in COMPARED[:4]}
-    shuffling = pairs.shuffling
-    for name, control in controls.items():
-        result = paired_test(control.mase[shuffling], evaluated.mase[shuffling], criteria)
-        extra |= _columns(name, result)
-        extra[f"vs_{name}_left_out"] = int((mixing & ~shuffling).sum())
-    return row.assign(**extra)
+        for control in controls:
+            if (other := control_of(name, control)) in evaluated:
+                both = evaluated[other].mase[shuffling], one.mase[shuffling]
+                extra |= _columns(control, paired_test(*both, criteria))
+                extra[f"vs_{control}_left_out"] = int((mixing & ~shuffling).sum())
+        rows[name] = row.assign(**extra)
+    return rows
 
 
 def _columns(name: str, result: PairedResult) -> dict[str, object]:
-    found = asdict(result)
     columns = ("n", *COMPARED, "p", "verdict", "reason")
-    return {f"vs_{name}_{column}": found[column] for column in columns}
+    return {f"vs_{name}_{column}": getattr(result, column) for column in columns}
 
 
 def summarise(
-    rows: Sequence[pd.DataFrame], controls: Sequence[str], *, alpha: float = 0.05
+    rows: Sequence[pd.DataFrame], controls: list[str], *, alpha: float = 0.05
 ) -> pd.DataFrame:
     """Put the rows of a sweep into one table and correct for their number.
 
@@ -242,8 +259,8 @@ def summarise(
     """
     table = pd.concat(rows, ignore_index=True)
     table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")
-    parts = [part for _, part in table.groupby("family", sort=False)]
-    table = pd.concat([correct_family(part, alpha=alpha) for part in parts]).sort_index()
+    parts = [correct_family(p, alpha=alpha) for _, p in table.groupby("family", sort=False)]
+    table = pd.concat(parts).sort_index()
     soft = is_soft(table)
     families = [table["family"] == family for family in table["family"].unique()]
     compared = {SMOOTHED: families, **{name: [soft] for name in controls}}
@@ -258,18 +275,17 @@ def summarise(
             for column in ("log_ratio_p_holm", "tost_p_holm", "verdict_holm"):
                 table.loc[member, prefix + column] = found[column]
     gain = table["verdict_holm"] == "better"
-    smoothing = [table[f"vs_{SMOOTHED}_verdict_holm"]]
-    random = [table[f"vs_{name}_verdict_holm"] for name in controls]
-    answers = _answer(gain, random)
+    smoothing, random = (
+        _answer(gain, table[[f"vs_{name}_verdict_holm" for name in names]])
+        for names in ([SMOOTHED], controls)
+    )
     return table.assign(
-        more_than_smoothing=_answer(gain, smoothing),
-        more_than_random=np.where(soft, answers, "not asked"),
+        more_than_smoothing=smoothing, more_than_random=np.where(soft, random, "not asked")
     )
 
 
-def _answer(gain: pd.Series, verdicts: Sequence[pd.Series]) -> np.ndarray:
-    """Answer for each row whether a gain is one over all that it is compared with."""
-    found = pd.DataFrame(dict(enumerate(verdicts)), index=gain.index)
-    better = (found == "better").all(axis=1) & bool(len(verdicts))
+def _answer(gain: pd.Series, found: pd.DataFrame) -> np.ndarray:
+    """Answer for each row whether a gain is one over all that it is compared with, by verdicts."""
+    better = (found == "better").all(axis=1) & bool(len(found.columns))
     lost = found.isin(["worse", "equivalent"]).any(axis=1)
     return np.select([~gain, better, lost], [NO_GAIN, YES, NO], default=UNDECIDED)

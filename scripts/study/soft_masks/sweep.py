@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -23,15 +24,8 @@ def sweep_variants(
 
     Each soft mask is followed by its controls.
     """
-    return [
-        JOINT,
-        *(
-            Soft(measure, float(temperature), control).name
-            for measure in measures
-            for temperature in temperatures
-            for control in (None, *controls)
-        ),
-    ]
+    settings = product(measures, map(float, temperatures), (None, *controls))
+    return [JOINT, *(Soft(*setting).name for setting in settings)]
 
 
 def setting_of(variant: str) -> dict[str, object]:
@@ -44,11 +38,8 @@ def setting_of(variant: str) -> dict[str, object]:
     soft = AttentionVariant.parse(variant)
     if not isinstance(soft, Soft):
         raise InputError(f"variant '{variant}' is no soft mask", mend=f"use {Soft.example}")
-    return {
-        "measure": soft.measure,
-        "temperature": soft.temperature,
-        "control": soft.control or NO_CONTROL,
-    }
+    control = soft.control or NO_CONTROL
+    return {"measure": soft.measure, "temperature": soft.temperature, "control": control}
 
 
 def is_soft(table: pd.DataFrame) -> pd.Series:

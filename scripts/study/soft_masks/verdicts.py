@@ -1,17 +1,24 @@
-"""The verdicts on soft masks in plain words, computed from the tables."""
+"""All tables of a sweep over soft masks, and its verdicts in plain words, computed from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from study.evaluation.gates import Validity
-from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES
-from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
-from study.soft_masks.summary import SMOOTHED
-from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL, is_soft
+from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES, Criteria
+from study.soft_masks.breakdown import (
+    BEST_SEEN,
+    BEST_TRUE,
+    by_feature,
+    by_horizon,
+    by_sample_size,
+)
+from study.soft_masks.pairs import Baseline, Pairs, errors_of, scaled_errors_of
+from study.soft_masks.summary import SMOOTHED, Evaluated, rows_of, step_errors, summarise
+from study.soft_masks.sweep import JOINT, NO_CONTROL, is_soft
 
 COLUMNS = [
     *("study", "subject", "variant", "verdict", "gain", "more_than_smoothing"),
@@ -39,18 +46,13 @@ def percent(log_ratio: float, digits: int = 1) -> str:
 
 def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | None:
     """Return the row of the soft mask with the largest mean gain, or None without a tested one."""
-    rows = summary[is_soft(summary)]
-    if measure is not None:
-        rows = rows[rows["measure"] == measure]
+    rows = summary[is_soft(summary) & ((measure is None) | (summary["measure"] == measure))]
     rows = rows.dropna(subset=["log_ratio_mean"])
     return None if rows.empty else rows.loc[rows["log_ratio_mean"].idxmin()]
 
 
 def verdicts(
-    study: str,
-    summary: pd.DataFrame,
-    samples: pd.DataFrame,
-    validity: Validity,
+    study: str, summary: pd.DataFrame, samples: pd.DataFrame, validity: Validity
 ) -> pd.DataFrame:
     """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
@@ -61,25 +63,18 @@ def verdicts(
     rows = [_validity(validity), _conclusion(summary)]
     soft = summary[summary["control"] == NO_CONTROL]
     tests = int(soft["log_ratio_p"].notna().sum())
-    for measure in dict.fromkeys(soft["measure"]):
-        if measure == ANY_MEASURE:
-            continue
+    for measure in dict.fromkeys(summary["measure"][is_soft(summary)]):
         best = best_of(summary, measure)
         if best is None:
-            text = f"{measure.capitalize()}: nothing could be tested. {_first_reason(soft)}".strip()
+            reason = next((f"({reason})" for reason in soft["reason"].fillna("") if reason), "")
+            text = f"{measure.capitalize()}: nothing could be tested. {reason}".strip()
             rows.append({"subject": measure, "sentence": text})
         else:
-            text = (
-                f"{measure.capitalize()}: the best mean is at temperature"
-                f" {best['temperature']:g}, with {_result(best, tests)}"
-            )
-            rows.append(_about(best, measure, text))
-    for _, joint in soft[soft["variant"] == JOINT].iterrows():
-        if np.isnan(joint["log_ratio_mean"]):
-            continue
-        rows.append(
-            _about(joint, JOINT, f"All series of a batch in one group: {_result(joint, tests)}")
-        )
+            at = f"{measure.capitalize()}: the best mean is at temperature {best['temperature']:g}"
+            rows.append(_about(best, measure, f"{at}, with {_result(best, tests)}"))
+    for _, joint in soft[soft["variant"] == JOINT].dropna(subset=["log_ratio_mean"]).iterrows():
+        text = f"All series of a batch in one group: {_result(joint, tests)}"
+        rows.append(_about(joint, JOINT, text))
     rows += _shrinking(samples)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     return table.assign(study=study, valid=validity.valid)
@@ -88,11 +83,9 @@ def verdicts(
 def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
     return {
         "subject": subject,
-        "variant": row["variant"],
         "verdict": row["verdict_holm"],
         "gain": float(-np.expm1(row["log_ratio_mean"])),
-        "more_than_smoothing": row["more_than_smoothing"],
-        "more_than_random": row["more_than_random"],
+        **row[["variant", "more_than_smoothing", "more_than_random"]],
         "sentence": sentence,
     }
 
@@ -100,24 +93,23 @@ def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
 def _validity(validity: Validity) -> dict[str, object]:
     if not validity.valid:
         text = f"NOT VALID: {validity.reason}. Nothing below says anything about the model."
-        return {"subject": "validity", "verdict": "not valid", "sentence": text}
-    relative = validity.baseline_rel_mase
-    text = f"Valid: all gates passed; the baseline has {relative:.3f} of Seasonal Naive's MASE."
-    return {"subject": "validity", "verdict": "valid", "sentence": text}
+    else:
+        relative = validity.baseline_rel_mase
+        text = f"Valid: all gates passed; the baseline has {relative:.3f} of Seasonal Naive's MASE."
+    verdict = "valid" if validity.valid else "not valid"
+    return {"subject": "validity", "verdict": verdict, "sentence": text}
 
 
 def _result(row: pd.Series, tests: int) -> str:
-    margin = row["tost_margin"]
-    equivalent = row["verdict_holm"] == "equivalent"
-    p = "tost_p_holm" if equivalent else "log_ratio_p_holm"
+    p = row["tost_p_holm" if row["verdict_holm"] == "equivalent" else "log_ratio_p_holm"]
     unit = "tasks" if row["pair"] == "task" else "series"
     text = (
         f"MASE {percent(row['log_ratio_mean'])} against full attention"
         f" (95 % interval {percent(row['log_ratio_ci_low'])} to"
         f" {percent(row['log_ratio_ci_high'])}, n = {row['n']} {unit},"
         f" {row['share_improved']:.0%} of forecasts improved)."
-        f" {_VERDICTS[row['verdict_holm']].format(margin=margin)}"
-        + (f" (p {row[p]:.2g} by Holm over {tests} tests)." if not np.isnan(row[p]) else ".")
+        f" {_VERDICTS[row['verdict_holm']].format(margin=row['tost_margin'])}"
+        + (f" (p {p:.2g} by Holm over {tests} tests)." if not np.isnan(p) else ".")
     )
     if row["more_than_smoothing"] == NO_GAIN:
         return text
@@ -131,7 +123,7 @@ def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
     rows = summary[is_soft(summary)]
     counts = rows["verdict_holm"].value_counts()
     tally = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS)
-    both = rows[(rows["more_than_smoothing"] == YES) & (rows["more_than_random"] == YES)]
+    both = rows[(rows[["more_than_smoothing", "more_than_random"]] == YES).all(axis=1)]
     if len(both):
         verdict = "soft masks help"
         text = (
@@ -140,10 +132,8 @@ def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
         )
     elif counts.get("better", 0):
         verdict = "a gain, but not shown to be learning across series"
-        refuted = rows[
-            (rows["verdict_holm"] == "better")
-            & ((rows["more_than_smoothing"] == NO) | (rows["more_than_random"] == NO))
-        ]
+        better = rows[rows["verdict_holm"] == "better"]
+        refuted = better[(better[["more_than_smoothing", "more_than_random"]] == NO).any(axis=1)]
         text = (
             f"Soft masks gain in {counts['better']} of {len(rows)} settings, but in none is the"
             f" gain shown to be both more than smoothing and more than random partners give"
@@ -157,19 +147,12 @@ def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
     return {"subject": "soft masks", "verdict": verdict, "sentence": tally_text}
 
 
-def _first_reason(rows: pd.DataFrame) -> str:
-    reasons = [reason for reason in rows["reason"].fillna("") if reason]
-    return f"({reasons[0]})" if reasons else ""
-
-
 def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
     seen = samples[samples["variant"] == BEST_SEEN]
     if seen.empty:
         return []
     row = seen.loc[seen["n_forecasts"].idxmin()]
-    worth = samples[
-        (samples["variant"] == BEST_TRUE) & (samples["n_forecasts"] == row["n_forecasts"])
-    ].iloc[0]
+    worth = samples.set_index(["variant", "n_forecasts"]).loc[(BEST_TRUE, row["n_forecasts"])]
     text = (
         f"A study of {row['n_forecasts']} forecasts that reports its best variant would claim a"
         f" gain of {row['gain']:.1%} on average (95 % of such studies {row['ci_low']:.1%} to"
@@ -181,8 +164,7 @@ def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
 
 def as_markdown(table: pd.DataFrame, title: str) -> str:
     """Write verdicts as a page of Markdown."""
-    lines: Iterable[str] = (f"- {sentence}" for sentence in table["sentence"])
-    return f"# {title}\n\n" + "\n".join(lines) + "\n"
+    return f"# {title}\n\n" + "".join(f"- {sentence}\n" for sentence in table["sentence"])
 
 
 SMOOTHING_COLUMNS = [
@@ -193,3 +175,46 @@ SMOOTHING_COLUMNS = [
     *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict", "verdict_holm")),
     *("verdict_holm", "more_than_smoothing", "more_than_random", "valid"),
 ]
+
+
+def sweep_tables(
+    study: str,
+    baseline: Baseline,
+    pairs: Pairs,
+    evaluated: Mapping[str, Evaluated],
+    controls: list[str],
+    validity: Validity,
+    feature_of: Callable[[str, str], str],
+    criteria: Criteria,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Return all tables of a sweep, whose `evaluated` variants include the controls.
+
+    `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
+    """
+    rows = rows_of(baseline, pairs, evaluated, controls, validity, criteria)
+    alpha = criteria.alpha
+    summary = summarise(list(rows.values()), controls, alpha=alpha)
+    keys = baseline.all_keys
+    variants = list(evaluated.values())
+    scaled, error = scaled_errors_of(baseline.forecasts), errors_of(baseline.forecasts)
+    tables = {
+        "summary": summary,
+        "by_feature": by_feature(error, variants, keys, pairs, feature_of, alpha=alpha),
+        "by_horizon": by_horizon(
+            step_errors(pairs, scaled), pairs.mase(scaled), variants, pairs, alpha=alpha
+        ),
+        "by_sample_size": by_sample_size(
+            error, variants, keys, pairs, resamples=resamples, seed=seed, alpha=alpha
+        ),
+        "smoothing": summary[SMOOTHING_COLUMNS],
+    }
+    for name in ("by_feature", "by_horizon", "by_sample_size"):
+        tables[name].insert(0, "study", study)
+        tables[name]["valid"] = validity.valid
+    if not summary["valid"].all() and validity.valid:
+        validity = validity.unless("gate weights failed (not all variants have the same weights)")
+    tables["verdicts"] = verdicts(study, summary, tables["by_sample_size"], validity)
+    return tables

@@ -9,10 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -92,19 +90,25 @@ def measure_suite(
         for contender in contenders:
             measure(contender, window, settings)
         found: list[list[Measured]] = [[] for _ in contenders]
-        for repeat in range(perf_repeats):
-            for turn in range(len(contenders)):
-                which = (repeat + turn) % len(contenders)
-                found[which].append(measure(contenders[which], window, settings))
+        for turn in range(perf_repeats * len(contenders)):
+            which = (turn // len(contenders) + turn) % len(contenders)
+            found[which].append(measure(contenders[which], window, settings))
         work.add([len(series) for series in window.series], window.horizon, limit)
         for contender, taken in zip(contenders, found, strict=True):
-            about = contender.describe()
+            about, frame = contender.describe(), pd.DataFrame([vars(one) for one in taken])
+            seconds, memory = frame["seconds"], frame[["alloc_mb", "reserved_mb"]]
             rows.append(
                 {
                     "task_name": task.name,
                     "variant": about["variant"],
-                    **_statistics(taken),
+                    "inference_time_s_median": seconds.median(),
+                    "inference_time_s_mean": seconds.mean(),
+                    "inference_time_s_std": seconds.std(),
+                    "perf_repeats": perf_repeats,
                     "perf_series": len(window.series),
+                    **memory.median().add_prefix("peak_").add_suffix("_median"),
+                    **memory.max().add_prefix("peak_").add_suffix("_max"),
+                    "peak_rss_mb": frame["rss_mb"].max(),
                     **{name: about[name] for name in ("device", "dtype", "backend")},
                     "chunk_size": contender.model.settings.chunk_size or AUTO_CHUNK_SIZE,
                     "threads": torch.get_num_threads(),
@@ -121,20 +125,3 @@ def measure_suite(
     )
     columns = ["task_name", "variant", *TIMING_COLUMNS, *TIMED_COLUMNS]
     return pd.DataFrame(rows)[[*columns, "threads", "study", "model", "weights_fingerprint"]]
-
-
-def _statistics(taken: Sequence[Measured]) -> dict[str, float]:
-    seconds, alloc, reserved, rss = np.array(
-        [(m.seconds, m.alloc_mb, m.reserved_mb, m.rss_mb) for m in taken]
-    ).T
-    return {
-        "inference_time_s_median": float(np.median(seconds)),
-        "inference_time_s_mean": float(seconds.mean()),
-        "inference_time_s_std": float(seconds.std(ddof=1)) if len(seconds) > 1 else nan,
-        "perf_repeats": len(seconds),
-        "peak_alloc_mb_median": float(np.median(alloc)),
-        "peak_alloc_mb_max": float(alloc.max()),
-        "peak_reserved_mb_median": float(np.median(reserved)),
-        "peak_reserved_mb_max": float(reserved.max()),
-        "peak_rss_mb": float(rss.max()),
-    }

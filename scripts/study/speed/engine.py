@@ -1,4 +1,4 @@
-"""Speed of the attention engine against upstream, interleaved in one process.
+"""Speed of the attention engine and of its probe against upstream, interleaved in one process.
 
 Every method forecasts the same series through `predict`, so that batching, masks and unscaling
 count as they do in use. Floating-point work is counted for upstream's dense model on unpadded
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -19,14 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention.attention_mass import probe_batch
 from chronos2_attention.model import Chronos2VariantModel
+from study.data.series_table import ID, TIMESTAMP
 from study.jobs.progress import progress
-from study.speed.measuring import device_name, measured, peak_tensor_mb
+from study.speed.measuring import MB, Measured, device_name, free_memory, measured, peak_tensor_mb
 
 PATCH = 16
 
@@ -39,6 +42,8 @@ RAGGED_HORIZON = 24
 RAGGED = ("ragged", "ragged_long")
 
 RESAMPLES = 2000
+
+PROBE_RADII = [2, 4, 8, 16, 32, 64, 128]
 
 
 class Method(NamedTuple):
@@ -95,17 +100,16 @@ def ragged_regime(
     rng = np.random.default_rng(seed)
 
     def sample(paths: Sequence[Path], low: int, high: int, count: int) -> list[torch.Tensor]:
-        found = []
-        for path in paths:
-            table = pq.read_table(path)
-            for name in table.column_names:
-                if name in ("id", "timestamp") or str(table.schema.field(name).type)[:4] != "list":
-                    continue
-                for values in table[name].to_pylist():
-                    if low <= len(values) <= high:
-                        found.append(torch.tensor(values, dtype=torch.float32))
+        found = [
+            values
+            for table in map(pq.read_table, paths)
+            for field in table.schema
+            if field.name not in (ID, TIMESTAMP) and pa.types.is_list(field.type)
+            for values in table[field.name].to_pylist()
+            if low <= len(values) <= high
+        ]
         chosen = rng.choice(len(found), min(count, len(found)), replace=False)
-        return [found[index][-8192:] for index in chosen]
+        return [torch.tensor(found[index][-8192:], dtype=torch.float32) for index in chosen]
 
     series = sample(short, 20, 130, num_short)
     if name == "ragged_long":
@@ -203,16 +207,14 @@ def run_benchmark(
     rows = []
     for method, pipeline in methods.items():
         wanted = references.get(method.radius, forecasts[UPSTREAM])
-        taken = rounds[method][np.isfinite(rounds[method])]
-        paired = (rounds[FULL] / rounds[method])[np.isfinite(rounds[method])]
+        ran = np.isfinite(rounds[method])
+        taken, paired = rounds[method][ran], (rounds[FULL] / rounds[method])[ran]
         low, high = median_interval(paired, rng)
         rows.append(
             {
                 "regime": regime.name,
                 "tokens_longest": int(regime.lengths.max()),
-                "method": method.name,
-                "radius": method.radius,
-                "backend": method.backend,
+                **dict(zip(("method", "radius", "backend"), method, strict=True)),
                 "backend_ran": "+".join(sorted(getattr(pipeline.model, "backends_used", {"sdpa"}))),
                 "seconds_median": medians[method],
                 "seconds_min": taken.min(),
@@ -230,19 +232,20 @@ def run_benchmark(
                 "peak_tensor_mb": memory[method],
                 "memory_ratio_to_full": memory[method] / memory[FULL],
                 "max_rel_difference": _difference(forecasts[method], wanted),
-                "device": device_name(device),
-                "dtype": str(dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(device=device_name(device), **run_columns(dtype))
+
+
+def run_columns(dtype: torch.dtype) -> dict[str, object]:
+    """Return the columns `dtype` and `threads` of what is measured now."""
+    return {"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
 
 
 def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Return a 95 % interval of a median: percentiles over samples drawn with replacement."""
     drawn = rng.choice(values, (RESAMPLES, len(values)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    return tuple(np.percentile(np.median(drawn, axis=1), [2.5, 97.5]).tolist())
 
 
 def _timed_rounds(
@@ -286,3 +289,76 @@ def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Return the largest difference of a series relative to its largest forecast."""
     scale = wanted.abs().amax(dim=(1, 2))
     return float(((found - wanted).abs().amax(dim=(1, 2)) / scale).max())
+
+
+@torch.no_grad()
+def benchmark_probe(
+    model: Chronos2VariantModel,
+    *,
+    batch_size: int,
+    num_patches: int,
+    num_future: int,
+    repeats: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Time the probe and measure its memory, turn about with upstream's forward pass.
+
+    Series are random walks; a sequence has a REG token besides its `num_patches` and `num_future`.
+    The first of the repeats is not measured.
+
+    One row a method: ``forward`` is upstream's forward pass with eager attention, ``weights`` the
+    same with the attention weights of all layers kept, ``probe`` the mass at all of
+    `PROBE_RADII`.
+    Seconds (median, least, most) and their ratio to ``forward``; peak memory in MiB above what was
+    held before, and its ratio to `all_weights_mb`, the size of the time-attention weights of all
+    layers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    patch_size = model.chronos_config.input_patch_size
+    context = torch.randn(batch_size, num_patches * patch_size, generator=generator).cumsum(-1)
+    context = context.to(model.device)
+    # Spelled out, as the probe spells out the softmax.
+    upstream = upstream_model(model, "eager")
+    methods: dict[str, Callable[[], object]] = {
+        "forward": lambda: upstream(context, num_output_patches=num_future),
+        "weights": lambda: upstream.encode(
+            context=context, num_output_patches=num_future, output_attentions=True
+        ),
+        "probe": lambda: probe_batch(model, context, num_output_patches=num_future).lift(
+            PROBE_RADII
+        ),
+    }
+    found: dict[str, list[Measured]] = {name: [] for name in methods}
+    for repeat in progress(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
+        for name, method in methods.items():
+            free_memory(model.device)
+            with measured(model.device) as taken:
+                result = method()
+            del result
+            if repeat:
+                found[name].append(taken)
+    tokens = num_patches + 1 + num_future
+    config = model.config
+    weights = config.num_layers * batch_size * config.num_heads * tokens**2
+    weights_mb = weights * torch.finfo(model.dtype).bits / 8 / MB
+    seconds = pd.DataFrame({n: [one.seconds for one in taken] for n, taken in found.items()})
+    memory = np.array([max(one.above_mb for one in taken) for taken in found.values()])
+    median = seconds.median().to_numpy()
+    return pd.DataFrame(
+        {
+            "method": list(methods),
+            "tokens": tokens,
+            "batch_size": batch_size,
+            "layers": config.num_layers,
+            "seconds_median": median,
+            "seconds_min": seconds.min().to_numpy(),
+            "seconds_max": seconds.max().to_numpy(),
+            "repeats": repeats,
+            "ratio_to_forward": median / median[0],
+            "peak_memory_mb": memory,
+            "all_weights_mb": weights_mb,
+            "ratio_to_all_weights": memory / weights_mb,
+            "device": str(model.device),
+            **run_columns(model.dtype),
+        }
+    )

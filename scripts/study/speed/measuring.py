@@ -16,15 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 MB = 2**20
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -79,7 +77,7 @@ def free_memory(device: torch.device | str) -> None:
             trim(0)
 
 
-def peak_tensor_mb(call: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
+def peak_tensor_mb(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
     """Run a call, once and slowly, and return its result with the tensor memory that it took.
 
     That is the peak above what was held before. On a GPU it is the caching allocator's. On a CPU

@@ -13,12 +13,12 @@ from study.config.models import ModelSpec
 from study.config.study import Study
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ROWS_AT_ONCE
-from study.evaluation.scores import score_suite
+from study.evaluation.scores import score_files
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants
 from study.forecasts.files import ForecastWriter
 from study.forecasts.slices import task_slices
-from study.speed.measuring import Measured, measured
+from study.speed.measuring import measured
 
 # Lengths of the M4 competition's training series: share of the 100 000 series, and the least,
 # median and largest length (Makridakis, Spiliotis, Assimakopoulos 2020, their table of the data).
@@ -53,13 +53,8 @@ def m4_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
 def write_series(path: Path, count: int, seed: int) -> None:
     """Write random walks with M4's lengths in the workflow's layout, a slice at a time."""
     rng = np.random.default_rng(seed)
-    schema = pa.schema(
-        {
-            "id": pa.string(),
-            "timestamp": pa.list_(pa.timestamp("us")),
-            "target": pa.list_(pa.float64()),
-        }
-    )
+    types = (pa.string(), pa.list_(pa.timestamp("us")), pa.list_(pa.float64()))
+    schema = pa.schema(list(zip(("id", "timestamp", "target"), types, strict=True)))
     day = 86_400_000_000
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for first in range(0, count, ROWS_AT_ONCE):
@@ -69,11 +64,8 @@ def write_series(path: Path, count: int, seed: int) -> None:
             values = rng.normal(size=offsets[-1]).cumsum()
             steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
             stamps = pa.array(steps * day).cast(pa.timestamp("us"))
-            columns = [
-                pa.array([f"{first + row:09d}" for row in range(rows)]),
-                pa.ListArray.from_arrays(pa.array(offsets), stamps),
-                pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
-            ]
+            ids = pa.array([f"{first + row:09d}" for row in range(rows)])
+            columns = [ids, *(pa.ListArray.from_arrays(offsets, x) for x in (stamps, values))]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS_AT_ONCE)
 
 
@@ -98,7 +90,7 @@ def measure_scale(
     with measured(device) as forecasting, ForecastWriter(forecasts, LEVELS, metadata) as writer:
         forecast_variants([(pipeline, writer)], study, {"m4": path}, settings)
     with measured(device) as scoring:
-        score_suite(task_slices(task, suite, path), forecasts, folder / f"{count}_scores.parquet")
+        score_files(task_slices(task, suite, path), (forecasts, folder / f"{count}_scores.parquet"))
 
     limit = pipeline.model_context_length
     tokens = 0
@@ -106,18 +98,9 @@ def measure_scale(
         lengths = np.asarray(batch["target"].value_lengths()) - HORIZON
         tokens += int((-(-np.minimum(lengths, limit) // 16) + 2).sum())
     cpu = forecasting.cpu_seconds + scoring.cpu_seconds
-    return {
-        "series": count,
-        "tokens": tokens,
-        **_columns("forecast", forecasting),
-        **_columns("score", scoring),
-        "cpu_seconds_per_1000_series": 1000 * cpu / count,
-    }
-
-
-def _columns(what: str, taken: Measured) -> dict[str, float]:
-    return {
-        f"{what}_seconds": taken.seconds,
-        f"{what}_cpu_seconds": taken.cpu_seconds,
-        f"{what}_peak_rss_mb": taken.rss_mb,
-    }
+    row = {"series": count, "tokens": tokens}
+    for what, taken in (("forecast", forecasting), ("score", scoring)):
+        row[f"{what}_seconds"] = taken.seconds
+        row[f"{what}_cpu_seconds"] = taken.cpu_seconds
+        row[f"{what}_peak_rss_mb"] = taken.rss_mb
+    return row | {"cpu_seconds_per_1000_series": 1000 * cpu / count}
