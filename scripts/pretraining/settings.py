@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from chronos2_attention.architecture import Activation, Even, Forecasting, Observations, Size
-from chronos2_attention.checking import Flag, Strict, Text, whole
+from chronos2_attention.checking import Flag, Strict, Text, check, whole
 from chronos2_attention.errors import InputError
 from study.config.yaml_files import load_checked
 
@@ -49,69 +49,50 @@ class _Settings(Strict):
 def load_settings(
     path: str | Path, steps: int | None = None
 ) -> tuple[dict, DataConfig, TrainingConfig, str]:
-    """Read and check the settings of a training.
+    """Read a file like config/pretrain.yaml; `steps`, if given, replaces `training.steps`.
 
-    Parameters
-    ----------
-    path:
-        A file like config/pretrain.yaml.
-    steps:
-        Replaces `training.steps`, if given.
-
-    Returns
-    -------
-    architecture : dict
-        Fields of upstream's `Chronos2CoreConfig`.
-    data : DataConfig
-    training : TrainingConfig
-    notes : str
-        Remarks that the model card repeats.
-
-    Raises
-    ------
-    InputError
-        If a setting does not fit, lists and their weights differ in length, a context is longer
-        than the model's, or `steps` is no positive integer.
+    Returns fields of upstream's `Chronos2CoreConfig`, what data and training are, and remarks that
+    the model card repeats.
     """
     settings = load_checked(_Settings, path, "see config/pretrain.yaml")
     data, training = settings.data, settings.training
     architecture = settings.architecture.model_dump()
-    chronos = architecture["chronos_config"]
-    phases = data.phases
-    pairs = [(phase.context_weights, data.context_lengths, "context_weights") for phase in phases]
-    pairs += [(phase.size_weights, data.group_sizes, "size_weights") for phase in phases]
-    for weights, values, name in pairs:
-        if len(weights) != len(values):
-            raise InputError(
-                f"data: {name} has {len(weights)} entries for {len(values)} values",
-                str(path),
-                "give one weight for each",
-            )
-    starts = [phase.from_chunk for phase in phases]
-    if starts[0] != 0 or starts != sorted(set(starts)):
-        raise InputError(
-            f"data.phases start at chunks {starts}", str(path), "start at 0 and ascend"
+    longest, patches = (
+        architecture["chronos_config"][key] for key in ("context_length", "max_output_patches")
+    )
+    lengths, horizons = data.context_lengths, len(data.horizon_weights)
+    starts = [phase.from_chunk for phase in data.phases]
+    weights = [("context_weights", phase.context_weights, lengths) for phase in data.phases]
+    weights += [("size_weights", phase.size_weights, data.group_sizes) for phase in data.phases]
+    faults = [
+        (
+            len(given) != len(values),
+            f"data: {name} has {len(given)} entries for {len(values)} values",
+            "give one weight for each",
         )
-    if list(data.context_lengths) != sorted(data.context_lengths):
-        raise InputError("data.context_lengths is not sorted", str(path), "sort it")
-    if data.context_lengths[-1] > chronos["context_length"]:
-        raise InputError(
-            f"data.context_lengths goes up to {data.context_lengths[-1]}, "
-            f"the model's context is {chronos['context_length']}",
-            str(path),
+        for name, given, values in weights
+    ] + [
+        (
+            starts[0] != 0 or starts != sorted(set(starts)),
+            f"data.phases start at chunks {starts}",
+            "start at 0 and ascend",
+        ),
+        (list(lengths) != sorted(lengths), "data.context_lengths is not sorted", "sort it"),
+        (
+            lengths[-1] > longest,
+            f"data.context_lengths goes up to {lengths[-1]}, the model's context is {longest}",
             "shorten the one or lengthen the other",
-        )
-    if len(data.horizon_weights) > chronos["max_output_patches"]:
-        raise InputError(
-            f"data.horizon_weights has {len(data.horizon_weights)} entries, "
-            f"max_output_patches is {chronos['max_output_patches']}",
-            str(path),
+        ),
+        (
+            horizons > patches,
+            f"data.horizon_weights has {horizons} entries, max_output_patches is {patches}",
             "give at most one weight for each output patch",
-        )
+        ),
+    ]
+    for wrong, what, mend in faults:
+        if wrong:
+            raise InputError(what, str(path), mend)
     if steps is not None:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise InputError(
-                f"pretrain_steps is {steps!r}", "--config", "give a positive whole number"
-            )
+        steps = check(whole(1), steps, "pretrain_steps", "give a positive whole number")
         training = replace(training, steps=steps)
     return architecture, data, training, settings.notes

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.forecasts.files import read_metadata
@@ -29,7 +29,7 @@ COLUMNS = yaml.safe_load((TEMPLATES / "columns.yaml").read_text(encoding="utf-8"
 
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
-    autoescape=True,
+    autoescape=select_autoescape(),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
