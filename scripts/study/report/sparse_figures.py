@@ -8,21 +8,21 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.evaluation.gates import relative_mase
 from study.evaluation.statistics import forecast_errors, task_log_ratios
 from study.report.style import (
     BLUE,
-    CYCLE,
     GREEN,
     GREY,
     LONG,
-    MARKERS,
-    STYLE,
     VERMILION,
     Caption,
-    _row_height,
+    look,
+    mark_margin,
+    rows_figure,
     titled_figure,
 )
 
@@ -31,39 +31,30 @@ KEPT, EDGES = "kept_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
 
 def mass_by_radius(per_window: pd.DataFrame, caption: Caption) -> Figure:
     """Plot kept mass against radius: short and long sequences, tasks thin, their mean thick."""
-    with mpl.rc_context(STYLE):
-        tasks = per_window["task_name"].nunique()
-        figure = titled_figure(
-            "Attention mass within a radius", caption, f"n = {tasks} tasks", 8.2, 4.4
-        )
-        axes = figure.subplots(1, 2, sharey=True)
-        is_long = per_window["S_tokens"] >= LONG
-        parts = [
-            (f"S < {LONG} tokens", per_window[~is_long]),
-            (f"S ≥ {LONG} tokens", per_window[is_long]),
-        ]
-        for axis, (title, part) in zip(axes, parts, strict=True):
-            by_task = part.groupby(["task_name", "radius"])[[KEPT, EDGES]].mean()
-            count = part["task_name"].nunique()
-            axis.set_title(f"{title} (n = {count})")
-            axis.set_xscale("log", base=2)
-            axis.set_ylim(0, 1.02)
-            axis.set_xlabel("radius r (tokens)")
-            if not count:
-                axis.text(0.5, 0.5, "no such task", transform=axis.transAxes, ha="center")
-                continue
-            for _, rows in by_task.groupby(level="task_name"):
-                axis.plot(rows.index.get_level_values("radius"), rows[KEPT], color=BLUE, lw=0.5,
-                          alpha=0.35)  # fmt: skip
-            mean = by_task.groupby(level="radius").mean()
-            axis.plot(mean.index, mean[KEPT], color=BLUE, lw=2.4, marker="o", ms=4, label="learned")
-            axis.plot(mean.index, mean[EDGES], color=VERMILION, lw=2, ls="--", label="uniform")
-            radii = list(mean.index)
-            axis.set_xticks(radii, [str(radius) for radius in radii])
-            axis.minorticks_off()
-        axes[0].set_ylabel("share of a context query's attention")
-        axes[0].legend(loc="lower right")
-        return figure
+    n = f"n = {per_window['task_name'].nunique()} tasks"
+    figure = titled_figure("Attention mass within a radius", caption, n, 8.2, 4.4)
+    axes = figure.subplots(1, 2, sharey=True)
+    is_long = per_window["S_tokens"] >= LONG
+    for axis, sign, chosen in zip(axes, "<≥", (~is_long, is_long), strict=True):
+        part = per_window[chosen]
+        by_task = part.groupby(["task_name", "radius"])[[KEPT, EDGES]].mean()
+        count = part["task_name"].nunique()
+        axis.set_title(f"S {sign} {LONG} tokens (n = {count})")
+        axis.set_xscale("log", base=2)
+        axis.set_ylim(0, 1.02)
+        axis.set_xlabel("radius r (tokens)")
+        if not count:
+            axis.text(0.5, 0.5, "no such task", transform=axis.transAxes, ha="center")
+            continue
+        axis.plot(by_task[KEPT].unstack("task_name"), color=BLUE, lw=0.5, alpha=0.35)
+        mean = by_task.groupby(level="radius").mean()
+        axis.plot(mean[KEPT], color=BLUE, lw=2.4, marker="o", ms=4, label="learned")
+        axis.plot(mean[EDGES], color=VERMILION, lw=2, ls="--", label="uniform")
+        axis.set_xticks(list(mean.index), map(str, mean.index))
+        axis.minorticks_off()
+    axes[0].set_ylabel("share of a context query's attention")
+    axes[0].legend(loc="lower right")
+    return figure
 
 
 def mass_by_layer(heads: str, mass: Mapping[str, Any], caption: Caption) -> Figure:
@@ -79,38 +70,34 @@ def mass_by_layer_and_head(
 
     Only sequences of `min_tokens` and more count; all where none is as long.
     """
-    with mpl.rc_context(STYLE):
-        rows = heads[heads["radius"] == radius]
-        long = rows[rows["S_tokens"] >= min_tokens]
-        if long.empty:
-            long, min_tokens = rows, 0
-        means = long.groupby(["layer", "head"])[[KEPT, EDGES]].mean()
-        lift = (means[KEPT] / means[EDGES]).unstack("head")
-        count = long["task_name"].nunique()
-        n = f"n = {count} tasks of {min_tokens} tokens and more"
-        width = max(6.2, 1.8 + 0.7 * lift.shape[1])
-        height = 1.8 + 0.45 * lift.shape[0]
-        figure = titled_figure(
-            f"Lift of attention mass at radius {radius}", caption, n, width, height
-        )
-        axis = figure.subplots()
-        # Symmetric on a log scale, so that white is uniform attention.
-        span = max(0.1, float(np.abs(np.log2(lift.to_numpy())).max()))
-        image = axis.imshow(np.log2(lift), cmap="PuOr_r", vmin=-span, vmax=span, aspect="auto")
-        for (row, column), value in np.ndenumerate(lift.to_numpy()):
-            dark = abs(np.log2(value)) > 0.6 * span
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                      color="white" if dark else "black")  # fmt: skip
-        axis.set_xticks(range(lift.shape[1]), [str(head) for head in lift.columns])
-        axis.set_yticks(range(lift.shape[0]), [str(layer) for layer in lift.index])
-        axis.set_xlabel("head, counted from 0")
-        axis.set_ylabel("layer, counted from 0")
-        axis.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=axis, pad=0.02)
-        ticks = np.array([-span, -span / 2, 0, span / 2, span])
-        bar.set_ticks(ticks, labels=[f"{2**tick:.2f}" for tick in ticks])
-        bar.set_label("kept mass / uniform")
-        return figure
+    rows = heads[heads["radius"] == radius]
+    long = rows[rows["S_tokens"] >= min_tokens]
+    if long.empty:
+        long, min_tokens = rows, 0
+    means = long.groupby(["layer", "head"])[[KEPT, EDGES]].mean()
+    lift = (means[KEPT] / means[EDGES]).unstack("head")
+    n = f"n = {long['task_name'].nunique()} tasks of {min_tokens} tokens and more"
+    width = max(6.2, 1.8 + 0.7 * lift.shape[1])
+    height = 1.8 + 0.45 * lift.shape[0]
+    figure = titled_figure(f"Lift of attention mass at radius {radius}", caption, n, width, height)
+    axis = figure.subplots()
+    # Symmetric on a log scale, so that white is uniform attention.
+    span = max(0.1, float(np.abs(np.log2(lift.to_numpy())).max()))
+    image = axis.imshow(np.log2(lift), cmap="PuOr_r", vmin=-span, vmax=span, aspect="auto")
+    for (row, column), value in np.ndenumerate(lift.to_numpy()):
+        dark = abs(np.log2(value)) > 0.6 * span
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                  color="white" if dark else "black")  # fmt: skip
+    axis.set_xticks(range(lift.shape[1]), [str(head) for head in lift.columns])
+    axis.set_yticks(range(lift.shape[0]), [str(layer) for layer in lift.index])
+    axis.set_xlabel("head, counted from 0")
+    axis.set_ylabel("layer, counted from 0")
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axis, pad=0.02)
+    ticks = np.array([-span, -span / 2, 0, span / 2, span])
+    bar.set_ticks(ticks, labels=[f"{2**tick:.2f}" for tick in ticks])
+    bar.set_label("kept mass / uniform")
+    return figure
 
 
 def delta_mase(
@@ -137,92 +124,78 @@ def changes_by_task(
 
     `by_radius` holds the rows of `study.evaluation.statistics.task_log_ratios`.
     """
-    with mpl.rc_context(STYLE):
-        tasks = list(next(iter(by_radius.values()))["task_name"])
-        row = _row_height(len(tasks) + 2, 2.0)
-        height = 2.0 + row * (len(tasks) + 2)
-        n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
-        figure = titled_figure("Change in MASE against full attention", caption, n, 8.2, height)
-        axis = figure.subplots()
-        places = {task: len(tasks) + 1 - place for place, task in enumerate(tasks)}
-        offsets = np.linspace(0.2, -0.2, len(by_radius)) if len(by_radius) > 1 else [0.0]
-        means = summary.set_index("radius")
-        for index, (radius, rows) in enumerate(by_radius.items()):
-            colour, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]
-            style = {"color": colour, "fmt": marker, "ms": 3.5, "lw": 1}
-            y = [places[task] + offsets[index] for task in rows["task_name"]]
-            centre = 100 * np.expm1(rows["log_ratio"])
-            error = [
-                centre - 100 * np.expm1(rows["ci_low"].fillna(rows["log_ratio"])),
-                100 * np.expm1(rows["ci_high"].fillna(rows["log_ratio"])) - centre,
-            ]
-            axis.errorbar(centre, y, xerr=error, label=f"r = {radius}", **style)
-            mean = means.loc[radius]
-            low, middle, high = (
-                100 * np.expm1(mean[name])
-                for name in ("log_ratio_ci_low", "log_ratio_mean", "log_ratio_ci_high")
-            )
-            axis.errorbar([middle], [offsets[index]], xerr=[[middle - low], [high - middle]],
-                          color=colour, fmt=marker, ms=6, lw=2.2)  # fmt: skip
-        margin = 100 * float(summary["tost_margin"].iloc[0])
-        axis.axvspan(-margin, margin, color=GREY, alpha=0.18, lw=0,
-                     label=f"equivalence margin ±{margin:g} %")  # fmt: skip
-        axis.axvline(0, color="black", lw=0.8)
-        axis.axhline(0.9, color=GREY, lw=0.6)
-        labels = [*tasks, "mean over tasks"]
-        axis.set_yticks([*(places[task] for task in tasks), 0], labels, fontsize=min(9, 60 * row))
-        axis.get_yticklabels()[-1].set_weight("bold")
-        axis.set_ylim(-0.7, len(tasks) + 1.7)
-        axis.set_xlabel("MASE of sparse attention relative to full (%): left is better")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06 * 8 / height), ncols=4)
-        return figure
+    tasks = list(next(iter(by_radius.values()))["task_name"])
+    n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
+    figure, axis, size = rows_figure(
+        "Change in MASE against full attention", caption, n, 8.2, len(tasks) + 2, 2.0
+    )
+    places = {task: len(tasks) + 1 - place for place, task in enumerate(tasks)}
+    offsets = np.linspace(0.2, -0.2, len(by_radius)) if len(by_radius) > 1 else [0.0]
+    for index, (radius, rows) in enumerate(by_radius.items()):
+        mean = summary.set_index("radius").loc[radius]
+        y = [places[task] + offsets[index] for task in rows["task_name"]]
+        ends = [rows[name].fillna(rows["log_ratio"]) for name in ("ci_low", "ci_high")]
+        whole = [mean[f"log_ratio_{name}"] for name in ("ci_low", "mean", "ci_high")]
+        style = look(index)
+        _changes(
+            axis,
+            y,
+            ends[0],
+            rows["log_ratio"],
+            ends[1],
+            ms=3.5,
+            lw=1,
+            label=f"r = {radius}",
+            **style,
+        )
+        _changes(axis, offsets[index], *whole, ms=6, lw=2.2, **style)
+    mark_margin(axis.axvspan, summary)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.axhline(0.9, color=GREY, lw=0.6)
+    axis.set_yticks([*places.values(), 0], [*tasks, "mean over tasks"], fontsize=size)
+    axis.get_yticklabels()[-1].set_weight("bold")
+    axis.set_ylim(-0.7, len(tasks) + 1.7)
+    axis.set_xlabel("MASE of sparse attention relative to full (%): left is better")
+    _legend_below(axis, 4)
+    return figure
 
 
 def speedup(compared: pd.DataFrame, per_window: pd.DataFrame, caption: Caption) -> Figure:
     """Plot speedup over full attention against the length of a task's longest sequence."""
-    with mpl.rc_context(STYLE):
-        tokens = per_window.groupby("task_name")["S_tokens"].max()
-        rows = compared.dropna(subset=["speedup"])
-        tasks = rows["task_name"].nunique()
-        n = f"n = {tasks} tasks, medians side by side"
-        figure = titled_figure("Speed of sparse attention", caption, n, 6.6, 4.2)
-        axis = figure.subplots()
-        for index, (radius, part) in enumerate(rows.groupby("radius")):
-            part = part.assign(S=part["task_name"].map(tokens)).sort_values("S")
-            axis.plot(part["S"], part["speedup"], ls="", marker=MARKERS[index % len(MARKERS)],
-                      color=CYCLE[index % len(CYCLE)], ms=5, alpha=0.8,
-                      label=f"r = {radius}")  # fmt: skip
-        axis.axhline(1, color="black", lw=0.8)
-        axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-        axis.set_xlabel("longest sequence S of the task (tokens)")
-        axis.set_ylabel("time of full / time of sparse")
-        axis.legend()
-        return figure
+    tokens = per_window.groupby("task_name")["S_tokens"].max()
+    rows = compared.dropna(subset=["speedup"])
+    n = f"n = {rows['task_name'].nunique()} tasks, medians side by side"
+    figure = titled_figure("Speed of sparse attention", caption, n, 6.6, 4.2)
+    axis = figure.subplots()
+    for index, (radius, part) in enumerate(rows.groupby("radius")):
+        part = part.assign(S=part["task_name"].map(tokens)).sort_values("S")
+        label = f"r = {radius}"
+        axis.plot(part["S"], part["speedup"], ls="", ms=5, alpha=0.8, label=label, **look(index))
+    axis.axhline(1, color="black", lw=0.8)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_xlabel("longest sequence S of the task (tokens)")
+    axis.set_ylabel("time of full / time of sparse")
+    axis.legend()
+    return figure
 
 
 def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
     """Plot peak memory per task: allocated on a GPU, resident on a CPU."""
-    with mpl.rc_context(STYLE):
-        on_gpu = perf["peak_alloc_mb_median"].notna().any()
-        column = "peak_alloc_mb_median" if on_gpu else "peak_rss_mb"
-        what = "allocated GPU memory" if on_gpu else "resident memory of the process"
-        table = perf.pivot(index="task_name", columns="variant", values=column)
-        table = table.loc[table["full"].sort_values().index]
-        row = _row_height(len(table), 1.7)
-        height = 1.7 + row * len(table)
-        n = f"n = {len(table)} tasks"
-        figure = titled_figure(f"Peak memory: {what}", caption, n, 7.2, height)
-        axis = figure.subplots()
-        for index, variant in enumerate(table.columns):
-            axis.plot(table[variant], np.arange(len(table)), ls="", label=variant, ms=5,
-                      marker=MARKERS[index % len(MARKERS)], color=CYCLE[index % len(CYCLE)],
-                      alpha=0.8)  # fmt: skip
-        axis.set_yticks(range(len(table)), list(table.index), fontsize=min(9, 60 * row))
-        axis.set_xlabel("peak (MiB)")
-        axis.grid(axis="x", lw=0.4, alpha=0.6)
-        axis.legend(loc="lower right")
-        return figure
+    column, what = "peak_rss_mb", "resident memory of the process"
+    if perf["peak_alloc_mb_median"].notna().any():
+        column, what = "peak_alloc_mb_median", "allocated GPU memory"
+    table = perf.pivot(index="task_name", columns="variant", values=column).sort_values("full")
+    figure, axis, size = rows_figure(
+        f"Peak memory: {what}", caption, f"n = {len(table)} tasks", 7.2, len(table), 1.7
+    )
+    for index, name in enumerate(table):
+        axis.plot(table[name], range(len(table)), ls="", ms=5, alpha=0.8, label=name, **look(index))
+    axis.set_yticks(range(len(table)), list(table.index), fontsize=size)
+    axis.set_xlabel("peak (MiB)")
+    axis.grid(axis="x", lw=0.4, alpha=0.6)
+    axis.legend(loc="lower right")
+    return figure
 
 
 def skill(
@@ -232,24 +205,32 @@ def skill(
     caption: Caption,
 ) -> Figure:
     """Plot the baseline's skill per task, 1 - MASE / MASE of Seasonal Naive, and gate 3's limit."""
-    with mpl.rc_context(STYLE):
-        relative, limit = relative_mase(full, seasonal_naive), baseline_rel_mase_max
-        values = (1 - relative).sort_values()
-        row = _row_height(len(values), 1.8)
-        height = 1.8 + row * len(values)
-        mean = 1 - float(np.exp(np.log(relative).mean()))
-        n = f"n = {len(values)} tasks, geometric mean {mean:.3f}"
-        figure = titled_figure(
-            "Skill of full attention over Seasonal Naive", caption, n, 7.2, height
-        )
-        axis = figure.subplots()
-        colours = np.where(values >= 0, BLUE, VERMILION)
-        axis.barh(range(len(values)), values, color=colours, height=0.7)
-        axis.set_yticks(range(len(values)), list(values.index), fontsize=min(9, 60 * row))
-        axis.axvline(0, color="black", lw=0.8)
-        axis.axvline(mean, color=GREEN, lw=1.6, ls="--", label=f"geometric mean {mean:.3f}")
-        axis.axvline(1 - limit, color=GREY, lw=1.2, ls=":", label=f"gate 3 asks {1 - limit:.2f}")
-        axis.set_xlabel("skill: 1 - MASE / MASE of Seasonal Naive (0 is no better)")
-        axis.set_ylim(-0.7, len(values) - 0.3)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06 * 8 / height), ncols=2)
-        return figure
+    relative, least = relative_mase(full, seasonal_naive), 1 - baseline_rel_mase_max
+    values = (1 - relative).sort_values()
+    mean = 1 - float(np.exp(np.log(relative).mean()))
+    n = f"n = {len(values)} tasks, geometric mean {mean:.3f}"
+    title = "Skill of full attention over Seasonal Naive"
+    figure, axis, size = rows_figure(title, caption, n, 7.2, len(values), 1.8)
+    colours = np.where(values >= 0, BLUE, VERMILION)
+    axis.barh(range(len(values)), values, color=colours, height=0.7)
+    axis.set_yticks(range(len(values)), list(values.index), fontsize=size)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.axvline(mean, color=GREEN, lw=1.6, ls="--", label=f"geometric mean {mean:.3f}")
+    axis.axvline(least, color=GREY, lw=1.2, ls=":", label=f"gate 3 asks {least:.2f}")
+    axis.set_xlabel("skill: 1 - MASE / MASE of Seasonal Naive (0 is no better)")
+    axis.set_ylim(-0.7, len(values) - 0.3)
+    _legend_below(axis, 2)
+    return figure
+
+
+def _changes(
+    axis: Axes, y: Any, low: Any, middle: Any, high: Any, marker: str, **style: Any
+) -> None:
+    """Draw log ratios with their intervals as changes in percent, at the heights `y`."""
+    low, middle, high = (100 * np.expm1(np.atleast_1d(values)) for values in (low, middle, high))
+    axis.errorbar(middle, y, xerr=[middle - low, high - middle], fmt=marker, **style)
+
+
+def _legend_below(axis: Axes, columns: int) -> None:
+    below = -0.06 * 8 / axis.figure.get_figheight()
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=columns)
