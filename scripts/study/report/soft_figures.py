@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +21,7 @@ from study.evaluation.statistics import YES
 from study.forecasts.files import read_metadata
 from study.report.style import (
     BLUE,
+    CENTRED,
     CYCLE,
     GREY,
     MARKERS,
@@ -27,14 +29,19 @@ from study.report.style import (
     STYLES,
     VERMILION,
     Caption,
+    mark_margin,
     titled_figure,
 )
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
 from study.soft_masks.examples import Window, clustered, median_window
-from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL
+from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL, is_soft
 from study.soft_masks.verdicts import best_of
 
-GAIN = "reduction of MASE against full attention (%)"
+CONTROLS = {
+    NO_CONTROL: "soft mask",
+    "permuted": "similarities shuffled",
+    "uniform": "all similarities equal",
+}
 
 _MARKS = {"better": "*", "worse": "*", "equivalent": "≈"}
 
@@ -52,33 +59,22 @@ def pairs_line(summary: pd.DataFrame) -> str:
     return f"n = {row['n']} {'tasks' if row['pair'] == 'task' else 'series'}"
 
 
-def soft_rows(summary: pd.DataFrame) -> pd.DataFrame:
-    """Rows of soft masks alone, without controls and `joint`."""
-    return summary[(summary["control"] == NO_CONTROL) & (summary["measure"] != ANY_MEASURE)]
-
-
 def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
     """Map the gain, and the attention that goes to other groups, over measure and temperature."""
-    rows = soft_rows(summary)
+    rows = summary[is_soft(summary)]
     measures = list(dict.fromkeys(rows["measure"]))
-    temperatures = sorted(set(rows["temperature"]))
     joint = summary[summary["variant"] == JOINT]
-    columns = [JOINT] * bool(len(joint)) + [f"{value:g}" for value in temperatures]
-    height = 2.4 + 2 * (0.5 + 0.42 * len(measures))
-    figure = titled_figure(
-        "Gain of soft masks", caption, pairs_line(summary), 1.9 + 0.95 * len(columns), height
-    )
+    columns = [JOINT] * bool(len(joint))
+    columns += [f"{value:g}" for value in sorted(set(rows["temperature"]))]
+    width, height = 1.9 + 0.95 * len(columns), 2.4 + 2 * (0.5 + 0.42 * len(measures))
+    figure = titled_figure("Gain of soft masks", caption, pairs_line(summary), width, height)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    shape = (len(measures), len(columns))
-    gain, mass = np.full(shape, np.nan), np.full(shape, np.nan)
-    marks = np.full(shape, "", dtype=object)
+    gain, mass = np.full((2, len(measures), len(columns)), np.nan)
+    marks = np.full(gain.shape, "", dtype=object)
     for place, measure in enumerate(measures):
-        own = pd.concat([joint, rows[rows["measure"] == measure]])
-        cells = dict(zip(_column_names(own), (row for _, row in own.iterrows()), strict=True))
-        for column, name in enumerate(columns):
-            if name not in cells:
-                continue
-            row = cells[name]
+        for _, row in pd.concat([joint, rows[rows["measure"] == measure]]).iterrows():
+            name = JOINT if row["variant"] == JOINT else f"{row['temperature']:g}"
+            column = columns.index(name)
             gain[place, column] = percent_gain(row["log_ratio_mean"])
             mass[place, column] = 100 * row["cross_group_mass"]
             marks[place, column] = _MARKS.get(row["verdict_holm"], "")
@@ -86,10 +82,9 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
                 box = Rectangle((column - 0.47, place - 0.45), 0.94, 0.9)
                 box.set(fill=False, ec="black", lw=2)
                 upper.add_patch(box)
-    known = np.abs(gain[np.isfinite(gain)])
-    limit = max(1.0, float(known.max())) if len(known) else 1.0
-    _map(upper, gain, marks, "RdBu", (-limit, limit), "{:+.1f}")
-    _map(lower, mass, np.full(shape, "", dtype=object), "cividis", (0, None), "{:.0f}")
+    limit = max([1.0, *np.abs(gain[np.isfinite(gain)])])
+    _map(upper, gain, marks, "RdBu", (-limit, limit), "{:+.1f}{}")
+    _map(lower, mass, marks, "cividis", (0, None), "{:.0f}")
     upper.set_title("reduction of MASE (%)")
     lower.set_title("group attention that goes to other series (%)")
     lower.set_xlabel(
@@ -101,13 +96,6 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
         axis.set_yticks(range(len(measures)), measures)
         axis.set_xticks(range(len(columns)), columns)
     return figure
-
-
-def _column_names(rows: pd.DataFrame) -> list[str]:
-    return [
-        JOINT if variant == JOINT else f"{temperature:g}"
-        for variant, temperature in zip(rows["variant"], rows["temperature"], strict=True)
-    ]
 
 
 def _map(
@@ -123,8 +111,8 @@ def _map(
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            axis.text(column, row, pattern.format(value) + str(marks[row, column]), ha="center",
-                      va="center", fontsize=8, color="white" if dark else "black")  # fmt: skip
+            text = pattern.format(value, marks[row, column])
+            axis.text(column, row, text, **CENTRED, color="white" if dark else "black")
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
 
@@ -132,50 +120,40 @@ def _map(
 def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
     """Plot the gain of soft masks beside that of their controls and of a smoothed baseline."""
     rows = summary[summary["measure"] != ANY_MEASURE]
-    measures = list(dict.fromkeys(rows["measure"]))
+    measures, kinds = (list(dict.fromkeys(rows[name])) for name in ("measure", "control"))
     temperatures = sorted(set(rows["temperature"]))
     line = f"{pairs_line(summary)}, 95 % intervals"
-    figure = titled_figure(
-        "Soft masks and their controls", caption, line, 1.6 + 2.6 * len(measures), 4.4
-    )
+    width = 1.6 + 2.6 * len(measures)
+    figure = titled_figure("Soft masks and their controls", caption, line, width, 4.4)
     axes = np.atleast_1d(figure.subplots(1, len(measures), sharey=True))
-    kinds = list(dict.fromkeys(rows["control"]))
-    labels = {NO_CONTROL: "soft mask", "permuted": "similarities shuffled",
-              "uniform": "all similarities equal"}  # fmt: skip
-    offsets = np.linspace(-0.24, 0.24, len(kinds) + 1)
+    groups = [(kind, "log_ratio", CONTROLS.get(kind, kind)) for kind in kinds]
+    groups += [(NO_CONTROL, "smoothed_alone_log_ratio", "baseline smoothed as much")]
+    offsets = np.linspace(-0.24, 0.24, len(groups))
     for axis, measure in zip(axes, measures, strict=True):
         part = rows[rows["measure"] == measure]
-        for index, kind in enumerate(kinds):
+        for index, (kind, column, label) in enumerate(groups):
             own = part[part["control"] == kind].set_index("temperature").loc[temperatures]
-            _points(axis, own, "log_ratio", offsets[index], index, labels.get(kind, kind))
-        own = part[part["control"] == NO_CONTROL].set_index("temperature").loc[temperatures]
-        _points(axis, own, "smoothed_alone_log_ratio", offsets[-1], len(kinds),
-                "baseline smoothed as much")  # fmt: skip
-        for _, joint in summary[summary["variant"] == JOINT].iterrows():
-            axis.axhline(percent_gain(joint["log_ratio_mean"]), color=GREY, ls="--", lw=1.2,
-                         label="joint: all in one group")  # fmt: skip
-        margin = 100 * float(summary["tost_margin"].iloc[0])
-        axis.axhspan(-margin, margin, color=GREY, alpha=0.18, lw=0,
-                     label=f"equivalence margin ±{margin:g} %")  # fmt: skip
+            middle, high, low = (
+                percent_gain(own[f"{column}_{end}"]).to_numpy()
+                for end in ("mean", "ci_low", "ci_high")
+            )
+            axis.errorbar(
+                np.arange(len(own)) + offsets[index],
+                middle,
+                yerr=np.nan_to_num(np.array([middle - low, high - middle])),
+                fmt=MARKERS[index],
+                **{"color": CYCLE[index], "ms": 4.5, "lw": 1.1, "label": label},
+            )
+        for value in percent_gain(summary["log_ratio_mean"][summary["variant"] == JOINT]):
+            axis.axhline(value, color=GREY, ls="--", lw=1.2, label="joint: all in one group")
+        mark_margin(axis.axhspan, summary)
         axis.axhline(0, color="black", lw=0.8)
         axis.set_xticks(range(len(temperatures)), [f"{value:g}" for value in temperatures])
         axis.set_title(measure)
         axis.set_xlabel("temperature")
-    axes[0].set_ylabel(GAIN)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    axes[0].set_ylabel("reduction of MASE against full attention (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
-
-
-def _points(
-    axis: Axes, rows: pd.DataFrame, column: str, offset: float, index: int, label: str
-) -> None:
-    middle = percent_gain(rows[f"{column}_mean"]).to_numpy()
-    low = percent_gain(rows[f"{column}_ci_high"]).to_numpy()
-    high = percent_gain(rows[f"{column}_ci_low"]).to_numpy()
-    error = np.nan_to_num(np.array([middle - low, high - middle]))
-    axis.errorbar(np.arange(len(rows)) + offset, middle, yerr=error, fmt=MARKERS[index],
-                  color=CYCLE[index], ms=4.5, lw=1.1, label=label)  # fmt: skip
 
 
 def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
@@ -183,17 +161,14 @@ def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> 
     line = f"{pairs_line(summary)}, 95 % intervals over them"
     figure = titled_figure("Gain by step of the horizon", caption, line, 7.6, 4.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    for index, measure in enumerate(dict.fromkeys(soft_rows(summary)["measure"])):
+    for index, measure in enumerate(dict.fromkeys(summary["measure"][is_soft(summary)])):
         best = best_of(summary, measure)
         if best is None:
             continue
-        own = steps[steps["variant"] == best["variant"]]
-        upper.plot(own["step"], 100 * own["gain"], color=CYCLE[index],
-                   ls=STYLES[index % len(STYLES)], lw=1.8, marker=MARKERS[index], ms=3,
-                   label=f"{measure}, temperature {best['temperature']:g}")  # fmt: skip
-        upper.fill_between(own["step"], 100 * own["ci_low"].astype(float),
-                           100 * own["ci_high"].astype(float), color=CYCLE[index], alpha=0.13,
-                           lw=0)  # fmt: skip
+        own = steps[steps["variant"] == best["variant"]].astype({"ci_low": float, "ci_high": float})
+        look = {"ls": STYLES[index % len(STYLES)], "marker": MARKERS[index], "ms": 3}
+        label = f"{measure}, temperature {best['temperature']:g}"
+        _curve(upper, own, "step", CYCLE[index], 0.13, **look, label=label)
         if index == 0:
             lower.fill_between(own["step"], own["n"], step="mid", color=GREY, alpha=0.5, lw=0)
     upper.axhline(0, color="black", lw=0.8)
@@ -206,6 +181,14 @@ def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> 
     return figure
 
 
+def _curve(axis: Axes, rows: pd.DataFrame, x: str, colour: str, alpha: float, **look: Any) -> None:
+    """Plot the gain in percent, with the band of its interval unless `alpha` is 0."""
+    axis.plot(rows[x], 100 * rows["gain"], color=colour, lw=1.8, **look)
+    if alpha:
+        low, high = 100 * rows["ci_low"], 100 * rows["ci_high"]
+        axis.fill_between(rows[x], low, high, color=colour, alpha=alpha, lw=0)
+
+
 def by_feature(features: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
     """Plot the gain on each feature, of the best soft mask and of its shuffled control."""
     best = best_of(summary)
@@ -216,20 +199,21 @@ def by_feature(features: pd.DataFrame, summary: pd.DataFrame, caption: Caption) 
     figure = titled_figure("Gain by feature", caption, line, 7.4, height)
     axis = figure.subplots()
     if best is not None:
-        shuffled = features[
-            (features["measure"] == best["measure"])
-            & (features["temperature"] == best["temperature"])
-            & (features["control"] == "permuted")
-        ].set_index("feature")
         places = np.arange(len(own))
         error = 100 * np.array([own["gain"] - own["ci_low"], own["ci_high"] - own["gain"]])
-        axis.errorbar(100 * own["gain"], places + 0.12, xerr=np.nan_to_num(error), fmt="o",
-                      color=BLUE, ms=4.5, lw=1.1, label=name)  # fmt: skip
+        look = {"fmt": "o", "color": BLUE, "ms": 4.5, "lw": 1.1}
+        axis.errorbar(
+            *(100 * own["gain"], places + 0.12), xerr=np.nan_to_num(error), **look, label=name
+        )
+        same = (features[["measure", "temperature"]] == best[["measure", "temperature"]]).all(
+            axis=1
+        )
+        shuffled = features[same & (features["control"] == "permuted")].set_index("feature")
         if len(shuffled):
             other = 100 * shuffled["gain"].reindex(own["feature"])
-            axis.plot(other, places - 0.16, ls="", marker="s", ms=4, color=VERMILION,
-                      label="similarities shuffled")  # fmt: skip
-        labels = [f"{row['feature']} ({row['n_forecasts']})" for _, row in own.iterrows()]
+            look = {"ls": "", "marker": "s", "ms": 4, "color": VERMILION}
+            axis.plot(other, places - 0.16, **look, label=CONTROLS["permuted"])
+        labels = own["feature"].astype(str) + own["n_forecasts"].map(" ({})".format)
         axis.set_yticks(places, labels)
     axis.axvline(0, color="black", lw=0.8)
     axis.set_xlabel("reduction of MASE (%): right is better; in brackets, forecasts")
@@ -243,22 +227,19 @@ def by_sample_size(samples: pd.DataFrame, summary: pd.DataFrame, caption: Captio
     """Plot what samples of growing size show: of one soft mask, and of the best in the sample."""
     best = best_of(summary)
     curves = [
-        (BEST_SEEN, "best in the sample: what it shows", VERMILION, "--", "s"),
-        (BEST_TRUE, "best in the sample: what it gains over all", ORANGE, ":", "^"),
+        (BEST_SEEN, "best in the sample: what it shows", VERMILION, "--", "s", 0.14),
+        (BEST_TRUE, "best in the sample: what it gains over all", ORANGE, ":", "^", 0),
     ]
     if best is not None:
-        curves.insert(0, (best["variant"], best["variant"], BLUE, "-", "o"))
+        curves.insert(0, (best["variant"], best["variant"], BLUE, "-", "o", 0.14))
     total = samples["n_forecasts"].max() if len(samples) else 0
     line = f"n = {total} forecasts, 95 % of samples"
     figure = titled_figure("Gain by sample size", caption, line, 7.2, 4.4)
     axis = figure.subplots()
-    for name, label, colour, style, marker in curves:
+    for name, label, colour, style, marker, alpha in curves:
         own = samples[samples["variant"] == name].sort_values("n_forecasts")
-        axis.plot(own["n_forecasts"], 100 * own["gain"], color=colour, ls=style, marker=marker,
-                  ms=4.5, lw=1.8, label=label)  # fmt: skip
-        if name != BEST_TRUE:
-            axis.fill_between(own["n_forecasts"], 100 * own["ci_low"], 100 * own["ci_high"],
-                              color=colour, alpha=0.14, lw=0)  # fmt: skip
+        look = {"ls": style, "marker": marker, "ms": 4.5, "label": label}
+        _curve(axis, own, "n_forecasts", colour, alpha, **look)
     axis.axhline(0, color="black", lw=0.8)
     axis.set_xscale("log")
     ticks = sorted(set(samples["n_forecasts"]))
@@ -294,8 +275,9 @@ def one_window(window: Window, caption: Caption) -> Figure:
     axis.plot(np.arange(1 - len(past), 1), past, color="black", lw=1, label="context")
     axis.plot(future, window.truth, color="black", lw=1.4, ls="--", label="truth")
     looks = [(VERMILION, "-."), (BLUE, "-")]
-    for (label, band), (colour, style) in zip(window.bands.items(), looks, strict=True):
-        point, low, high = band
+    for (label, (point, low, high)), (colour, style) in zip(
+        window.bands.items(), looks, strict=True
+    ):
         axis.fill_between(future, low, high, color=colour, alpha=0.15, lw=0)
         axis.plot(future, point, color=colour, lw=1.8, ls=style, label=label)
     axis.axvline(0.5, color=GREY, lw=0.8)
@@ -322,11 +304,9 @@ def similarities(
     axes = np.atleast_1d(figure.subplots(1, columns, sharey=True))
     for axis, (measure, matrix) in zip(axes, matrices.items(), strict=True):
         image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=1, aspect="equal")
-        axis.set_title(measure)
-        axis.set_xticks([])
+        axis.set(title=measure, xticks=[], yticks=[])
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        axis.set_yticks([])
     if len(names) <= 30:
         axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
     figure.colorbar(image, ax=list(axes), shrink=0.75, label="similarity")

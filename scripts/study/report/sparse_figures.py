@@ -15,6 +15,7 @@ from study.evaluation.gates import relative_mase
 from study.evaluation.statistics import forecast_errors, task_log_ratios
 from study.report.style import (
     BLUE,
+    CENTRED,
     GREEN,
     GREY,
     LONG,
@@ -86,8 +87,7 @@ def mass_by_layer_and_head(
     image = axis.imshow(np.log2(lift), cmap="PuOr_r", vmin=-span, vmax=span, aspect="auto")
     for (row, column), value in np.ndenumerate(lift.to_numpy()):
         dark = abs(np.log2(value)) > 0.6 * span
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                  color="white" if dark else "black")  # fmt: skip
+        axis.text(column, row, f"{value:.2f}", **CENTRED, color="white" if dark else "black")
     axis.set_xticks(range(lift.shape[1]), [str(head) for head in lift.columns])
     axis.set_yticks(range(lift.shape[0]), [str(layer) for layer in lift.index])
     axis.set_xlabel("head, counted from 0")

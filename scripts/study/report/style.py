@@ -26,6 +26,9 @@ CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 STYLES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 LONG = 128
+# A number in a cell of a map.
+CENTRED = {"ha": "center", "va": "center", "fontsize": 8}
+
 # Inches: the report shows a figure in one piece on a laptop's screen of 768 pixels.
 TALLEST = 7.3
 
