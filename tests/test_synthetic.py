@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretraining.batches import PATCH, Batch, BatchStream, make_batches, make_chunk
+from pretraining.batches import PATCH, Batch, batch_stream, make_batches, make_chunk
 from pretraining.components import seasonal_pattern
 from pretraining.coupling import KINDS, MAX_LAG, couple, lead_lag, sample_groups
 from pretraining.settings import load_settings
@@ -232,9 +232,9 @@ def test_batches_hold_what_they_promise(data, context_length, group_size):
 
 def test_the_stream_resumes_where_it_was_left(data):
     steps = data.steps_per_chunk + 3
-    with BatchStream(data, 0, steps) as stream:
+    with batch_stream(data, 0, steps) as stream:
         whole = list(stream)
-    with BatchStream(data, data.steps_per_chunk - 2, steps) as stream:
+    with batch_stream(data, data.steps_per_chunk - 2, steps) as stream:
         tail = list(stream)
     assert len(whole) == steps
     assert all(same(a, b) for a, b in zip(whole[-len(tail) :], tail, strict=True))

@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from typing import Annotated, Any, Literal
 
@@ -150,19 +153,12 @@ def make_batches(
     length = context_length + horizon
     drawn = length if group_size == 1 else length + MAX_LAG
     weights = phase.long_family_weights if drawn > LONG_WINDOW else phase.family_weights
-    if group_size == 1:
-        x = sample_series(rng, total, drawn, weights)
-        known = np.zeros(total, dtype=bool)
-    else:
-        base = sample_series(rng, total * group_size, drawn, weights)
-        x, known = sample_groups(
-            rng,
-            base.reshape(total, group_size, -1),
-            phase.coupling_weights,
-            phase.inverted,
-            phase.noise_scale,
-        )
-        x, known = x.reshape(total * group_size, length), known.reshape(-1)
+    x = sample_series(rng, total * group_size, drawn, weights)
+    known = np.zeros(total, dtype=bool)
+    if group_size > 1:
+        how = (phase.coupling_weights, phase.inverted, phase.noise_scale)
+        x, known = sample_groups(rng, x.reshape(total, group_size, -1), *how)
+        x, known = x.reshape(-1, length), known.reshape(-1)
     shorter = [c for c in config.context_lengths if c < context_length]
     low = max(config.shortest_series, shorter[-1] + 1 if shorter else 0)
     observed = rng.integers(low, context_length + 1, size=(total, 1))
@@ -173,31 +169,19 @@ def make_batches(
     apart = rng.random((total, 1)) < 0.1
     own = rng.integers(low, context_length + 1, size=(total, group_size))
     observed = np.where(apart, own, observed).reshape(-1)
-    x = x.copy()
     _hide(rng, x)
-    hidden = np.arange(length) < (context_length - observed)[:, None]
-    x[hidden] = np.nan
+    x[np.arange(length) < (context_length - observed)[:, None]] = np.nan
     context, future = x[:, :context_length], x[:, context_length:]
-    seen = (~np.isnan(context)).sum(axis=1)
-    filled = np.where(np.isnan(context), np.inf, context)
-    low_value = filled.min(axis=1)
-    filled = np.where(np.isnan(context), -np.inf, context)
+    absent = np.isnan(context)
+    span = np.where(absent, -np.inf, context).max(axis=1)
+    span -= np.where(absent, np.inf, context).min(axis=1)
     # A constant history has no scale: what follows it has no place in a loss.
-    flat = (seen < 3) | (filled.max(axis=1) - low_value < 1e-6)
-    future = np.where(flat[:, None] & ~known[:, None], np.nan, future)
-    future = np.where((flat & known)[:, None], 0.0, future)
-    context, future = context.astype(np.float32), future.astype(np.float32)
-    rows = groups * group_size
+    flat = ((~absent).sum(axis=1) < 3) | (span < 1e-6)
+    future[flat] = np.where(known[flat, None], 0.0, np.nan)
+    arrays = (context.astype(np.float32), future.astype(np.float32), known)
     return [
-        Batch(
-            context=np.ascontiguousarray(context[s * rows : (s + 1) * rows]),
-            future=np.ascontiguousarray(future[s * rows : (s + 1) * rows]),
-            known=known[s * rows : (s + 1) * rows].copy(),
-            group_size=group_size,
-            weight_exponent=phase.weight_exponent,
-            weight_floor=phase.weight_floor,
-        )
-        for s in range(steps)
+        Batch(*parts, group_size, phase.weight_exponent, phase.weight_floor)
+        for parts in zip(*(np.split(array, steps) for array in arrays), strict=True)
     ]
 
 
@@ -205,8 +189,9 @@ def make_chunk(config: DataConfig, number: int) -> list[Batch]:
     """Draw chunk `number`: several settings, a few steps of each, in random order."""
     rng = np.random.default_rng([config.seed, number])
     phase = config.phase(number)
-    weights = np.array(phase.context_weights) / sum(phase.context_weights)
-    group_weights = np.array(phase.size_weights) / sum(phase.size_weights)
+    weights, group_weights = (
+        np.array(given) / sum(given) for given in (phase.context_weights, phase.size_weights)
+    )
     horizons = np.array(config.horizon_weights)
     batches: list[Batch] = []
     for _ in range(config.settings_per_chunk):
@@ -219,8 +204,7 @@ def make_chunk(config: DataConfig, number: int) -> list[Batch]:
         batches += make_batches(
             rng, config, phase, context_length, patches, group_size, config.steps_per_setting
         )
-    order = rng.permutation(len(batches))
-    return [batches[i] for i in order]
+    return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def _end_with_parent() -> None:
@@ -235,42 +219,26 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class BatchStream:
-    """Iterate over batches from a given step on, with chunks prepared ahead in one process.
+@contextmanager
+def batch_stream(config: DataConfig, first_step: int, last_step: int) -> Iterator[Iterator[Batch]]:
+    """Yield the batches from a given step on, two chunks ahead drawn by a process of their own."""
+    per_chunk = config.steps_per_chunk
+    # "spawn" because a forked child of a process with torch's threads may hang
+    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_end_with_parent)
+    ahead = (
+        pool.submit(make_chunk, config, chunk)
+        for chunk in range(first_step // per_chunk, -(-last_step // per_chunk))
+    )
 
-    Use as a context manager, so that the worker process ends with it.
-    """
+    def batches() -> Iterator[Batch]:
+        queue = deque(islice(ahead, 2))
+        while queue:
+            yield from queue.popleft().result()
+            queue.extend(islice(ahead, 1))
 
-    def __init__(self, config: DataConfig, first_step: int, last_step: int, ahead: int = 2) -> None:
-        self._config = config
-        self._first, self._last = first_step, last_step
-        self._ahead = ahead
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> BatchStream:
-        # "spawn" because a forked child of a process with torch's threads may hang
-        self._pool = ProcessPoolExecutor(
-            max_workers=1, mp_context=get_context("spawn"), initializer=_end_with_parent
+    try:
+        yield islice(
+            batches(), first_step % per_chunk, first_step % per_chunk + last_step - first_step
         )
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __iter__(self) -> Iterator[Batch]:
-        per_chunk = self._config.steps_per_chunk
-        chunk, skip = divmod(self._first, per_chunk)
-        last_chunk = (self._last - 1) // per_chunk
-        queue: list[Future] = []
-        upcoming = chunk
-        step = self._first
-        while step < self._last:
-            while upcoming <= last_chunk and len(queue) < self._ahead:
-                queue.append(self._pool.submit(make_chunk, self._config, upcoming))
-                upcoming += 1
-            for batch in queue.pop(0).result()[skip:]:
-                if step >= self._last:
-                    return
-                yield batch
-                step += 1
-            skip = 0
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from chronos2_attention.checking import Flag, checked_dataclass, number, whole
 from chronos2_attention.checkpoint import cast, check_names_and_shapes
 from study.jobs.files import atomic_path
 
-from .batches import Batch, BatchStream, DataConfig
+from .batches import Batch, DataConfig, batch_stream
 from .grouped_model import GroupedChronos2Model
 
 log = logging.getLogger("pretraining")
@@ -65,24 +66,18 @@ class History:
     seconds: float = 0.0
 
 
-def build_model(architecture: dict, seed: int) -> GroupedChronos2Model:
-    """Build a randomly initialised model from fields of upstream's `Chronos2CoreConfig`."""
-    torch.manual_seed(seed)
-    architecture = json.loads(json.dumps(architecture))  # upstream writes into its argument
-    model = GroupedChronos2Model(Chronos2CoreConfig(**architecture))
-    initialise(model)
-    return model
-
-
 @torch.no_grad()
-def initialise(model: GroupedChronos2Model) -> None:
-    """Draw initial weights scaled by fan-in, in place, from torch's global generator.
+def build_model(architecture: dict, seed: int) -> GroupedChronos2Model:
+    """Build a model from fields of upstream's `Chronos2CoreConfig`, with random weights.
 
-    These are the scales that upstream's `_init_weights` intends at a factor of
-    1 (transformers 5 initialises the linear layers before that method sees
-    them, with one standard deviation for all). In addition, projections into
-    the residual stream shrink with depth and the output starts near zero.
+    Weights are scaled by fan-in, with the scales that upstream's `_init_weights` intends at a
+    factor of 1 (transformers 5 initialises the linear layers before that method sees them, with one
+    standard deviation for all). In addition, projections into the residual stream shrink with depth
+    and the output starts near zero.
     """
+    torch.manual_seed(seed)
+    # upstream writes into its argument
+    model = GroupedChronos2Model(Chronos2CoreConfig(**deepcopy(architecture)))
     depth = model.config.num_layers
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -100,6 +95,7 @@ def initialise(model: GroupedChronos2Model) -> None:
             elif name.startswith("output_patch_embedding") and "hidden" not in name:
                 std *= 0.1
             parameter.normal_(std=std)
+    return model
 
 
 def first_cycle(config: TrainingConfig) -> int:
@@ -193,13 +189,9 @@ def split_batch(batch: Batch, shards: int) -> list[Batch]:
     """Split a batch between groups into at most `shards` parts of nearly equal size."""
     groups = len(batch.context) // batch.group_size
     edges = np.linspace(0, groups, min(shards, groups) + 1).round().astype(int) * batch.group_size
+    arrays = ("context", "future", "known")
     return [
-        replace(
-            batch,
-            context=batch.context[a:b],
-            future=batch.future[a:b],
-            known=batch.known[a:b],
-        )
+        replace(batch, **{name: getattr(batch, name)[a:b] for name in arrays})
         for a, b in pairwise(edges)
     ]
 
@@ -248,37 +240,28 @@ def build_optimizers(
     Muon: Jordan et al. (2024); its updates are rescaled to AdamW's root mean
     square as in Moonlight (Liu et al., 2025).
     """
-    hidden, matrices, vectors = [], [], []
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2 and name.startswith("encoder.block"):
-            hidden.append(parameter)
-        elif parameter.ndim == 2:
-            matrices.append(parameter)
-        else:
-            vectors.append(parameter)
-    muon = torch.optim.Muon(
-        hidden,
-        lr=config.muon_learning_rate,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
+    named = list(model.named_parameters())
+    vectors = [parameter for _, parameter in named if parameter.ndim != 2]
+    hidden, matrices = (
+        [p for name, p in named if p.ndim == 2 and name.startswith("encoder.block") == inside]
+        for inside in (True, False)
     )
-    adamw = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=config.adamw_learning_rate,
-        betas=(0.9, 0.98),
-    )
-    for optimizer in (muon, adamw):
-        for group in optimizer.param_groups:
-            group["base_lr"] = group["lr"]
-    return [muon, adamw]
+    decay, rate = config.weight_decay, config.adamw_learning_rate
+    muon = {"lr": config.muon_learning_rate, "adjust_lr_fn": "match_rms_adamw"}
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizers = [
+        torch.optim.Muon(hidden, weight_decay=decay, **muon),
+        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98)),
+    ]
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["base_lr"] = group["lr"]
+    return optimizers
 
 
 def config_digest(architecture: dict, data: DataConfig, config: TrainingConfig) -> str:
     """Hash of everything that decides the weights, except the number of steps."""
-    training = {k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoints")}
+    training = asdict(config)
+    del training["steps"], training["checkpoints"]
     text = json.dumps([architecture, asdict(data), training], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -321,9 +304,8 @@ def _resume(
         ema[name].copy_(value)
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    history.losses = [tuple(item) for item in state["losses"]]
-    history.series, history.tokens = state["series"], state["tokens"]
-    history.seconds = state["seconds"]
+    for name in asdict(history):
+        setattr(history, name, state[name])
     log.info("resuming from %s at step %d of %d", path, state["step"], config.steps)
     return state["step"]
 
@@ -351,28 +333,24 @@ def train(
     first = 0
     if checkpoint is not None:
         first = _resume(checkpoint, digest, config, model, ema, optimizers, history)
-    parameters = [p for _, p in model.named_parameters()]
-    averages = list(ema.values())
+    parameters, averages = list(model.parameters()), list(ema.values())
     every = max(1, config.steps // max(1, config.checkpoints))
     report_every = max(1, config.steps // 200)
     window: list[float] = []
     earlier, started = history.seconds, time.perf_counter()
     patch = model.chronos_config.input_patch_size
-    progress = tqdm(
-        total=config.steps, initial=first, desc="pretrain", unit="step", mininterval=5.0
-    )
+    steps = {"total": config.steps, "initial": first, "unit": "step"}
+    progress = tqdm(desc="pretrain", mininterval=5.0, **steps)
     gradient = ShardedGradient(model, config)
     if device == "cpu":
         torch.set_num_threads(1)  # the shards' threads share the cores among them
-    with progress, closing(gradient), BatchStream(data, first, config.steps) as stream:
+    with progress, closing(gradient), batch_stream(data, first, config.steps) as stream:
         for step, batch in enumerate(stream, start=first):
-            factor = schedule(step, config)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * factor
             loss = gradient(batch)
             torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
             for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * schedule(step, config)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             with torch.no_grad():
@@ -398,10 +376,7 @@ def train(
                     "model": model.state_dict(),
                     "ema": ema,
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                    "losses": history.losses,
-                    "series": history.series,
-                    "tokens": history.tokens,
-                    "seconds": history.seconds,
+                    **asdict(history),
                 }
                 with atomic_path(checkpoint) as temporary:
                     torch.save(state, temporary)
