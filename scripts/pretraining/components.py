@@ -10,8 +10,6 @@ from scipy.signal import lfilter
 
 # Periods of calendar data from half-hourly to yearly, with their weights.
 PERIODS = np.array([4, 5, 7, 12, 24, 48, 52, 96, 168])
-
-
 PERIOD_WEIGHTS = np.array([0.22, 0.05, 0.13, 0.26, 0.17, 0.05, 0.05, 0.04, 0.03])
 
 
@@ -62,9 +60,8 @@ def draw_noise(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     """White noise of unit scale: Gaussian for most series, Student's t with 3 to 8 d.o.f. else."""
     e = rng.normal(size=(count, length))
     heavy = rng.random(count) < 0.3
-    if heavy.any():
-        dof = rng.uniform(3, 8, size=(int(heavy.sum()), 1))
-        e[heavy] /= np.sqrt(rng.chisquare(dof, size=(len(dof), length)) / dof)
+    dof = rng.uniform(3, 8, size=(int(heavy.sum()), 1))
+    e[heavy] /= np.sqrt(rng.chisquare(dof, size=(len(dof), length)) / dof)
     return e
 
 
@@ -77,29 +74,26 @@ def draw_lognormal(
 def maybe_exponentiate(rng: np.random.Generator, x: np.ndarray, share: float) -> np.ndarray:
     """Map a share of rows through exp(scale * x), with a log range that stays within reason."""
     chosen = rng.random(len(x)) < share
-    if chosen.any():
-        rows = x[chosen]
-        span = np.ptp(rows, axis=1)
-        width = rng.uniform(0.2, 2.5, size=len(rows))
-        x = x.copy()
-        x[chosen] = np.exp(
-            (rows - rows.mean(axis=1, keepdims=True)) * (width / np.maximum(span, 1e-9))[:, None]
-        )
+    rows, x = x[chosen], x.copy()
+    width = rng.uniform(0.2, 2.5, size=len(rows)) / np.maximum(np.ptp(rows, axis=1), 1e-9)
+    x[chosen] = np.exp((rows - rows.mean(axis=1, keepdims=True)) * width[:, None])
     return x
 
 
 def fourier_features(
-    rng: np.random.Generator, time: np.ndarray, scale: np.ndarray, mixed: np.ndarray
+    rng: np.random.Generator, time: np.ndarray, scale: np.ndarray, mixed: bool = False
 ) -> np.ndarray:
-    """Sample RBF kernels (or rational quadratic ones where `mixed`) by 24 random features."""
+    """Sample RBF kernels (or rational quadratic ones if `mixed`) by 24 random features."""
     count, features = len(scale), 24
     frequency = rng.normal(size=(count, features)) / scale[:, None]
     # A gamma-distributed precision turns the RBF kernel into the rational quadratic one.
-    frequency *= np.where(mixed[:, None], np.sqrt(rng.gamma(1.0, 1.0, size=(count, features))), 1.0)
+    precision = rng.gamma(1.0, 1.0, size=(count, features))
+    frequency *= np.sqrt(precision) if mixed else 1.0
     phase = rng.uniform(0, 2 * np.pi, size=(count, features))
-    x = np.zeros((count, len(time)))
-    for j in range(features):
-        x += np.cos(frequency[:, j : j + 1] * time + phase[:, j : j + 1])
+    # one after another: all at once would need 24 times the memory
+    x = sum(
+        np.cos(f[:, None] * time + p[:, None]) for f, p in zip(frequency.T, phase.T, strict=True)
+    )
     return x * np.sqrt(2.0 / features)
 
 
@@ -112,12 +106,12 @@ def draw_trend(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     change = rng.normal(size=(count, 1))
     steep = rng.uniform(3, 14, size=(count, 1))
     options = [
-        u * np.ones((count, 1)),
+        u,
         u + change * np.maximum(u - knot, 0) * 2,
         1 / (1 + np.exp(-steep * (u - knot))),
         np.expm1(steep / 4 * u) / np.expm1(steep / 4),
-        np.sqrt(u) + 0 * knot,
-        np.zeros((count, length)),
+        np.sqrt(u),
+        0.0,
     ]
     return sign * np.select([kind == i for i in range(6)], options)
 

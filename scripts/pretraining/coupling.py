@@ -18,14 +18,8 @@ MAX_LAG = 64  # points of history that a coupling may reach back
 
 # "unrelated" leaves the series of a group as they are.
 KINDS = (
-    "unrelated",
-    "lead_lag",
-    "factor",
-    "mixing",
-    "cointegrated",
-    "hierarchy",
-    "nonlinear",
-    "regression",
+    *("unrelated", "lead_lag", "factor", "mixing"),
+    *("cointegrated", "hierarchy", "nonlinear", "regression"),
 )
 
 
@@ -36,8 +30,7 @@ def _standardise(x: np.ndarray) -> np.ndarray:
 
 def _shift(x: np.ndarray, lags: np.ndarray) -> np.ndarray:
     """Delay the rows of x (..., length) by `lags` (...) points and cut the first MAX_LAG points."""
-    length = x.shape[-1]
-    index = np.arange(MAX_LAG, length) - lags[..., None]
+    index = np.arange(MAX_LAG, x.shape[-1]) - lags[..., None]
     return np.take_along_axis(x, index, axis=-1)
 
 
@@ -74,12 +67,9 @@ def lead_lag(
     of `lags` and `noise` are ignored: row 0 of each group of the result, (groups, n, length -
     MAX_LAG), is the leader.
     """
-    lags = lags.copy()
-    lags[:, 0] = 0
-    noise = noise.copy()
-    noise[:, 0] = 0.0
-    sign = np.where(rng.random(lags.shape) < inverted, -1.0, 1.0)
-    sign[:, 0] = 1.0
+    first = np.arange(lags.shape[1]) == 0
+    lags, noise = np.where(first, 0, lags), np.where(first, 0.0, noise)
+    sign = np.where((rng.random(lags.shape) < inverted) & ~first, -1.0, 1.0)
     led = _shift(np.broadcast_to(leader[:, None], own.shape), lags)
     return sign[..., None] * led + noise[..., None] * own[..., MAX_LAG:]
 
@@ -112,18 +102,17 @@ def couple(
     x = base[..., MAX_LAG:]
     known = np.zeros((groups, n), dtype=bool)
     if kind == "lead_lag":
-        own = base.copy()
-        lively = rng.random(groups) < 0.75
-        leader = np.where(lively[:, None], lively_series(rng, (groups,), length), base[:, 0])
-        white = rng.random((groups, n)) < 0.6
-        own = np.where(white[..., None], rng.normal(size=base.shape), own)
+        lively = rng.random((groups, 1)) < 0.75
+        leader = np.where(lively, lively_series(rng, (groups,), length), base[:, 0])
+        white = rng.random((groups, n, 1)) < 0.6
+        own = np.where(white, rng.normal(size=base.shape), base)
         noise = np.where(rng.random((groups, n)) < 0.6, 0.1, 0.5) * rng.random((groups, n))
         noise = noise_scale * noise
         stray = rng.random((groups, n)) < (0.15 if n > 2 else 0.0)  # bystanders in the group
         noise = np.where(stray, 1e3, noise)
         x = lead_lag(rng, own, leader, _draw_lags(rng, (groups, n)), noise, inverted)
     elif kind == "factor":
-        factors = base[:, :1] if n < 4 else base[:, :2]
+        factors = base[:, : 1 if n < 4 else 2]
         loading = rng.normal(size=(groups, n, factors.shape[1])) + 0.7
         common = np.einsum("gnf,gft->gnt", loading, factors[..., MAX_LAG:])
         x = common + rng.uniform(0.02, 1.0, size=(groups, n, 1)) * x
@@ -157,10 +146,8 @@ def couple(
         chosen[np.arange(groups), rng.integers(0, n, size=groups)] = False
         known |= chosen
     order = np.argsort(rng.random((groups, n)), axis=1)
-    return (
-        np.take_along_axis(x, order[..., None], axis=1),
-        np.take_along_axis(known, order, axis=1),
-    )
+    rows = np.arange(groups)[:, None]
+    return x[rows, order], known[rows, order]
 
 
 def sample_groups(

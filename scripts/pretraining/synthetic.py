@@ -22,7 +22,7 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.signal import lfilter
@@ -55,30 +55,26 @@ def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     widest = int(periods.max())
     kind = rng.random(count)
     alpha = np.select(
-        [kind < 0.1, kind < 0.55], [0.0, rng.uniform(0, 1, count)], rng.beta(1.2, 4, count)
+        [kind < 0.1, kind < 0.55, kind <= 0.95],
+        [0.0, rng.uniform(0, 1, count), rng.beta(1.2, 4, count)],
+        1.0,
     )
-    alpha = np.where(kind > 0.95, 1.0, alpha)
     beta = np.where(rng.random(count) < 0.45, alpha * rng.beta(1.2, 5, count), 0.0)
     gamma = np.where(rng.random(count) < 0.6, (1 - alpha) * rng.beta(1.0, 5, count), 0.0)
     damping = np.where(rng.random(count) < 0.5, 1.0, rng.uniform(0.8, 0.99, count))
     has_trend = rng.random(count) < 0.65
     has_season = rng.random(count) < 0.65
-    sigma = 1.0
     slope = has_trend * rng.normal(size=count) * draw_lognormal(rng, 0.25, 1.0, count)
     slope = np.where(rng.random(count) < 0.6, np.abs(slope), slope)  # business series mostly grow
     strength = has_season * draw_lognormal(rng, 2.0, 0.9, count)
     season = seasonal_pattern(rng, periods, widest) * strength[:, None]
     # The first `period` phases are the state; the rest is never read.
-    noise = draw_noise(rng, count, length) * sigma
-    rows = np.arange(count)
-    level = np.zeros(count)
-    gamma = gamma * has_season
-    beta = beta * has_trend
+    noise = draw_noise(rng, count, length)
+    rows, level = np.arange(count), np.zeros(count)
+    gamma, beta = gamma * has_season, beta * has_trend
     out = np.empty((count, length))
-    for t in range(length):
-        at = t % periods
-        damped = damping * slope
-        e = noise[:, t]
+    for t, e in enumerate(noise.T):
+        at, damped = t % periods, damping * slope
         s = season[rows, at]
         out[:, t] = level + damped + s + e
         level = level + damped + alpha * e
@@ -115,10 +111,9 @@ def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
             ma = np.convolve([1.0, -rng.uniform(0.3, 0.95)], [1.0, -rng.uniform(0.0, 0.95)])
         x = lfilter(ma, ar, noise[i])
         if seasonal:
-            top = np.zeros(period + 1)
-            top[0], top[-1] = 1.0, -rng.uniform(0.2, 0.95)
-            bottom = np.zeros(period + 1)
-            bottom[0], bottom[-1] = 1.0, -1.0 if rng.random() < 0.6 else -rng.uniform(0.3, 0.95)
+            top, bottom = np.eye(2, period + 1)[[0, 0]]
+            top[-1] = -rng.uniform(0.2, 0.95)
+            bottom[-1] = -1.0 if rng.random() < 0.6 else -rng.uniform(0.3, 0.95)
             start = rng.normal(size=period) * rng.lognormal(0.8, 0.8)
             x = lfilter(top, bottom, x)
             if bottom[-1] == -1.0:  # a seasonal unit root keeps its initial pattern for ever
@@ -127,9 +122,8 @@ def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
         for _ in range(d):
             x = np.cumsum(x - x[: max(1, length // 8)].mean() * (d == 2))
         if d == 1:
-            x = x + rng.normal() * rng.lognormal(-1.8, 1.0) * np.arange(length) * (
-                rng.random() < 0.6
-            )
+            slope = rng.normal() * rng.lognormal(-1.8, 1.0)
+            x = x + slope * np.arange(length) * (rng.random() < 0.6)
         out[i] = x
     return maybe_exponentiate(rng, out, share=0.35)
 
@@ -152,14 +146,10 @@ def kernel_synth(rng: np.random.Generator, count: int, length: int) -> np.ndarra
     parts = rng.integers(1, 5, size=count)
     for part in range(4):
         live = np.flatnonzero(parts > part)
-        if not len(live):
-            break
         kinds = rng.choice(5, size=len(live), p=[0.15, 0.4, 0.2, 0.15, 0.1])
         x = np.empty((len(live), length))
-        for kind in range(5):
+        for kind in np.unique(kinds):
             rows = np.flatnonzero(kinds == kind)
-            if not len(rows):
-                continue
             if kind == 0:  # linear
                 x[rows] = rng.normal(size=(len(rows), 1)) + rng.normal(size=(len(rows), 1)) * (
                     3 * (time / length - rng.uniform(0, 1, size=(len(rows), 1)))
@@ -168,7 +158,7 @@ def kernel_synth(rng: np.random.Generator, count: int, length: int) -> np.ndarra
                 x[rows] = seasonal_pattern(rng, draw_periods(rng, len(rows), length), length)
             elif kind in (2, 3):  # RBF, rational quadratic
                 scale = length * 10 ** rng.uniform(-2.0, 0.2, size=len(rows))
-                x[rows] = fourier_features(rng, time, scale, np.full(len(rows), kind == 3))
+                x[rows] = fourier_features(rng, time, scale, mixed=kind == 3)
             else:  # white
                 x[rows] = rng.normal(size=(len(rows), length))
         product = (rng.random(len(live)) < 0.4)[:, None] & (part > 0)
@@ -199,34 +189,23 @@ def structural(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
 
 def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     """Loads, traffic and sun: a daily profile, weekends, holiday-like dips, clipping at zero."""
-    steps = (
-        rng.choice([24, 24, 24, 48, 96, 144], size=count) if length > 200 else np.full(count, 24)
-    )
+    steps = rng.choice([24, 24, 24, 48, 96, 144] if length > 200 else [24], size=count)
     t = np.arange(length) + rng.integers(0, 5000, size=(count, 1))
-    profile = seasonal_pattern(rng, steps, length) + 1.2 * np.sin(
-        2 * np.pi * t / steps[:, None] + rng.uniform(0, 6.28, size=(count, 1))
-    ) * rng.uniform(0, 1.5, size=(count, 1))
+    profile = seasonal_pattern(rng, steps, length)
+    wave = 1.2 * np.sin(2 * np.pi * t / steps[:, None] + rng.uniform(0, 6.28, size=(count, 1)))
+    profile += wave * rng.uniform(0, 1.5, size=(count, 1))
     day = t // steps[:, None]
-    weekday = day % 7
-    weekend = (
-        (weekday >= 5) * rng.uniform(-1.5, 0.3, size=(count, 1)) * (rng.random((count, 1)) < 0.6)
-    )
+    weekend = (day % 7 >= 5) * rng.uniform(-1.5, 0.3, size=(count, 1))
+    weekend = weekend * (rng.random((count, 1)) < 0.6)
     days = int(day.max()) + 1
     holiday = rng.random((count, days)) < rng.choice([0.0, 0.01, 0.03], size=(count, 1))
     mood = lfilter([1.0], [1.0, -0.7], rng.normal(size=(count, days)), axis=1)
     daily = mood * rng.uniform(0, 0.5, size=(count, 1)) - 1.5 * holiday
     level = np.take_along_axis(daily, day, axis=1)
-    slow = fourier_features(
-        rng, np.arange(length), np.full(count, 0.3 * length + 100), np.zeros(count, bool)
-    )
+    slow = fourier_features(rng, np.arange(length), np.full(count, 0.3 * length + 100))
     noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.2, 0.8, count)[:, None]
-    x = (
-        profile * (1 + 0.3 * weekend)
-        + weekend
-        + level
-        + slow * rng.uniform(0, 1, (count, 1))
-        + noise
-    )
+    x = profile * (1 + 0.3 * weekend) + weekend + level
+    x = x + slow * rng.uniform(0, 1, (count, 1)) + noise
     clipped = rng.random(count) < 0.3  # night, closed hours
     floor = np.quantile(x, rng.uniform(0.2, 0.55), axis=1, keepdims=True)
     x[clipped] = np.maximum(x - floor, 0)[clipped]
@@ -245,7 +224,7 @@ def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     choices = np.array([1, 1, 1, 12, 24, 24, 24, 48, 48, 96])
     steps = rng.choice(choices[2 * choices < length], size=count)
     t = np.arange(length) + rng.integers(0, 10_000, size=(count, 1))
-    day, phase = t // steps[:, None], t % steps[:, None]
+    day, phase = np.divmod(t, steps[:, None])
     weekday = day % 7
     kind = np.where(weekday < 5, 0, weekday - 4)
     angle = 2 * np.pi * np.arange(steps.max()) / steps[:, None]
@@ -256,9 +235,8 @@ def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
             shape = (*table.shape[:-1], 1)
             shift = rng.uniform(0, 2 * np.pi, size=shape)
             amplitude = size * rng.normal(size=shape) / order**1.2
-            table += amplitude * np.sin(
-                order * angle.reshape(count, *[1] * (table.ndim - 2), -1) + shift
-            )
+            turn = angle if table is common else angle[:, None]
+            table += amplitude * np.sin(order * turn + shift)
     rows = np.arange(count)[:, None]
     profile = common[rows, phase] + apart[rows, kind, phase]
     within = (steps > 1)[:, None]
@@ -266,9 +244,7 @@ def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
     level[:, 5:] += rng.normal(size=(count, 1)) * rng.uniform(0, 1.5, size=(count, 1))
     level = np.where(within, level, level * 2)
     x = np.where(within, profile, 0.0) + level[rows, weekday]
-    slow = fourier_features(
-        rng, np.arange(length), 0.4 * length + 60.0 * steps, np.zeros(count, dtype=bool)
-    )
+    slow = fourier_features(rng, np.arange(length), 0.4 * length + 60.0 * steps)
     x = x + slow * rng.uniform(0, 1.0, size=(count, 1)) ** 2
     x = x + draw_trend(rng, count, length) * rng.uniform(0, 1.0, size=(count, 1)) ** 2
     noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.08, 0.9, count)[:, None]
@@ -319,29 +295,24 @@ def oscillation(rng: np.random.Generator, count: int, length: int) -> np.ndarray
     period = np.exp(rng.uniform(np.log(5), np.log(max(8.0, length / 1.5)), size=count))
     radius = np.where(rng.random(count) < 0.5, rng.uniform(0.9, 0.999, size=count), 0.9995)
     e = rng.normal(size=(count, length + 60))
+    phi = -2 * radius * np.cos(2 * np.pi / period)
     x = np.stack(
         [
-            lfilter([1.0], [1.0, -2 * r * np.cos(2 * np.pi / p), r * r], row)[60:]
-            for r, p, row in zip(radius, period, e, strict=True)
+            lfilter([1.0], [1.0, p, r * r], row)[60:]
+            for p, r, row in zip(phi, radius, e, strict=True)
         ]
     )
     noise = draw_ar1(rng, count, length) * draw_lognormal(rng, 0.15, 1.0, count)[:, None]
     return unit(x) + noise + draw_trend(rng, count, length) * rng.uniform(0, 2, size=(count, 1))
 
 
-Family = Callable[[np.random.Generator, int, int], np.ndarray]
-FAMILIES: dict[str, Family] = {
-    "ets": ets,
-    "sarima": sarima,
-    "random_walk": random_walk,
-    "kernel_synth": kernel_synth,
-    "structural": structural,
-    "daily_profile": daily_profile,
-    "counts": counts,
-    "intermittent": intermittent,
-    "regimes": regimes,
-    "oscillation": oscillation,
-    "calendar": calendar,
+# Their order decides what is drawn from a seed.
+FAMILIES = {
+    family.__name__: family
+    for family in (
+        *(ets, sarima, random_walk, kernel_synth, structural, daily_profile),
+        *(counts, intermittent, regimes, oscillation, calendar),
+    )
 }
 
 
@@ -369,30 +340,25 @@ def sample_series(
     x = rng.permutation(np.concatenate(parts), axis=0)
     sd = x.std(axis=1, keepdims=True)
     x = x / np.where(sd > 1e-9, sd, 1.0)
-    if not pure:
-        x = _mix_up(rng, x)
-        x = _disturb(rng, x)
-    return x
+    return x if pure else _disturb(rng, _mix_up(rng, x))
 
 
 def _mix_up(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Replace a tenth of the rows by convex combinations of two or three rows."""
+    """Replace, in place, a tenth of the rows by convex combinations of two or three rows."""
     rows = np.flatnonzero(rng.random(len(x)) < 0.1)
     if not len(rows):
         return x
     weights = rng.dirichlet([1.5, 1.5, 1.5], size=len(rows))
     weights[rng.random(len(rows)) < 0.5, 2] = 0.0
+    weights /= weights.sum(axis=1, keepdims=True)
     partners = rng.integers(0, len(x), size=(len(rows), 3))
-    mixed = np.einsum("rk,rkt->rt", weights / weights.sum(axis=1, keepdims=True), x[partners])
-    x = x.copy()
-    x[rows] = mixed
+    x[rows] = np.einsum("rk,rkt->rt", weights, x[partners])
     return x
 
 
 def _disturb(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Add outliers, level shifts or coarse rounding to a small share of rows each."""
+    """Add, in place, outliers, level shifts or coarse rounding to a small share of rows each."""
     count, length = x.shape
-    x = x.copy()
     rows = np.flatnonzero(rng.random(count) < 0.05)
     hits = rng.random((len(rows), length)) < rng.uniform(0.002, 0.03, size=(len(rows), 1))
     x[rows] += hits * rng.standard_t(3, size=hits.shape) * 4
