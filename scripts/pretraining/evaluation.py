@@ -81,13 +81,16 @@ def score_families(
             context, target = x[:, :length], x[:, length:]
             quantiles = forecast(model, context, 1, horizon)
             naive, scale = seasonal_naive(context, horizon)
-            usable = scale > 1e-9
-            median = quantiles[:, len(levels) // 2]
-            mase = (np.abs(median - target).mean(axis=1)[usable] / scale[usable]).mean()
-            reference = (np.abs(naive - target).mean(axis=1)[usable] / scale[usable]).mean()
             # A point forecast's quantile loss is its absolute error.
-            loss = weighted_quantile_loss(quantiles, levels, target)[usable] / scale[usable]
-            rows.append((family, length, mase, mase / reference, loss.mean() / reference))
+            mase, reference, loss = (
+                (error[scale > 1e-9] / scale[scale > 1e-9]).mean()
+                for error in (
+                    np.abs(quantiles[:, len(levels) // 2] - target).mean(axis=1),
+                    np.abs(naive - target).mean(axis=1),
+                    weighted_quantile_loss(quantiles, levels, target),
+                )
+            )
+            rows.append((family, length, mase, mase / reference, loss / reference))
     return pd.DataFrame(rows, columns=["family", "context_length", "mase", "rel_mase", "rel_wql"])
 
 
@@ -108,30 +111,28 @@ def lead_lag_gain(
     own group), `joint` (one group), `shuffled` (one group, but with another group's leader), and
     the ratios `joint_to_full` and `shuffled_to_full`.
     """
-    rows = []
+    rows, shape = [], (groups, group_size)
     for lag in lags:
         rng = np.random.default_rng([seed, lag])
         length = context_length + horizon + MAX_LAG
         leader = lively_series(rng, (groups,), length)
-        own = rng.normal(size=(groups, group_size, length))
-        lag_of = np.full((groups, group_size), lag)
-        noises = np.full((groups, group_size), noise)
-        x = lead_lag(rng, own, leader, lag_of, noises, inverted=0.0)
+        own = rng.normal(size=(*shape, length))
+        delays, noises = np.full(shape, lag), np.full(shape, noise)
+        x = lead_lag(rng, own, leader, delays, noises, inverted=0.0)
         context, target = x[..., :context_length], x[:, 1:, context_length:]
         stray = np.concatenate([np.roll(context[:, :1], 1, axis=0), context[:, 1:]], axis=1)
         scale = np.abs(np.diff(context[:, 1:], axis=-1)).mean(axis=-1)
 
         def mase(history: np.ndarray, size: int, target=target, scale=scale) -> float:
             quantiles = forecast(model, history.reshape(-1, context_length), size, horizon)
-            median = quantiles[:, quantiles.shape[1] // 2].reshape(groups, group_size, horizon)
+            median = quantiles[:, quantiles.shape[1] // 2].reshape(*shape, horizon)
             return float((np.abs(median[:, 1:] - target).mean(axis=-1) / scale).mean())
 
         full = mase(context, 1)
         rows.append((lag, full, mase(context, group_size), mase(stray, group_size)))
     table = pd.DataFrame(rows, columns=["lag", "full", "joint", "shuffled"])
-    table["joint_to_full"] = table["joint"] / table["full"]
-    table["shuffled_to_full"] = table["shuffled"] / table["full"]
-    return table
+    ratios = {f"{name}_to_full": table[name] / table["full"] for name in ("joint", "shuffled")}
+    return table.assign(**ratios)
 
 
 @torch.no_grad()
@@ -154,8 +155,7 @@ def time_attention_lift(
         position = torch.arange(queries, device=weights.device)
         near = (position[:, None] - position[None]).abs() <= radius
         mass = (weights[:, :, :queries, :queries] * near).sum(dim=-1).mean()
-        edges = near.sum() / (queries * tokens)
-        lifts.append(float(mass / edges))
+        lifts.append(float(mass / (near.sum() / (queries * tokens))))
     return np.array(lifts)
 
 

@@ -46,27 +46,18 @@ class GroupedChronos2Model(Chronos2Model):
         observed = torch.cat([observed, observed.new_ones(series, output_patches)], dim=1)
 
         positions = torch.arange(states.shape[1], device=states.device)[None]
-        masked = not bool(observed.all())
         time_mask = group_mask = None
-        if masked:
-            lowest = torch.finfo(torch.float32).min
-            hidden = torch.zeros(observed.shape, device=states.device).masked_fill(
-                ~observed, lowest
-            )
+        if not bool(observed.all()):
+            hidden = torch.zeros(observed.shape, device=states.device)
+            hidden = hidden.masked_fill(~observed, torch.finfo(torch.float32).min)
             time_mask = hidden[:, None, None, :]
-            if group_size > 1:
-                # keys of a group at one token: (groups * tokens, 1, 1, group_size)
-                group_mask = hidden.view(-1, group_size, hidden.shape[1]).transpose(1, 2)
-                group_mask = group_mask.reshape(-1, 1, 1, group_size)
-        blocks = self.encoder.block
-        for index, block in enumerate(blocks):
-            kept = output_patches if index == len(blocks) - 1 else states.shape[1]
+            # keys of a group at one token: (groups, tokens, 1, 1, group_size)
+            group_mask = hidden.view(-1, group_size, hidden.shape[1]).mT[:, :, None, None]
+        for block in self.encoder.block:
+            kept = output_patches if block is self.encoder.block[-1] else states.shape[1]
             states = self._time_attention(block.layer[0], states, positions, time_mask, kept)
-            if group_mask is not None and kept < observed.shape[1]:
-                tokens = observed.shape[1]
-                group_mask = group_mask.view(-1, tokens, 1, 1, group_size)[:, -kept:]
-                group_mask = group_mask.reshape(-1, 1, 1, group_size)
-            states = self._group_attention(block.layer[1], states, group_size, group_mask)
+            mask = None if group_mask is None else group_mask[:, -kept:].flatten(0, 1)
+            states = self._group_attention(block.layer[1], states, group_size, mask)
             states = block.layer[2](states)
         states = self.encoder.final_layer_norm(states)
         out = self.output_patch_embedding(states)

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.forecasts.files import read_metadata
-from study.report.versions import versions
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 
@@ -43,26 +45,16 @@ BAD = {"fail", "invalid", "worse", "no"}
 
 FIRST_KEYS = ["device", "dtype", "backend", "weights_fingerprint", "weights_source", "model"]
 
+PACKAGES = ("snakemake", "torch", "chronos-forecasting", "fev", "numpy", "pandas", "scipy")
+
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its heading.
+    """A table, below a heading and `paragraphs`.
 
-    Attributes
-    ----------
-    table:
-        What is shown, a row of the page for each of its rows.
-    title, paragraphs:
-        Heading and text above the table.
-    columns:
-        Names of the columns shown, in this order, those that the table has and that hold anything;
-        None for all.
-    source:
-        File that holds all columns and digits.
-    explained:
-        Whether the meanings of its columns are given below it.
-    void:
-        Whether its verdicts do not count, and so lose their colour.
+    `columns` are shown in this order, those that the table has and that hold anything (None for
+    all), and what they mean is told below it if they are `explained`; `source` is the file that
+    holds all columns and digits. Verdicts of a `void` table do not count, and lose their colour.
     """
 
     table: pd.DataFrame
@@ -89,11 +81,9 @@ def cell(value: Any, number: bool = False) -> dict[str, str]:
     if isinstance(value, float | np.floating):
         return {"text": _short(float(value)), "style": "number", "exact": repr(float(value))}
     text = str(value)
-    styles = [
-        *(["good"] if text.lower() in GOOD else ["bad"] if text.lower() in BAD else []),
-        *(["word"] if len(text) <= 24 else []),
-    ]
-    return {"text": text, "style": " ".join(styles), "exact": ""}
+    verdict = "good" if text.lower() in GOOD else "bad" if text.lower() in BAD else ""
+    style = f"{verdict} {'word' if len(text) <= 24 else ''}".strip()
+    return {"text": text, "style": style, "exact": ""}
 
 
 def _short(value: float) -> str:
@@ -125,10 +115,7 @@ def _render_section(section: Section) -> dict[str, Any]:
     ]
     shown = [[cell(value, head["number"]) for value in table[head["name"]]] for head in heads]
     return {
-        "title": section.title,
-        "paragraphs": section.paragraphs,
-        "source": section.source,
-        "void": section.void,
+        **vars(section),
         "heads": heads,
         "meanings": [head for head in heads if head["meaning"]],
         "rows": list(zip(*shown, strict=True)),
@@ -168,13 +155,14 @@ def reasons(text: str) -> list[str]:
 
 def with_percent(summary: pd.DataFrame) -> pd.DataFrame:
     """Add the mean log ratio and its interval as changes of MASE in percent."""
-    names = {
-        "change_percent": "log_ratio_mean",
-        "low_percent": "log_ratio_ci_low",
-        "high_percent": "log_ratio_ci_high",
-    }
-    known = {new: 100 * np.expm1(summary[old]) for new, old in names.items() if old in summary}
-    return summary.assign(**known)
+    names = {"change": "mean", "low": "ci_low", "high": "ci_high"}
+    return summary.assign(
+        **{
+            f"{new}_percent": 100 * np.expm1(summary[f"log_ratio_{old}"])
+            for new, old in names.items()
+            if f"log_ratio_{old}" in summary
+        }
+    )
 
 
 def sparse_sentences(summary: pd.DataFrame) -> list[str]:
@@ -200,77 +188,59 @@ def sparse_sentences(summary: pd.DataFrame) -> list[str]:
 def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
     """One row a gate: rows of tasks that cannot be checked, or all pass, are counted."""
     rows = []
-    for gate, part in validity[validity["gate"] != "all"].groupby("gate", sort=False):
+    for _, part in validity[validity["gate"] != "all"].groupby("gate", sort=False):
         verdicts = part["verdict"].value_counts()
         shown = part[part["verdict"] == "fail"] if "fail" in verdicts else part
         if len(shown) == 1 or "fail" in verdicts:
-            rows += shown[["gate", "task", "verdict", "value", "threshold", "note"]].to_dict(
-                "records"
-            )
+            rows.append(shown)
             continue
         verdict = "pass" if "pass" in verdicts else str(verdicts.index[0])
         counts = ", ".join(f"{count} {word}" for word, count in verdicts.items())
         note = f"{len(part)} tasks: {counts}"
         if verdict == NOT_APPLICABLE and len(set(part["note"])) == 1:
             note += f" ({part['note'].iloc[0]})"
-        value = part["value"].max()
-        rows.append(
-            {"gate": gate, "task": "all", "verdict": verdict, "value": value,
-             "threshold": part["threshold"].iloc[0], "note": note}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        said = {"task": "all", "verdict": verdict, "value": part["value"].max(), "note": note}
+        rows.append(part.iloc[:1].assign(**said))
+    table = pd.concat(rows, ignore_index=True)
+    return table[["gate", "task", "verdict", "value", "threshold", "note"]]
 
 
 def table_page(
-    study: str, title: str, table: pd.DataFrame, *, name: str, source: str, validity: pd.DataFrame
-) -> str:
-    """Return the page `name` of a table, read from the files `source`, under its study's banner."""
-    columns = COLUMNS["tables"].get(name)
-    shown = Section(with_percent(table), columns=columns, source=source, explained=True)
-    valid, reason, _ = validity_of(validity)
-    return page(f"{study}: {title}", [shown], study=study, valid=valid, reason=reason)
-
-
-def _verdict_page(
     study: str,
     title: str,
     table: pd.DataFrame,
-    sentences: Sequence[str],
+    sentences: Sequence[str] | None = None,
     *,
     name: str,
     source: str,
     validity: pd.DataFrame,
 ) -> str:
+    """Return the page `name` of a table, read from the files `source`, under its study's banner.
+
+    With `sentences` it is one of verdicts, and of the gates.
+    """
+    columns = COLUMNS["tables"].get(name)
+    sections = [Section(with_percent(table), columns=columns, source=source, explained=True)]
     valid, reason, _ = validity_of(validity)
-    return page(
-        f"{study}: {title} against full attention",
-        [
-            Section(
-                with_percent(table),
-                title="Verdicts",
-                columns=COLUMNS["tables"][name],
-                source=source,
-                explained=True,
-                void=not valid,
-            ),
+    of, heading = study, f"{study}: {title}"
+    if sentences is not None:
+        of, heading = f"{study}, {title}", f"{heading} against full attention"
+        sections = [
+            replace(sections[0], title="Verdicts", void=not valid),
             Section(gate_overview(validity), title="Validity"),
-        ],
-        study=f"{study}, {title}",
-        valid=valid,
-        reason=reason,
-        sentences=sentences,
-    )
+        ]
+    return page(heading, sections, study=of, valid=valid, reason=reason, sentences=sentences or ())
 
 
 def sparse_verdict_page(study: str, title: str, summary: pd.DataFrame, **about: Any) -> str:
     """Return the page of verdicts on sparse attention and of the gates, see `table_page`."""
-    return _verdict_page(study, title, summary, sparse_sentences(summary), **about)
+    return table_page(study, title, summary, sparse_sentences(summary), **about)
 
 
 def soft_verdict_page(study: str, title: str, verdicts: pd.DataFrame, **about: Any) -> str:
     """Return the page of verdicts on soft masks and of the gates, see `table_page`."""
     found = verdicts[verdicts["subject"] != "validity"]
-    return _verdict_page(study, title, found, found["sentence"].tolist(), **about)
+    return table_page(study, title, found, found["sentence"].tolist(), **about)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -294,10 +264,9 @@ def origin(sidecar: Mapping[str, Any]) -> str:
 
 def _about_source(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a sidecar: of a model, which says so, or of a data set."""
-    is_model = "model" in sidecar
     checksum = sidecar.get("weights_fingerprint") or sidecar.get("parquet_sha256", "")
     return {
-        "kind": "model" if is_model else "data set",
+        "kind": "model" if "model" in sidecar else "data set",
         "name": sidecar.get("model", sidecar.get("dataset")),
         "source": sidecar.get("source", ""),
         "origin": origin(sidecar),
@@ -305,6 +274,32 @@ def _about_source(sidecar: Mapping[str, Any]) -> dict[str, Any]:
         if "parameters" in sidecar
         else f"{sidecar.get('series')} series, {sidecar.get('observations')} values",
         "checksum": str(checksum)[:16],
+    }
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit checked out in a folder, and whether files differ from it.
+
+    ``unknown`` where the folder is not a git checkout, or git is absent.
+    """
+    git = ["git", "-C", str(folder)]
+    try:
+        commit, changed = (
+            subprocess.run([*git, *words.split()], capture_output=True, check=True).stdout
+            for words in ("rev-parse HEAD", "status --porcelain --untracked-files=no")
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.decode().strip() + (" with uncommitted changes" if changed.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Return the commit of this workflow, versions of packages, and the machine."""
+    return {
+        "workflow commit": commit_of(TEMPLATES),
+        **{name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
     }
 
 
