@@ -3,15 +3,16 @@
 from importlib import import_module
 from pathlib import Path
 
+from study.evaluation.gates import validity_of
 from study.jobs.files import read_tables
 from study.jobs.script import rule_script
-from study.report.style import caption_of, save
+from study.report.style import Caption, save
 
 with rule_script(snakemake):
     params = snakemake.params
     inputs = {name: read_tables(paths) for name, paths in snakemake.input.items()}
-    study = params.study
-    caption = caption_of(study.suite.name, study.model.name, inputs.pop("validity"))
+    names = (params.study.suite.name, params.study.model.name)
+    caption = Caption(*names, validity_of(inputs.pop("validity")))
     module, _, name = params.draw.partition(".")
     draw = getattr(import_module(f"study.report.{module}"), name)
     figure = draw(**inputs, **params.settings, caption=caption)

@@ -86,7 +86,8 @@ def fourier_features(
     """Sample RBF kernels (or rational quadratic ones if `mixed`) by 24 random features."""
     count, features = len(scale), 24
     frequency = rng.normal(size=(count, features)) / scale[:, None]
-    # A gamma-distributed precision turns the RBF kernel into the rational quadratic one.
+    # A gamma-distributed precision turns the RBF kernel into the rational quadratic one. It is
+    # drawn for both, or a seed would give other series.
     precision = rng.gamma(1.0, 1.0, size=(count, features))
     frequency *= np.sqrt(precision) if mixed else 1.0
     phase = rng.uniform(0, 2 * np.pi, size=(count, features))

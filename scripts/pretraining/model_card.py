@@ -48,12 +48,6 @@ def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:
     plain.save_pretrained(folder)
 
 
-def describe_machine(device: str) -> str:
-    """Return the name of the GPU, or the processor and its number of usable cores."""
-    name = device_name(device)
-    return name if device.startswith("cuda") else f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
 def loss_curve(losses: list[tuple[int, float]]) -> str:
     """Draw (last step, mean loss) of equal runs of steps as at most `CURVE_ROWS` bars of text."""
     parts = np.array_split(np.array(losses, dtype=float), min(CURVE_ROWS, len(losses)))
@@ -88,6 +82,7 @@ def write_card(
     table.loc["geometric mean"] = np.exp(np.log(table).mean())
     lift = scores.lift.pivot(index="layer", columns="tokens", values="lift")
     packages = [f"{name} {version(name)}" for name in PACKAGES]
+    cores = "" if device.startswith("cuda") else f", {len(os.sched_getaffinity(0))} cores"
     card = ENVIRONMENT.get_template("model_card.md")
     text = card.render(
         vars(scores),
@@ -100,7 +95,7 @@ def write_card(
         decays_from=decay_start(training),
         decays_to=first_cycle(training),
         minutes=round(history.seconds / 60),
-        machine=describe_machine(device),
+        machine=device_name(device) + cores,
         versions=", ".join([*packages, f"Python {platform.python_version()}"]),
         notes=fill(notes, 80),
         curve=loss_curve(history.losses),

@@ -130,14 +130,11 @@ def series_weights(context: torch.Tensor, exponent: float, floor: float) -> torc
     """
     roughness = torch.full((context.shape[0],), torch.inf, device=context.device)
     for lag in ROUGHNESS_LAGS:
-        if lag >= context.shape[1]:
-            break
         change = (context[:, lag:] - context[:, :-lag]).abs()
         enough = (~change.isnan()).sum(dim=1) >= max(3, lag)
-        mean = change.nanmean(dim=1)
-        roughness = torch.where(enough, torch.minimum(roughness, mean), roughness)
-    roughness = torch.where(roughness.isinf(), torch.ones_like(roughness), roughness)
-    weights = (roughness + floor) ** -exponent
+        mean = torch.where(enough, change.nanmean(dim=1), torch.inf)
+        roughness = torch.minimum(roughness, mean)
+    weights = (torch.where(roughness.isinf(), 1.0, roughness) + floor) ** -exponent
     return weights / weights.mean()
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.evaluation.gates import Validity, validity_of
+from study.evaluation.gates import Validity
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7F7F7F"
@@ -104,8 +104,3 @@ def mark_margin(span: Callable[..., Any], summary: pd.DataFrame) -> None:
     margin = 100 * float(summary["tost_margin"].iloc[0])
     label = f"equivalence margin ±{margin:g} %"
     span(-margin, margin, color=GREY, alpha=0.18, lw=0, label=label)
-
-
-def caption_of(suite: str, model: str, validity: pd.DataFrame) -> Caption:
-    """Return a study's caption from its validity table."""
-    return Caption(suite, model, validity_of(validity))
