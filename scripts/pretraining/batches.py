@@ -236,9 +236,8 @@ def batch_stream(config: DataConfig, first_step: int, last_step: int) -> Iterato
             yield from queue.popleft().result()
             queue.extend(islice(ahead, 1))
 
+    skip = first_step % per_chunk
     try:
-        yield islice(
-            batches(), first_step % per_chunk, first_step % per_chunk + last_step - first_step
-        )
+        yield islice(batches(), skip, skip + last_step - first_step)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

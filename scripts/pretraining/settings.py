@@ -56,10 +56,8 @@ def load_settings(
     """
     settings = load_checked(_Settings, path, "see config/pretrain.yaml")
     data, training = settings.data, settings.training
-    architecture = settings.architecture.model_dump()
-    longest, patches = (
-        architecture["chronos_config"][key] for key in ("context_length", "max_output_patches")
-    )
+    architecture, chronos = settings.architecture.model_dump(), settings.architecture.chronos_config
+    longest, patches = chronos.context_length, chronos.max_output_patches
     lengths, horizons = data.context_lengths, len(data.horizon_weights)
     starts = [phase.from_chunk for phase in data.phases]
     weights = [("context_weights", phase.context_weights, lengths) for phase in data.phases]
@@ -73,7 +71,7 @@ def load_settings(
         for name, given, values in weights
     ] + [
         (
-            starts[0] != 0 or starts != sorted(set(starts)),
+            starts != sorted({0, *starts}),
             f"data.phases start at chunks {starts}",
             "start at 0 and ascend",
         ),

@@ -38,13 +38,9 @@ ENVIRONMENT = Environment(
 )
 
 MISSING = "–"
-
 GOOD = {"pass", "valid", "better", "equivalent", "yes"}
-
 BAD = {"fail", "invalid", "worse", "no"}
-
 FIRST_KEYS = ["device", "dtype", "backend", "weights_fingerprint", "weights_source", "model"]
-
 PACKAGES = ("snakemake", "torch", "chronos-forecasting", "fev", "numpy", "pandas", "scipy")
 
 
