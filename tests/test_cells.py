@@ -277,7 +277,7 @@ def test_a_local_day_of_23_or_25_hours_is_whole(tmp_path, day, hours):
         ("day,y\n01/02/2020,1\n", ["'format'"]),
         ("day,y\n12:30,1\n", ["'12:30'"]),
         ("day,y\n-1,1\n", ["'-1'"]),
-        ("day,y\nNA,1\n", ["empty time in row 1"]),
+        ("day,y\nNA,1\n", ["row 1 has an empty time"]),
     ],
 )
 def test_times_that_can_be_read_in_two_ways_are_refused(tmp_path, text, words):

@@ -20,6 +20,8 @@ def fetch_model(
     A relative path of a local model is relative to `repo_root`. `mirror` is asked before the hub.
     """
     from chronos2_attention import checkpoint
+    from study.data.download import FetchError, unavailable
+    from study.data.hub import CACHE_MEND, hub_files, hub_origin
 
     folder.mkdir(parents=True, exist_ok=True)
     provenance: dict[str, Any] = {"model": spec.name, "title": spec.title, "source": spec.source}
@@ -36,10 +38,16 @@ def fetch_model(
     elif copied := mirrored_files(spec, mirror):
         origin = copied[0].parent
         # Nothing says of which revision the files of a mirror are; their checksums stand below.
-        provenance |= _hub_provenance(spec, None)
+        provenance |= hub_origin(spec, None)
     else:
-        origin, found = _download(spec, mirror)
-        provenance |= found
+        try:
+            found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
+        except FetchError as error:
+            files = [f"{spec.repo}/{name}" for name in CHECKPOINT_FILES]
+            what = f"model {spec.name!r}"
+            raise unavailable(what, files, mirror, error, CACHE_MEND) from None
+        origin = found.paths[CHECKPOINT_FILES[0]].parent
+        provenance |= hub_origin(spec, found.commit) | {"hub_checksums": found.checksums}
     # Loaded where they come from, so that a message names files that the user knows.
     model, fingerprint = checkpoint.load_model(origin)
     if origin != folder:
@@ -64,37 +72,6 @@ def _need_checkpoint(spec: ModelSpec, folder: Path) -> None:
                 str(folder),
                 "put it there, or name another model as suite@model",
             )
-
-
-def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
-    return {
-        "repo": spec.repo,
-        "revision_requested": spec.revision,
-        "revision": commit,
-        "from_mirror": commit is None,
-    }
-
-
-def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the checkpoint in the hub's cache, and its provenance."""
-    from study.data.download import FetchError
-    from study.data.hub import hub_files
-
-    try:
-        found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
-    except FetchError as error:
-        tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
-        ways = [error.mend] if error.mend else []
-        ways += [
-            f"put {' and '.join(CHECKPOINT_FILES)} into DIRECTORY/{spec.repo}"
-            " and set mirror=DIRECTORY",
-            "fill the Hugging Face cache (HF_HOME) on a machine with a network",
-        ]
-        raise InputError(
-            f"cannot get model '{spec.name}': {tried}{error}", "", ", or ".join(ways)
-        ) from None
-    provenance = _hub_provenance(spec, found.commit) | {"hub_checksums": found.checksums}
-    return found.paths[CHECKPOINT_FILES[0]].parent, provenance
 
 
 def _save_random(spec: ModelSpec, folder: Path) -> None:

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TypeVar
 import certifi
 import httpx
 
-from study.jobs.files import sha256_of_file
+from chronos2_attention.errors import InputError
 
 log = logging.getLogger("study.download")
 
@@ -29,14 +29,10 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
-
 ATTEMPTS = 5
-
 # For what waiting seldom mends: a server out of reach, a file that is not the one expected.
 FEW_ATTEMPTS = 2
-
 PAUSE_S = 1.0
-
 LONGEST_PAUSE_S = 30.0
 ALL_PAUSES_S = 45.0
 RATE_WINDOW_S = 20.0
@@ -358,17 +354,23 @@ def _download(client: Client, url: str, path: Path) -> None:
             handle.write(chunk)
 
 
-def git_blob_sha1(path: Path) -> str:
-    """Return the object name that git gives the file's content (SHA-1 repositories)."""
-    digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(path), usedforsecurity=False)
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check_file(path: Path, kind: str, expected: str) -> None:
     """Compare a file with its ``sha256`` or ``git blob sha1``; raise `ChecksumError`."""
-    found = sha256_of_file(path) if kind == "sha256" else git_blob_sha1(path)
+    begin = hashlib.sha256()
+    if kind != "sha256":  # the name that git gives a content
+        begin = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open(path, "rb") as handle:
+        found = hashlib.file_digest(handle, lambda: begin).hexdigest()
     if found != expected:
         raise ChecksumError(f"{path.name} has {kind} {found}, expected {expected}")
+
+
+def unavailable(
+    what: str, files: Sequence[str], mirror: Path | None, error: FetchError, *more: str
+) -> InputError:
+    """Return the line for what cannot be had: its `files` below a mirror, and `more` ways out."""
+    absent = [below for below in files if mirror is None or not (mirror / below).is_file()]
+    tried = f"no file {mirror / absent[0]}, and " if mirror is not None else ""
+    ways = [error.mend] if error.mend else []
+    ways.append(f"put {' and '.join(absent)} below a directory and set mirror=DIRECTORY")
+    return InputError(f"cannot get {what}: {tried}{error}", "", ", or ".join([*ways, *more]))

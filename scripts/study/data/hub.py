@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
@@ -49,7 +49,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 # The client makes names of files of these.
 NAMES = dict.fromkeys(("ETag", "X-Linked-Etag"), r"[\w-]+(\.[\w-]+)*")
 NAMES["X-Repo-Commit"] = COMMIT.pattern
+CACHE_MEND = "fill the Hugging Face cache (HF_HOME) on a machine with a network"
 LISTING_BYTES = 1e8
+# What the client raises where an answer lacks what it takes for granted.
+DEFECTS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 # A file without its size, such as one of a mirror, may still come with some headers.
 SLACK_BYTES = 1e6
 # What the hub says of a request, by its own code: why, and what the user can do.
@@ -79,6 +82,16 @@ class HubFiles:
     commit: str
     paths: dict[str, Path]
     checksums: dict[str, str]
+
+
+def hub_origin(spec: Any, commit: str | None) -> dict[str, Any]:
+    """Return the provenance of a data set or model of the hub; without a commit, of a mirror's."""
+    return {
+        "repo": spec.repo,
+        "revision_requested": spec.revision,
+        "revision": commit,
+        "from_mirror": commit is None,
+    }
 
 
 def hub_files(
@@ -170,9 +183,7 @@ def _asked(until: float, most: float, action: Callable[[], T]) -> T:
         return action()
     except HFValidationError as error:
         raise FetchError(f"no name of a repository: {reason(error)}", final=True) from None
-    except (LocalEntryNotFoundError, ValueError, LookupError, TypeError) as error:
-        raise _not_the_hub(error) from None
-    except (AttributeError, AssertionError, RecursionError) as error:
+    except (LocalEntryNotFoundError, *DEFECTS) as error:
         raise _not_the_hub(error) from None
     finally:
         use_clients(Client)
@@ -186,7 +197,6 @@ def _not_the_hub(error: Exception | str) -> FetchError:
 def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> HubFiles:
     _check_settings()
     until = deadline()
-
     ask = partial(HfApi(endpoint=_endpoint()).repo_info, repo, repo_type=kind, revision=revision)
     # Checksums make the hub look up every file of the repository: that may take longer.
     listing = partial(ask, files_metadata=True, timeout=60)
@@ -222,43 +232,34 @@ def _one_file(
     try:
         return path, _checked(name, path, stated)
     except ChecksumError as error:
-        _discard(path, root.parents[1], error)
+        # Only below the repository's folder in the cache, and nothing elsewhere.
+        for place in (_blob(path), path):
+            if place.parent.resolve().is_relative_to(root.parents[1].resolve()):
+                place.unlink(missing_ok=True)
+            else:
+                error.mend = f"delete {place}, to which a link leads out of the cache"
         raise
-
-
-def _discard(path: Path, home: Path, error: ChecksumError) -> None:
-    """Remove a damaged file below the repository's folder in the cache, and nothing elsewhere."""
-    for place in (_blob(path), path):
-        if place.parent.resolve().is_relative_to(home.resolve()):
-            place.unlink(missing_ok=True)
-        else:
-            error.mend = f"delete {place}, to which a link leads out of the cache"
 
 
 def _from_cache(
     repo: str, kind: str, revision: str, patterns: Sequence[str], because: FetchError
 ) -> HubFiles:
-    place = f"{because} and the cache {constants.HF_HUB_CACHE}"
+    lacks = f"{because} and the cache {constants.HF_HUB_CACHE} does not hold"
     look = partial(snapshot_download, repo, repo_type=kind, revision=revision)
+    checksums = {}
     try:
         root = Path(look(allow_patterns=list(patterns), local_files_only=True))
         held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         paths = {name: root / name for name in _selected(held, patterns, root.name)}
-    except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
-        why = f"{place} does not hold {repo} at revision {revision!r}"
-        raise FetchError(why, because.mend) from None
-    except FetchError as error:
-        why = f"{place} does not hold all of {repo}: {error}"
-        raise FetchError(why, because.mend) from None
-    checksums = {}
-    for name, path in paths.items():
-        try:
+        for name, path in paths.items():
             checksums |= _checked(name, path, _in_name(path))
-        except ChecksumError as error:
-            raise FetchError(
-                f"{because} and a file in the cache is damaged: {error}",
-                f"delete {_blob(path)} and fetch it again",
-            ) from None
+    except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
+        raise FetchError(f"{lacks} {repo} at revision {revision!r}", because.mend) from None
+    except ChecksumError as error:
+        mend = f"delete {_blob(path)} and fetch it again"
+        raise FetchError(f"{because} and a file in the cache is damaged: {error}", mend) from None
+    except FetchError as error:
+        raise FetchError(f"{lacks} all of {repo}: {error}", because.mend) from None
     return HubFiles(root.name, paths, checksums)
 
 

@@ -8,7 +8,7 @@ trust in its author.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,13 @@ from study.config.datasets import Recipe, TimeAxis
 from study.data.cells import (
     Notes,
     Times,
-    is_coarse,
+    need_columns,
     nominal_times,
-    note_zone,
     numbers_of,
     offset_of,
     read_times,
     stamps_of,
+    texts,
 )
 from study.data.series_table import ID, TIMESTAMP, Series, conform, series_table
 
@@ -61,13 +61,14 @@ def cook(
     columns = _value_columns(frame, recipe, where)
     if not len(frame):
         raise InputError("the table holds no observation", where, "give it rows below its header")
-    groups = list(_split(frame, recipe, where))
-    owners = np.empty(len(frame), dtype=object)
-    for labels, rows in groups:
-        owners[rows] = "_".join(labels)
+    ids = [texts(frame[name], name, where) for name in recipe.id]
+    keys = list(zip(*ids, strict=True)) if ids else [()] * len(frame)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for position, key in enumerate(keys):
+        groups.setdefault(key, []).append(position)
 
     def row(position: int) -> str:
-        owner = owners[position]
+        owner = "_".join(keys[position])
         return f"row {position + 1}" + (f" (series {quote(owner)})" if owner else "")
 
     values = {name: numbers_of(frame[name], name, where, row) for name in columns}
@@ -76,24 +77,24 @@ def cook(
     axis = recipe.time
     times = None if axis.column is None else read_times(frame[axis.column], axis, where, row)
     series = []
-    for key, rows in groups:
-        own = times.take(rows) if times is not None else nominal_times(axis, len(rows), freq, where)
+    for key, rows in sorted(groups.items()):
+        if times is None:
+            own = nominal_times(axis, len(rows), freq, where)
+        else:
+            own = Times(times.instants[rows], times.clock[rows], times.zone)
         for column in columns or [None]:
             labels = [recipe.name or "", *key]
             if column is not None and (len(columns) > 1 or not any(labels)):
                 labels.append(str(column))
             name = "_".join(label for label in labels if label)
             cells = np.ones(len(rows)) if column is None else values[column][rows]
-            stamps, observed = _on_grid(
-                own, cells, recipe, freq, f"{where} series {quote(name)}", notes
-            )
-            known = np.flatnonzero(~np.isnan(observed))
-            if not known.size:
-                raise InputError(
-                    f"series {quote(name)} holds no observation", where, "remove it from the table"
-                )
-            span = slice(known[0], known[-1] + 1)
-            series.append(Series(name, stamps[span], {"target": observed[span]}))
+            place = f"{where} series {quote(name)}"
+            found = _on_grid(own, cells, recipe, freq, place, notes)
+            if found.isna().all():
+                raise InputError("it holds no observation", place, "remove it from the table")
+            found = found[found.first_valid_index() : found.last_valid_index()]
+            stamps = found.index.to_numpy().astype("datetime64[us]")
+            series.append(Series(name, stamps, {"target": found.to_numpy()}))
     return series
 
 
@@ -106,7 +107,7 @@ def several_targets(
     notes: Notes,
 ) -> Series:
     """Return one item whose targets are columns of a table in time order, as they stand."""
-    _need(frame, (timestamp, *targets), where)
+    need_columns(list(frame.columns), (timestamp, *targets), where)
 
     def row(position: int) -> str:
         return f"row {position + 1} (series {quote(item)})"
@@ -119,65 +120,17 @@ def several_targets(
     )
 
 
-def _need(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
-    names = list(frame.columns)
-    for column in columns:
-        if names.count(column) != 1:
-            what = "no column" if column not in names else "more than one column"
-            raise InputError(f"{what} {quote(column)}", where, f"its columns: {quote(names)}")
-
-
 def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]:
+    names = list(frame.columns)
     keys = [*recipe.id, *([recipe.time.column] if recipe.time.column else [])]
-    _need(frame, keys, where)
-    names = list(recipe.values)
+    values = list(recipe.values)
     if isinstance(recipe.values, str):
-        names = [name for name in frame.columns if name not in keys]
-        names = [name for name in names if not ROW_NAMES.fullmatch(str(name))]
-        if "" in names:
-            raise InputError(
-                f"column {list(frame.columns).index('') + 1} has no name",
-                where,
-                "name it, or list the columns of 'values'",
-            )
-    _need(frame, names, where)
-    return names
-
-
-def _split(
-    frame: pd.DataFrame, recipe: Recipe, where: str
-) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yield the ids of each series and the positions of its rows."""
-
-    if not recipe.id:
-        yield (), np.arange(len(frame))
-        return
-    ids = {name: _texts(frame[name], name, where) for name in recipe.id}
-    places = pd.DataFrame({"row": np.arange(len(frame))})
-    keys = [pd.Series(column, dtype=object) for column in ids.values()]
-    for key, rows in places.groupby(keys, sort=True, dropna=False)["row"]:
-        yield tuple(key), rows.to_numpy()
-
-
-def _texts(column: pd.Series, name: str, where: str) -> list[str]:
-    """Return ids exactly as they are written."""
-    blank = column.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
-    absent = np.flatnonzero(column.isna() | blank)
-    if absent.size:
-        raise InputError(
-            f"row {absent[0] + 1} has no id in column {quote(name)}",
-            where,
-            "give it one, or remove the row",
-        )
-    for position, cell in enumerate(column):
-        if isinstance(cell, bool | np.bool_) or not isinstance(cell, str | int | np.integer):
-            raise InputError(
-                f"column {quote(name)} holds {quote(str(cell))} in row {position + 1}, which can "
-                "be written in several ways",
-                where,
-                "write ids as text or as whole numbers",
-            )
-    return [str(cell) for cell in column]
+        values = [n for n in names if n not in keys and not ROW_NAMES.fullmatch(str(n))]
+        if "" in values:
+            what = f"column {names.index('') + 1} has no name"
+            raise InputError(what, where, "name it, or list the columns of 'values'")
+    need_columns(names, (*keys, *values), where)
+    return values
 
 
 # --- the grid -----------------------------------------------------------------------------------
@@ -190,35 +143,26 @@ def _on_grid(
     freq: str | None,
     where: str,
     notes: Notes,
-) -> tuple[np.ndarray, np.ndarray]:
-
+) -> pd.Series:
     step = None if freq is None else offset_of(freq, where)
     if times.zone:
         where = f"{where} (times of {times.zone})"
     if recipe.aggregate is not None:
         if freq is None:
             raise InputError("'aggregate' needs 'freq'", where, "give 'freq'")
-        local = times.zone and is_coarse(step, times.instants)
-        if times.zone:
-            note_zone(notes, times.zone, bool(local))
         order = np.argsort(times.instants, kind="stable")
-        instants = times.instants[order]
-        clock = times.clock[order] if local or not times.zone else instants
-        steps, left_out = whole_steps(
+        observed = whole_steps(
             {"value": values[order]},
-            clock,
-            instants,
+            stamps_of(times, step, notes, floor=False)[order],
+            times.instants[order],
             offset_of("D", where) if freq in ("B", "C") else step,
             recipe.aggregate,
             where,
+            notes,
             gaps=recipe.gaps,
-        )
-        observed = steps["value"]
-        if left_out:
-            notes["rows_left_out"] = notes.get("rows_left_out", 0) + left_out
+        )["value"]
     else:
-        observed = pd.Series(values, index=pd.DatetimeIndex(stamps_of(times, step, notes)))
-    observed = observed.sort_index()
+        observed = pd.Series(values, pd.DatetimeIndex(stamps_of(times, step, notes))).sort_index()
     if observed.index.has_duplicates:
         twice = observed.index[observed.index.duplicated()][0]
         raise InputError(
@@ -227,9 +171,7 @@ def _on_grid(
             "name the columns that tell series apart in 'id'; where clocks were set back, write "
             "times with their offset from UTC",
         )
-    if step is not None:
-        observed = _filled(observed, step, freq, recipe.gaps, where)
-    return observed.index.to_numpy().astype("datetime64[us]"), observed.to_numpy()
+    return observed if step is None else _filled(observed, step, recipe.gaps, where)
 
 
 def _check_steps(first: pd.Timestamp, last: pd.Timestamp, step: pd.DateOffset, where: str) -> None:
@@ -245,26 +187,20 @@ def _check_steps(first: pd.Timestamp, last: pd.Timestamp, step: pd.DateOffset, w
         )
 
 
-def _filled(
-    observed: pd.Series, step: pd.DateOffset, freq: str, gaps: str, where: str
-) -> pd.Series:
+def _filled(observed: pd.Series, step: pd.DateOffset, gaps: str, where: str) -> pd.Series:
     """Put observations on the grid from the first to the last of them."""
-
     first, last = observed.index[0], observed.index[-1]
     _check_steps(first, last, step, where)
+    mend = "give the 'freq' of the rows, or an 'aggregate'"
     try:
         grid = pd.date_range(first, last, freq=step, unit="us")
     except (ValueError, OverflowError):
-        raise InputError(
-            f"no grid of {quote(freq)} from {first} to {last}", where, "give the 'freq' of the rows"
-        ) from None
+        what = f"no grid of {step.freqstr!r} from {first} to {last}"
+        raise InputError(what, where, mend) from None
     off = observed.index.difference(grid)
     if len(off):
-        raise InputError(
-            f"{off[0]} is not on the grid of frequency {quote(freq)}",
-            where,
-            "give the 'freq' of the rows, or an 'aggregate'",
-        )
+        what = f"{off[0]} is not on the grid of frequency {step.freqstr!r}"
+        raise InputError(what, where, mend)
     absent = len(grid) - len(observed)
     if absent and gaps == "none":
         raise InputError(
@@ -294,12 +230,12 @@ def resample_table(
         If a series has no regular step, its steps are not finer than the grid's, or it covers no
         step of the grid whole.
     """
-    targets = table.column_names[2:]
     series = []
     for row in table.to_batches(max_chunksize=1):
-        stamps = pc.list_flatten(row[TIMESTAMP]).to_numpy()
         name = row[ID][0].as_py()
         where = f"series {quote(name)} of data set {dataset!r}"
+        cells = {n: pc.list_flatten(row[n]).to_numpy() for n in table.column_names[1:]}
+        stamps = cells.pop(TIMESTAMP)
         step = offset_of(freq, where)
         gaps = np.unique(np.diff(stamps))
         if len(gaps) != 1:
@@ -309,15 +245,11 @@ def resample_table(
             raise InputError(
                 f"its steps are not finer than {freq!r}", where, "resample to a coarser grid"
             )
-        columns = {target: pc.list_flatten(row[target]).to_numpy() for target in targets}
-        found, left_out = whole_steps(
-            columns, stamps, stamps, step, aggregate, where, week_bears_its_end=False
+        found = whole_steps(
+            cells, stamps, stamps, step, aggregate, where, notes, week_bears_its_end=False
         )
-        if notes is not None and left_out:
-            notes["rows_left_out"] = notes.get("rows_left_out", 0) + left_out
         times = found.index.to_numpy().astype("datetime64[us]")
-        values = {target: found[target].to_numpy(dtype=np.float64) for target in targets}
-        series.append(Series(name, times, values))
+        series.append(Series(name, times, {n: found[n].to_numpy() for n in found}))
     return conform(series_table(series), dataset)
 
 
@@ -328,10 +260,11 @@ def whole_steps(
     step: pd.DateOffset,
     aggregate: str,
     where: str,
+    notes: Notes | None,
     *,
     gaps: str = "none",
     week_bears_its_end: bool = True,
-) -> tuple[pd.DataFrame, int]:
+) -> pd.DataFrame:
     """Aggregate rows over steps, by pandas' resampling, and leave out steps that are not whole.
 
     A step is whole if no row is absent in it. Where most steps show how often rows come (each hour,
@@ -339,17 +272,11 @@ def whole_steps(
     Where they do not (business hours, events), only the first and the last step can be told to be
     cut: they begin later, or end earlier, than every other one. `columns` are values by name;
     `clock` decides on the step of a row, `instants`, their order, is UTC. With `gaps` of ``zero``
-    nothing is absent inside.
-
-    Returns
-    -------
-    The values of whole steps, by the time that pandas labels each with, and the number of rows left
-    out.
+    nothing is absent inside. Values are returned by the time that pandas labels a step with.
     """
     rule = step.rule_code.split("-")[0]
-    is_week = rule == "W"
-    bears_end = rule in ENDS and (week_bears_its_end or not is_week)
-    sides = {} if bears_end == (rule in ENDS) else {"closed": "left", "label": "left"}
+    week_turned = rule == "W" and not week_bears_its_end
+    sides = {"closed": "left", "label": "left"} if week_turned else {}
     index = pd.DatetimeIndex(clock)
     _check_steps(index.min(), index.max(), step, where)
     frame = pd.DataFrame(dict(columns), index=index)
@@ -358,15 +285,15 @@ def whole_steps(
     found = groups.mean() if aggregate == "mean" else groups.sum(min_count=1)
     if aggregate != "mean" and gaps != "zero":
         found = found.where(groups.count().eq(counts, axis=0))
-    labels = counts.index
-    if bears_end:
-        ends = labels + DAY
-        begins = (labels - step) + DAY
-    else:
-        begins, ends = labels, labels + step
     seen = counts.to_numpy() > 0
+    found, counts = found[seen], counts[seen]
+    if rule in ENDS and not week_turned:
+        ends = counts.index + DAY
+        begins = counts.index - step + DAY
+    else:
+        begins, ends = counts.index, counts.index + step
     lead, lag, is_whole = _coverage(
-        clock, instants, begins[seen].to_numpy(), ends[seen].to_numpy(), counts.to_numpy()[seen]
+        clock, instants, begins.to_numpy(), ends.to_numpy(), counts.to_numpy()
     )
     inner, keep = is_whole[1:-1], is_whole.copy()
     if inner.size and inner.mean() <= 0.5:
@@ -379,8 +306,9 @@ def whole_steps(
         raise InputError(
             f"it covers no step of {step.freqstr!r} whole", where, "resample to a finer grid"
         )
-    left_out = int(counts.to_numpy()[seen][~keep].sum())
-    return found[seen][keep], left_out
+    if notes is not None and not keep.all():
+        notes["rows_left_out"] = notes.get("rows_left_out", 0) + int(counts[~keep].sum())
+    return found[keep]
 
 
 def _coverage(
@@ -407,10 +335,8 @@ def _coverage(
     from_previous = np.concatenate([[False], ~jumps[first[1:] - 1]])
     to_next = np.concatenate([from_previous[1:], [False]])
     # A first row at the usual place says as much as one that follows the step before.
-    inner = slice(1, -1)
-    usual_lead, usual_lag = (
-        (np.median(lead[inner]), np.median(lag[inner])) if len(lead) > 2 else (0.5 * usual, usual)
-    )
+    usual_lead = np.median(lead[1:-1]) if len(lead) > 2 else 0.5 * usual
+    usual_lag = np.median(lag[1:-1]) if len(lag) > 2 else usual
     at_begin = lead <= usual_lead + 0.1 * usual
     at_end = lag <= usual_lag + 0.1 * usual
     return lead, lag, inside & (from_previous | at_begin) & (to_next | at_end)
