@@ -32,7 +32,6 @@ MEND = "see config/README.md"
 MOST_DRAWN = 10_000_000
 
 FolderName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-Aggregate = Literal["sum", "mean", "count"]
 
 
 def one_of(one: str, other: str) -> Any:
@@ -48,27 +47,18 @@ def one_of(one: str, other: str) -> Any:
 
 @checked_dataclass
 class TimeAxis:
-    """Where the timestamp of a row comes from.
+    """Where the timestamp of a row comes from."""
 
-    Attributes
-    ----------
-    start:
-        Timestamp of the first row; the rows follow in order at the data set's frequency. For
-        tables without a time, and for those whose real times are irregular (trading days): such
-        timestamps are nominal.
-    column:
-        Column that holds the time, where `start` is not given.
-    format:
-        ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
-        ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
-        ``unix_ms``, ``unix_us``, ``unix_ns`` (since 1970) or a `strptime` pattern.
-    shift:
-        Added to every timestamp, a pandas offset such as ``-14D``.
-    """
-
+    # Timestamp of the first row; the rows follow in order at the data set's frequency. For tables
+    # without a time, and for those whose real times are irregular (trading days).
     start: Text | None = None
+    # Column that holds the time, where `start` is not given.
     column: Text | None = None
+    # ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
+    # ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
+    # ``unix_ms``, ``unix_us``, ``unix_ns`` (since 1970) or a `strptime` pattern.
     format: Text = "iso"
+    # Added to every timestamp, a pandas offset such as ``-14D``.
     shift: Text | None = None
 
     _one = one_of("start", "column")
@@ -76,34 +66,21 @@ class TimeAxis:
 
 @checked_dataclass
 class Recipe:
-    """How a table becomes series.
-
-    Attributes
-    ----------
-    time:
-        See `TimeAxis`.
-    values:
-        Value columns, each a series of its own; ``"*"`` for all that are neither time nor id.
-        Empty only with ``aggregate="count"``.
-    id:
-        Columns that tell the series of a long table apart.
-    name:
-        Name of the series where neither `id` nor several value columns give one, a prefix
-        otherwise.
-    aggregate:
-        ``sum``, ``mean`` or ``count`` of the values (of the rows, without value columns) that fall
-        into one step, by pandas' resampling: a week ends on the day it names. Steps that are not
-        whole are left out. Without it two rows with one timestamp are an error.
-    gaps:
-        What an absent row means: ``none`` (there is none, else an error), ``missing`` (not
-        observed, NaN) or ``zero`` (nothing happened).
-    """
+    """How a table becomes series."""
 
     time: TimeAxis
+    # Value columns, each a series of its own; ``"*"`` for all that are neither time nor id. Empty
+    # only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
+    # Columns that tell the series of a long table apart.
     id: Unique[Text] | tuple[()] = ()
+    # Of the series where neither `id` nor several value columns give a name, a prefix otherwise.
     name: Text | None = None
-    aggregate: Aggregate | None = None
+    # What is made of the values (of the rows, without value columns) that fall into one step, by
+    # pandas' resampling: a week ends on the day it names. Steps that are not whole are left out.
+    # Without it two rows with one timestamp are an error.
+    aggregate: Literal["sum", "mean", "count"] | None = None
+    # What an absent row means: there is none, else an error; not observed (NaN); nothing happened.
     gaps: Literal["none", "missing", "zero"] = "none"
 
 

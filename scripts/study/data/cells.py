@@ -116,19 +116,11 @@ def texts(column: Iterable[Any], name: str, where: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Times:
-    """When rows were observed.
-
-    Attributes
-    ----------
-    instants, clock:
-        ``datetime64[us]``, shape (n,): in UTC, and as a clock on the spot shows it.
-    zone:
-        Its name or offsets from UTC; empty where the source says nothing of it.
-    """
+    """When rows were observed: in UTC and as a clock on the spot shows it, ``datetime64[us]``."""
 
     instants: np.ndarray
     clock: np.ndarray
-    zone: str = ""
+    zone: str = ""  # its name or offsets from UTC; empty where the source says nothing of it
 
 
 def is_coarse(step: pd.DateOffset | None, instants: np.ndarray) -> bool:

@@ -158,17 +158,17 @@ class Client(httpx.Client):
         kept: float = float("inf"),
     ) -> None:
         self.until = deadline() if until is None else until
-        bounds = [(most, f"more than the {most:.0f} bytes expected", "")]
-        gigabytes = f"more than {LIMITS.max_gb:g} GB"
-        bounds.append((1e9 * LIMITS.max_gb, gigabytes, "raise network.max_gb"))
+        bounds = [
+            (most, f"more than the {most:.0f} bytes expected", ""),
+            (1e9 * LIMITS.max_gb, f"more than {LIMITS.max_gb:g} GB", "raise network.max_gb"),
+        ]
         if folder is not None:
             there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
             room = 0.9 * shutil.disk_usage(there).free
             bounds.append((room, f"more than there is room for in {folder}", "free space there"))
         self.most, self.too_large, self.mend = min(bounds)
         self._since, self._bytes, self.total = time.monotonic(), 0, 0
-        self._kept = kept
-        self._late = threading.Event()
+        self._kept, self._late = kept, False
         self._watch = threading.Timer(0.0, self._give_up)
         for name in map(_in_use, PROXIES):
             usable(name, _proxy)
@@ -185,7 +185,7 @@ class Client(httpx.Client):
             return super().send(request, **options)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
             late = httpx.ReadTimeout("the first lines of the answer did not arrive in time")
-            failure = explained(late if self._late.is_set() else error)
+            failure = explained(late if self._late else error)
             if failure is None:
                 raise
             raise failure from None
@@ -205,7 +205,7 @@ class Client(httpx.Client):
         self._watch.start()
 
     def _give_up(self) -> None:
-        self._late.set()
+        self._late = True
         self.close()
 
     def _after(self, answer: httpx.Response) -> None:
@@ -298,12 +298,14 @@ def _proxy(value: str) -> None:
     httpx.HTTPTransport(verify=False, proxy=url).close()
 
 
-def address(value: str) -> httpx.URL:
+def address(value: str, schemes: Sequence[str] = ()) -> httpx.URL:
     """Return an address that has a host and a port that there is; others are a `ValueError`."""
     try:
         url = httpx.URL(value)
     except httpx.InvalidURL as error:
         raise ValueError(str(error)) from None
+    if schemes and url.scheme not in schemes:
+        raise ValueError(f"it must begin with {schemes[-1]}://")
     if not url.host:
         raise ValueError("no host in it")
     if not 0 < (url.port or 1) < 65536:

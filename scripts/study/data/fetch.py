@@ -29,18 +29,9 @@ def fetch(
 
     `mirror` is looked into before the network: ``<repo>/<config>.parquet`` or, as on the hub,
     ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs. Where `offline`, what the Hugging
-    Face cache holds still counts.
-
-    Returns
-    -------
-    A table in the layout of `study.data.series_table`, sorted by id, and its provenance: source,
-    revision or version and checksums; the same on every machine.
-
-    Raises
-    ------
-    InputError
-        If the mirror is no directory, the data cannot be had, a checksum differs, or the data
-        violate the layout.
+    Face cache holds still counts. Returned are a table in the layout of `study.data.series_table`,
+    sorted by id, and its provenance: source, revision or version and checksums; the same on every
+    machine. What cannot be had, or violates the layout, is an `InputError`.
     """
     mirror = Path(mirror) if mirror else None
     if mirror is not None and not mirror.is_dir():

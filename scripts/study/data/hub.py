@@ -57,30 +57,22 @@ DEFECTS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, R
 SLACK_BYTES = 1e6
 # What the hub says of a request, by its own code: why, and what the user can do.
 REFUSALS = {
-    "GatedRepo": (
-        "the hub gives {repo} only to those who accepted its terms",
-        "accept them at {place}/{repo} and set HF_TOKEN",
-    ),
-    "RepoNotFound": (
-        "the hub has no {kind} {repo}, or keeps it private",
-        "check its name, or set HF_TOKEN",
-    ),
-    "RevisionNotFound": ("the hub has no revision {revision!r} of {repo}", ""),
-    "EntryNotFound": ("the hub lists a file of {repo} and has it not", ""),
+    "GatedRepo": "the hub gives {repo} only to those who accepted its terms; accept them at "
+    "{place}/{repo} and set HF_TOKEN",
+    "RepoNotFound": "the hub has no {kind} {repo}, or keeps it private; check its name, or set "
+    "HF_TOKEN",
+    "RevisionNotFound": "the hub has no revision {revision!r} of {repo}",
+    "EntryNotFound": "the hub lists a file of {repo} and has it not",
 }
 
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of one commit, in the client's cache, by their names in the repository.
-
-    `checksums` has the hub's own checksum that a file was found to have: ``sha256:...`` for large
-    files, ``git:...`` (git's name of the object) for others. A file of which the hub gave none is
-    absent there.
-    """
+    """Files of one commit, in the client's cache, by their names in the repository."""
 
     commit: str
     paths: dict[str, Path]
+    # The hub's own, where it gave one: ``sha256:...``, or ``git:...``, git's name of the object.
     checksums: dict[str, str]
 
 
@@ -110,9 +102,10 @@ def hub_files(
         return _from_hub(repo, kind, revision, patterns)
     except FetchError as error:
         if error.code in REFUSALS:
-            words = {"repo": repo, "kind": kind, "revision": revision, "place": _endpoint()}
-            why, mend = (text.format(**words) for text in REFUSALS[error.code])
-            raise FetchError(why, mend) from None
+            why = REFUSALS[error.code].format(
+                repo=repo, kind=kind, revision=revision, place=_endpoint()
+            )
+            raise FetchError(*why.split("; ")) from None
         if error.final:
             mend = error.mend.replace("TMPDIR", "HF_HOME")
             raise FetchError(f"{repo} at revision {revision!r}: {error}", mend) from None
@@ -129,7 +122,7 @@ def _endpoint() -> str:
 def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list[str]:
     """Return the names that fit, sorted; a pattern that fits none is a `FetchError`."""
     names = sorted(names)
-    chosen: set[str] = set()
+    chosen = set()
     for pattern in patterns:
         depth = pattern.count("/")
         fitting = [name for name in names if name.count("/") == depth and fnmatch(name, pattern)]
@@ -144,7 +137,7 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
 
 def _check_settings() -> None:
     """Raise if the address or the token could not be sent, which libraries say with a traceback."""
-    usable("HF_ENDPOINT", _hub_address)
+    usable("HF_ENDPOINT", partial(address, schemes=("http", "https")))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_USER_AGENT_ORIGIN"):
         usable(name, _sendable)
     try:
@@ -156,12 +149,6 @@ def _check_settings() -> None:
 def _sendable(value: str) -> None:
     if not re.fullmatch(r"[!-~]*", value.strip()):
         raise ValueError("it holds what no header holds, such as blanks")
-
-
-def _hub_address(value: str) -> None:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("it must begin with https://")
-    address(value)
 
 
 def _check_answer(answer: httpx.Response) -> None:

@@ -8,7 +8,7 @@ trust in its author.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chronos2_attention.errors import InputError, quote
-from study.config.datasets import Recipe, TimeAxis
+from study.config.datasets import Recipe, TimeAxis, UrlDataset
 from study.data.cells import (
     Notes,
     Times,
@@ -50,12 +50,6 @@ def cook(
     `start`, `aggregate` and `gaps` need, timestamps are taken as they are. `where` names data set
     and table in messages; `notes` gets ``time_zone`` and ``rows_left_out``, those of steps that are
     not whole.
-
-    Raises
-    ------
-    InputError
-        If a column is absent, a row has no id, a time or a number cannot be read, two rows of a
-        series share a timestamp, one is off the grid, or rows are absent where `gaps` is ``none``.
     """
     notes = {} if notes is None else notes
     columns = _value_columns(frame, recipe, where)
@@ -74,6 +68,7 @@ def cook(
     values = {name: numbers_of(frame[name], name, where, row) for name in columns}
     if recipe.aggregate == "count":
         values = {name: (~np.isnan(cells)).astype(float) for name, cells in values.items()}
+    values = values or {"": np.ones(len(frame))}
     axis = recipe.time
     times = None if axis.column is None else read_times(frame[axis.column], axis, where, row)
     series = []
@@ -82,14 +77,13 @@ def cook(
             own = nominal_times(axis, len(rows), freq, where)
         else:
             own = Times(times.instants[rows], times.clock[rows], times.zone)
-        for column in columns or [None]:
+        for column, cells in values.items():
             labels = [recipe.name or "", *key]
-            if column is not None and (len(columns) > 1 or not any(labels)):
+            if column and (len(columns) > 1 or not any(labels)):
                 labels.append(str(column))
-            name = "_".join(label for label in labels if label)
-            cells = np.ones(len(rows)) if column is None else values[column][rows]
+            name = "_".join(filter(None, labels))
             place = f"{where} series {quote(name)}"
-            found = _on_grid(own, cells, recipe, freq, place, notes)
+            found = _on_grid(own, cells[rows], recipe, freq, place, notes)
             if found.isna().all():
                 raise InputError("it holds no observation", place, "remove it from the table")
             found = found[found.first_valid_index() : found.last_valid_index()]
@@ -99,25 +93,17 @@ def cook(
 
 
 def several_targets(
-    frame: pd.DataFrame,
-    item: str,
-    timestamp: str,
-    targets: Sequence[str],
-    where: str,
-    notes: Notes,
+    frame: pd.DataFrame, item: str, spec: UrlDataset, where: str, notes: Notes
 ) -> Series:
     """Return one item whose targets are columns of a table in time order, as they stand."""
-    need_columns(list(frame.columns), (timestamp, *targets), where)
+    need_columns(list(frame.columns), (spec.timestamp, *spec.targets), where)
 
     def row(position: int) -> str:
         return f"row {position + 1} (series {quote(item)})"
 
-    times = read_times(frame[timestamp], TimeAxis(column=timestamp), where, row)
-    return Series(
-        item,
-        stamps_of(times, None, notes),
-        {name: numbers_of(frame[name], name, where, row) for name in targets},
-    )
+    times = read_times(frame[spec.timestamp], TimeAxis(column=spec.timestamp), where, row)
+    targets = {name: numbers_of(frame[name], name, where, row) for name in spec.targets}
+    return Series(item, stamps_of(times, None, notes), targets)
 
 
 def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]:
@@ -223,12 +209,6 @@ def resample_table(
     A step bears the time at which it begins: ``D`` a day's midnight, ``W-MON`` a week's Monday,
     ``MS`` the first of a month; with ``ME``, ``QE`` and ``YE`` its last day. A ``mean`` is that of
     the observed values; a ``sum`` that lacks some is NaN. `notes` gets ``rows_left_out``.
-
-    Raises
-    ------
-    InputError
-        If a series has no regular step, its steps are not finer than the grid's, or it covers no
-        step of the grid whole.
     """
     series = []
     for row in table.to_batches(max_chunksize=1):
@@ -242,9 +222,8 @@ def resample_table(
             raise InputError("the time between observations varies", where, "give a regular series")
         begin = step.rollforward(pd.Timestamp(stamps[0]))
         if begin + step - begin <= pd.Timedelta(gaps[0]):
-            raise InputError(
-                f"its steps are not finer than {freq!r}", where, "resample to a coarser grid"
-            )
+            what = f"its steps are not finer than {freq!r}"
+            raise InputError(what, where, "resample to a coarser grid")
         found = whole_steps(
             cells, stamps, stamps, step, aggregate, where, notes, week_bears_its_end=False
         )
@@ -303,9 +282,8 @@ def whole_steps(
     elif gaps == "zero":
         keep[1:-1] = True
     if not keep.any():
-        raise InputError(
-            f"it covers no step of {step.freqstr!r} whole", where, "resample to a finer grid"
-        )
+        what = f"it covers no step of {step.freqstr!r} whole"
+        raise InputError(what, where, "resample to a finer grid")
     if notes is not None and not keep.all():
         notes["rows_left_out"] = notes.get("rows_left_out", 0) + int(counts[~keep].sum())
     return found[keep]

@@ -74,21 +74,13 @@ def series_table(series: Iterable[Series]) -> pa.Table:
 
 
 def conform(
-    table: pa.Table,
-    dataset: str,
-    targets: Sequence[str] | None = None,
-    notes: Notes | None = None,
+    table: pa.Table, dataset: str, targets: Sequence[str] | None = None, notes: Notes | None = None
 ) -> pa.Table:
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
     Target columns are `targets`, or all lists of numbers; others are left out. Nulls become NaN,
     decimals and truth values numbers. Times with a zone become UTC where the steps are finer than a
     day, the local date otherwise. `notes` gets ``time_zone`` and ``columns_left_out``.
-
-    Raises
-    ------
-    InputError
-        If a column is absent or of another kind, a cell has no list, or a row has no id.
     """
     notes = {} if notes is None else notes
     names, where = table.column_names, f"data set {dataset!r}"
@@ -206,10 +198,7 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
 
 @contextmanager
 def quiet_frequencies() -> Iterator[None]:
-    """Silence pandas' notice that `infer_freq` will one day return an offset object.
-
-    It comes once a series, and `fev` as well as this module want the text.
-    """
+    """Silence pandas' notice, once a series, that `infer_freq` will one day return an offset."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A future version of pandas will return a Base")
         yield

@@ -127,9 +127,7 @@ def _(spec: UrlDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
                 raise unavailable(f"data set {spec.name!r}", spec.mirrored, mirror, error) from None
             frame = _read(spec, path, "CSV")
             where = f"data set {spec.name!r}, file {source.file}"
-            series.append(
-                several_targets(frame, source.item, spec.timestamp, spec.targets, where, notes)
-            )
+            series.append(several_targets(frame, source.item, spec, where, notes))
             files[source.file] = {"url": url, "sha256": sha256_of_file(path)}
     table = conform(series_table(series), spec.name)
     if spec.resample is not None:
