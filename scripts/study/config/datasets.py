@@ -129,7 +129,6 @@ class HubDataset(DatasetSpec):
     """A configuration (a folder of Parquet files) of a repository, at a branch or commit."""
 
     source: ClassVar[str] = "hub"
-    _: KW_ONLY
     repo: matching(REPOSITORY)
     config: FolderName
     revision: Text = "main"
@@ -150,7 +149,6 @@ class UrlDataset(DatasetSpec):
     """
 
     source: ClassVar[str] = "url"
-    _: KW_ONLY
     folder: FolderName
     files: Some[SourceFile]
     timestamp: Text
@@ -174,7 +172,6 @@ class LocalDataset(DatasetSpec):
     """A Parquet file of a row a series; or a Parquet or CSV file of other rows, and a recipe."""
 
     source: ClassVar[str] = "local"
-    _: KW_ONLY
     path: matching(r"[^\x00]*\.(?:parquet|csv)")
     targets: Unique[Text] | None = None
     recipe: Recipe | None = None
@@ -196,7 +193,6 @@ class PackageDataset(DatasetSpec):
     """Tables of an installed package, from the version that the registry pins."""
 
     source: ClassVar[str] = "package"
-    _: KW_ONLY
     package: Text
     version: Text
     freq: Text
@@ -231,7 +227,6 @@ class DrawnDataset(DatasetSpec):
     """Series drawn from a seed."""
 
     source: ClassVar[str] = "synthetic"
-    _: KW_ONLY
     seed: whole(0, 2**63)
     factors: FactorGroups
 
@@ -261,9 +256,8 @@ def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
     if name in registry:
         return registry[name]
     near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
-    raise InputError(
-        f"unknown data set {quote(name)}", "config/datasets.yaml", f"known: {', '.join(near)}"
-    )
+    what, known = f"unknown data set {quote(name)}", f"known: {', '.join(near)}"
+    raise InputError(what, "config/datasets.yaml", known)
 
 
 def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str) -> DatasetSpec:
@@ -274,11 +268,8 @@ def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str)
     kind, package = SOURCES[fields.pop("source")], entry.get("package")
     if kind is PackageDataset and isinstance(package, str):
         if package not in pins:
-            raise InputError(
-                f"datasets.{name}.package: no version is pinned for {quote(package)}",
-                where,
-                "add it to 'packages'",
-            )
+            what = f"datasets.{name}.package: no version is pinned for {quote(package)}"
+            raise InputError(what, where, "add it to 'packages'")
         fields["version"] = pins[package]
         # What all tables share stands once, beside the list of tables.
         shared, tables = fields.pop("recipe", {}), fields.get("tables")

@@ -50,21 +50,16 @@ def numbers_of(column: pd.Series, name: str, where: str, place: Callable[[int], 
             found = np.array(_each(column, number_of), dtype=np.float64)
         except _Unreadable as error:
             at = error.args[0]
-            raise InputError(
-                f"column {quote(name)} is not numeric: {place(at)} has {quote(column.iloc[at])}",
-                where,
-                "leave cells without a number empty, or name other columns",
-            ) from None
+            what = f"column {quote(name)} is not numeric: {place(at)} has {quote(column.iloc[at])}"
+            mend = "leave cells without a number empty, or name other columns"
+            raise InputError(what, where, mend) from None
     extreme = np.flatnonzero(np.abs(found) > LARGEST)
     if extreme.size:
         value = found[extreme[0]]
-        what = "an infinite value" if np.isinf(value) else f"{value:g}"
-        raise InputError(
-            f"{place(int(extreme[0]))} has {what} in {quote(name)}, which no model can scale in "
-            "float32",
-            where,
-            f"put NaN there, or divide the column: no value may be larger than {LARGEST:g}",
-        )
+        size = "an infinite value" if np.isinf(value) else f"{value:g}"
+        what = f"{place(int(extreme[0]))} has {size} in {quote(name)}, too large for float32"
+        mend = f"put NaN there, or divide the column: no value may be larger than {LARGEST:g}"
+        raise InputError(what, where, mend)
     return found
 
 
@@ -94,24 +89,25 @@ def need_columns(names: Sequence[str], wanted: Iterable[str], where: str) -> Non
 
 def texts(column: Iterable[Any], name: str, where: str) -> list[str]:
     """Return ids exactly as they are written."""
-    cells = pd.Series(list(column), dtype=object)
-    blank = cells.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
-    absent = np.flatnonzero(cells.isna() | blank)
-    if absent.size:
+    cells = list(column)
+    try:
+        return _each(cells, _label)
+    except _Unreadable as error:
+        at = error.args[0]
         raise InputError(
-            f"row {absent[0] + 1} has no id in column {quote(name)}",
+            f"row {at + 1} has no id in column {quote(name)}, but {quote(cells[at])}",
             where,
-            "give it one, or remove rows without an id",
-        )
-    for position, cell in enumerate(cells, 1):
-        if isinstance(cell, bool | np.bool_) or not isinstance(cell, str | int | np.integer):
-            raise InputError(
-                f"column {quote(name)} holds {quote(str(cell))} in row {position}, which can be "
-                "written in several ways",
-                where,
-                "write ids as text or as whole numbers",
-            )
-    return [str(cell) for cell in cells]
+            "write ids as text or as whole numbers, since others can be written in several ways; "
+            "remove rows without an id",
+        ) from None
+
+
+def _label(cell: object) -> str:
+    if isinstance(cell, bool) or not isinstance(cell, str | int | np.integer):
+        raise TypeError
+    if not str(cell).strip():
+        raise ValueError
+    return str(cell)
 
 
 @dataclass(frozen=True)
@@ -121,15 +117,6 @@ class Times:
     instants: np.ndarray
     clock: np.ndarray
     zone: str = ""  # its name or offsets from UTC; empty where the source says nothing of it
-
-
-def is_coarse(step: pd.DateOffset | None, instants: np.ndarray) -> bool:
-    """Return whether steps are a day or longer; without a step, whether all times are so apart."""
-    if step is not None:
-        monday = pd.Timestamp("2000-01-03")
-        return (monday + step) - monday >= pd.Timedelta(days=1)
-    between = np.diff(np.unique(instants))
-    return not between.size or between.min() >= SHORTEST_DAY
 
 
 def stamps_of(
@@ -146,7 +133,12 @@ def stamps_of(
     """
     if not times.zone:
         return times.clock
-    coarse = all(is_coarse(step, part) for part in np.split(times.instants, bounds))
+    if step is not None:
+        monday = pd.Timestamp("2000-01-03")
+        coarse = (monday + step) - monday >= pd.Timedelta(days=1)
+    else:
+        apart = [np.diff(np.unique(part)) for part in np.split(times.instants, bounds)]
+        coarse = bool((np.concatenate(apart) >= SHORTEST_DAY).all())
     notes |= {"time_zone": times.zone, "times": "local dates" if coarse else "UTC"}
     if not coarse:
         return times.instants
@@ -162,32 +154,22 @@ def offset_of(alias: str, where: str, *, is_step: bool = True) -> pd.DateOffset:
             raise ValueError
         return offset
     except (ValueError, OverflowError, TypeError, ArithmeticError):
-        raise InputError(
-            f"{quote(alias)} is no frequency that pandas knows",
-            where,
-            "give one such as h, D, W-MON, MS",
-        ) from None
+        what = f"{quote(alias)} is no frequency that pandas knows"
+        raise InputError(what, where, "give one such as h, D, W-MON, MS") from None
 
 
 def nominal_times(axis: TimeAxis, count: int, freq: str | None, where: str) -> Times:
     """Return times of rows that follow each other from a start."""
     if freq is None:
         raise InputError("a time axis with 'start' needs 'freq'", where, "give 'freq'")
+    cell, column = pd.Series([axis.start]), TimeAxis(column="start")
+    start = read_times(cell, column, where, lambda at: "'start' is no time: it")
+    step = offset_of(freq, where)
     try:
-        start = _iso([axis.start])
-        stamps = pd.date_range(
-            start.clock[0], periods=count, freq=offset_of(freq, where), unit="us"
-        )
-    except _Unreadable:
-        raise InputError(
-            f"'start' is no time: {quote(axis.start)}", where, "give one such as 2020-01-31"
-        ) from None
+        stamps = pd.date_range(start.clock[0], periods=count, freq=step, unit="us")
     except (ValueError, OverflowError):
-        raise InputError(
-            f"{count} steps of {quote(freq)} from {quote(axis.start)} lead beyond all calendars",
-            where,
-            "give another 'start' or 'freq'",
-        ) from None
+        what = f"{count} steps of {quote(freq)} from {quote(axis.start)} lead beyond all calendars"
+        raise InputError(what, where, "give another 'start' or 'freq'") from None
     stamps = _shifted(stamps, axis, where).to_numpy().astype("datetime64[us]")
     return Times(stamps - (start.clock[0] - start.instants[0]), stamps, start.zone)
 
@@ -198,9 +180,8 @@ def _shifted(stamps: pd.DatetimeIndex, axis: TimeAxis, where: str) -> pd.Datetim
     try:
         return stamps + offset_of(axis.shift, where, is_step=False)
     except (ValueError, OverflowError):
-        raise InputError(
-            f"the shift {quote(axis.shift)} leads beyond all calendars", where, "give a smaller one"
-        ) from None
+        what = f"the shift {quote(axis.shift)} leads beyond all calendars"
+        raise InputError(what, where, "give a smaller one") from None
 
 
 class _Unreadable(Exception):
@@ -211,11 +192,8 @@ def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int
     """Read the times of rows; `row` names the one that is no time."""
     absent = column.isna() | column.isin(MISSING)
     if absent.any():
-        raise InputError(
-            f"{row(int(np.argmax(absent)))} has an empty timestamp in column {quote(axis.column)}",
-            where,
-            "remove rows without a time",
-        )
+        what = f"{row(int(np.argmax(absent)))} has an empty timestamp in {quote(axis.column)}"
+        raise InputError(what, where, "remove rows without a time")
     try:
         if pd.api.types.is_datetime64_any_dtype(column):
             stamps = pd.DatetimeIndex(column)
@@ -228,7 +206,7 @@ def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int
         else:
             # Numbers with a fraction are no dates.
             cells = [cell.strip() if isinstance(cell, str) else str(cell) for cell in column]
-            times = _iso(cells) if axis.format == "iso" else _by_pattern(cells, axis.format)
+            times = _by_pattern(cells, axis.format)
     except _Unreadable as error:
         at, more = error.args
         raise InputError(
@@ -237,6 +215,9 @@ def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int
             where,
             "give their 'format', such as unix_s for seconds since 1970, or mend the row",
         ) from None
+    except (NotImplementedError, OverflowError):  # of zones of the far future
+        what = f"column {quote(axis.column)} has times of other years than 1 to 9999"
+        raise InputError(what, where, "give times of those") from None
     if axis.shift is None:
         return times
     moved = (_us(_shifted(pd.DatetimeIndex(t), axis, where)) for t in (times.instants, times.clock))
@@ -280,31 +261,27 @@ def _iso(cells: Sequence[str]) -> Times:
     if not offsets or offsets[0] is None:
         clock = _clock(cells, "ISO8601")
         return Times(clock, clock)
-    plain = [cell.removesuffix(end).strip() for cell, end in zip(cells, offsets, strict=True)]
-    return _with_offsets(_clock(plain, "ISO8601"), [_minutes(end) for end in offsets])
-
-
-def _minutes(offset: str) -> int:
-    digits = re.sub(r"\D", "", offset).ljust(4, "0")
-    return (-1 if offset[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
-
-
-def _with_offsets(clock: np.ndarray, minutes: list[int]) -> Times:
-    names = [
-        f"{'-' if m < 0 else '+'}{abs(m) // 60:02d}:{abs(m) % 60:02d}" for m in sorted(set(minutes))
-    ]
+    clock = [cell.removesuffix(end).strip() for cell, end in zip(cells, offsets, strict=True)]
+    clock, minutes = _clock(clock, "ISO8601"), [_minutes(end) for end in offsets]
+    names = [f"{'+-'[m < 0]}{abs(m) // 60:02d}:{abs(m) % 60:02d}" for m in sorted(set(minutes))]
     zone = "UTC" if names == ["+00:00"] else "/".join(names)
     return Times(clock - np.array(minutes, dtype="timedelta64[m]"), clock, zone)
 
 
 def _by_pattern(cells: Sequence[str], pattern: str) -> Times:
-    """Read times by a `strptime` pattern."""
-    if "%z" not in pattern:
-        clock = _clock(cells, pattern)
-        return Times(clock, clock)
-    stamps = _each(cells, lambda cell: datetime.strptime(cell, pattern))
-    clock = np.array([stamp.replace(tzinfo=None) for stamp in stamps], dtype="datetime64[us]")
-    return _with_offsets(clock, [int(stamp.utcoffset().total_seconds() // 60) for stamp in stamps])
+    """Read times by a `strptime` pattern, or ISO 8601."""
+    if "%z" in pattern:
+        read = datetime.strptime
+        cells, pattern = _each(cells, lambda cell: read(cell, pattern).isoformat()), "iso"
+    if pattern == "iso":
+        return _iso(cells)
+    clock = _clock(cells, pattern)
+    return Times(clock, clock)
+
+
+def _minutes(offset: str) -> int:
+    digits = re.sub(r"\D", "", offset).ljust(4, "0")
+    return (-1 if offset[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
 
 
 def _quarter(cell: object) -> datetime:

@@ -213,7 +213,7 @@ def _one_file(
     root = path.parents[name.count("/")]
     if root.name != commit:
         raise FetchError(f"{revision!r} moved away from {commit} meanwhile", attempts=ATTEMPTS)
-    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else _in_name(path)
+    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else None
     if entry.lfs is not None:
         stated = "sha256", entry.lfs.sha256
     try:
@@ -239,7 +239,7 @@ def _from_cache(
         held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         paths = {name: root / name for name in _selected(held, patterns, root.name)}
         for name, path in paths.items():
-            checksums |= _checked(name, path, _in_name(path))
+            checksums |= _checked(name, path)
     except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
         raise FetchError(f"{lacks} {repo} at revision {revision!r}", because.mend) from None
     except ChecksumError as error:
@@ -256,18 +256,15 @@ def _blob(path: Path) -> Path:
     return Path(os.path.normpath(path.parent / path.readlink())) if path.is_symlink() else path
 
 
-def _in_name(path: Path) -> tuple[str, str] | None:
-    """Return the checksum that the cache names a file by, where it keeps files by content."""
-    name = _blob(path).name
-    if re.fullmatch(r"[0-9a-f]{64}", name):
-        return "sha256", name
-    return ("git blob sha1", name) if COMMIT.fullmatch(name) else None
-
-
-def _checked(name: str, path: Path, stated: tuple[str, str] | None) -> dict[str, str]:
+def _checked(name: str, path: Path, stated: tuple[str, str] | None = None) -> dict[str, str]:
+    """Check a file by what the hub states, or else by the name under which the cache holds it."""
+    held = _blob(path).name
+    if stated is None and re.fullmatch(r"[0-9a-f]{64}", held):
+        stated = "sha256", held
+    elif stated is None and COMMIT.fullmatch(held):
+        stated = "git blob sha1", held
     if stated is None:
         log.warning("the hub gives no checksum of %s", name)
         return {}
-    kind, expected = stated
-    check_file(path, kind, expected)
-    return {name: f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"}
+    check_file(path, *stated)
+    return {name: f"{'sha256' if stated[0] == 'sha256' else 'git'}:{stated[1]}"}

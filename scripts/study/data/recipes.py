@@ -123,12 +123,7 @@ def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]
 
 
 def _on_grid(
-    times: Times,
-    values: np.ndarray,
-    recipe: Recipe,
-    freq: str | None,
-    where: str,
-    notes: Notes,
+    times: Times, values: np.ndarray, recipe: Recipe, freq: str | None, where: str, notes: Notes
 ) -> pd.Series:
     step = None if freq is None else offset_of(freq, where)
     if times.zone:
@@ -139,8 +134,7 @@ def _on_grid(
         order = np.argsort(times.instants, kind="stable")
         observed = whole_steps(
             {"value": values[order]},
-            stamps_of(times, step, notes, floor=False)[order],
-            times.instants[order],
+            Times(times.instants[order], stamps_of(times, step, notes, floor=False)[order]),
             offset_of("D", where) if freq in ("B", "C") else step,
             recipe.aggregate,
             where,
@@ -166,11 +160,8 @@ def _check_steps(first: pd.Timestamp, last: pd.Timestamp, step: pd.DateOffset, w
     most = MOST_STEPS if is_even else MOST_UNEVEN_STEPS
     monday = pd.Timestamp("2000-01-03")
     if (last - first) / most > (monday + step) - monday:
-        raise InputError(
-            f"more than {most} steps of {step.freqstr!r} between {first} and {last}",
-            where,
-            "give a coarser 'freq', or mend the times",
-        )
+        what = f"more than {most} steps of {step.freqstr!r} between {first} and {last}"
+        raise InputError(what, where, "give a coarser 'freq', or mend the times")
 
 
 def _filled(observed: pd.Series, step: pd.DateOffset, gaps: str, where: str) -> pd.Series:
@@ -189,12 +180,9 @@ def _filled(observed: pd.Series, step: pd.DateOffset, gaps: str, where: str) -> 
         raise InputError(what, where, mend)
     absent = len(grid) - len(observed)
     if absent and gaps == "none":
-        raise InputError(
-            f"{absent} of {len(grid)} rows are absent, the first at "
-            f"{grid.difference(observed.index)[0]}",
-            where,
-            "say what that means: gaps: missing, or gaps: zero",
-        )
+        hole = grid.difference(observed.index)[0]
+        what = f"{absent} of {len(grid)} rows are absent, the first at {hole}"
+        raise InputError(what, where, "say what that means: gaps: missing, or gaps: zero")
     return observed.reindex(grid, fill_value=0.0 if gaps == "zero" else np.nan)
 
 
@@ -225,17 +213,16 @@ def resample_table(
             what = f"its steps are not finer than {freq!r}"
             raise InputError(what, where, "resample to a coarser grid")
         found = whole_steps(
-            cells, stamps, stamps, step, aggregate, where, notes, week_bears_its_end=False
+            cells, Times(stamps, stamps), step, aggregate, where, notes, week_bears_its_end=False
         )
-        times = found.index.to_numpy().astype("datetime64[us]")
-        series.append(Series(name, times, {n: found[n].to_numpy() for n in found}))
+        values = {target: found[target].to_numpy() for target in found}
+        series.append(Series(name, found.index.to_numpy(), values))
     return conform(series_table(series), dataset)
 
 
 def whole_steps(
     columns: Mapping[str, np.ndarray],
-    clock: np.ndarray,
-    instants: np.ndarray,
+    times: Times,
     step: pd.DateOffset,
     aggregate: str,
     where: str,
@@ -250,13 +237,13 @@ def whole_steps(
     each month), an absent one is a longer time between two rows, also where clocks are changed.
     Where they do not (business hours, events), only the first and the last step can be told to be
     cut: they begin later, or end earlier, than every other one. `columns` are values by name;
-    `clock` decides on the step of a row, `instants`, their order, is UTC. With `gaps` of ``zero``
+    the clock decides on the step of a row, the instants are in order. With `gaps` of ``zero``
     nothing is absent inside. Values are returned by the time that pandas labels a step with.
     """
     rule = step.rule_code.split("-")[0]
     week_turned = rule == "W" and not week_bears_its_end
     sides = {"closed": "left", "label": "left"} if week_turned else {}
-    index = pd.DatetimeIndex(clock)
+    index = pd.DatetimeIndex(times.clock)
     _check_steps(index.min(), index.max(), step, where)
     frame = pd.DataFrame(dict(columns), index=index)
     groups = frame.resample(step, **sides)
@@ -271,9 +258,7 @@ def whole_steps(
         begins = counts.index - step + DAY
     else:
         begins, ends = counts.index, counts.index + step
-    lead, lag, is_whole = _coverage(
-        clock, instants, begins.to_numpy(), ends.to_numpy(), counts.to_numpy()
-    )
+    lead, lag, is_whole = _coverage(times, begins, ends, counts.to_numpy())
     inner, keep = is_whole[1:-1], is_whole.copy()
     if inner.size and inner.mean() <= 0.5:
         keep[:] = True
@@ -290,24 +275,20 @@ def whole_steps(
 
 
 def _coverage(
-    clock: np.ndarray,
-    instants: np.ndarray,
-    begins: np.ndarray,
-    ends: np.ndarray,
-    counts: np.ndarray,
+    times: Times, begins: pd.DatetimeIndex, ends: pd.DatetimeIndex, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each step the time before its first row and after its last, and if it is whole."""
-    order = np.argsort(clock, kind="stable")  # where clocks are set back, another than of instants
+    clock = np.sort(times.clock)  # where clocks are set back, of another order than the instants
     last = np.cumsum(counts) - 1
     first = last - counts + 1
-    lead = (clock[order][first] - begins).astype("timedelta64[us]").astype(np.int64)
-    lag = (ends - clock[order][last]).astype("timedelta64[us]").astype(np.int64)
-    between = np.diff(np.unique(instants)).astype(np.int64)
+    lead = (clock[first] - begins.to_numpy()).astype("timedelta64[us]").astype(np.int64)
+    lag = (ends.to_numpy() - clock[last]).astype("timedelta64[us]").astype(np.int64)
+    between = np.diff(np.unique(times.instants)).astype(np.int64)
     if not between.size:
         return lead, lag, np.zeros(len(counts), dtype=bool)
     usual = np.median(between)
     # Months are 28 to 31 days: what is half as long again lacks a row.
-    jumps = np.diff(instants).astype(np.int64) > 1.5 * usual
+    jumps = np.diff(times.instants).astype(np.int64) > 1.5 * usual
     before = np.concatenate([[0], np.cumsum(jumps)])  # jumps before each row, in order of instants
     inside = before[last] == before[first]
     from_previous = np.concatenate([[False], ~jumps[first[1:] - 1]])

