@@ -297,6 +297,21 @@ def test_messages_name_the_zone(tmp_path):
     refused(ZONES, "irregular", lambda: read_layout(tmp_path, **columns), "Europe/Berlin")
 
 
+@pytest.mark.parametrize(
+    ("zone", "second", "word"),
+    [("Mars/Base", 1_600_000_000, "tz=Mars/Base"), ("Europe/Berlin", 9 * 10**12, "1 to 9999")],
+)
+def test_zones_that_are_unknown_and_years_beyond_calendars_are_refused(
+    tmp_path, zone, second, word
+):
+    stamps = pa.array([(second + i) * 10**6 for i in range(4)], pa.timestamp("us", zone))
+    lists = {"id": ["a"], "timestamp": pa.ListArray.from_arrays([0, 4], stamps)}
+    read = lambda: read_layout(tmp_path, **lists, target=[[1.0] * 4])  # noqa: E731
+    refused(ZONES, f"layout, {second} in {zone}", read, word)
+    rows = {"id": ["a"] * 4, "day": stamps, "y": [1.0] * 4}
+    refused(ZONES, f"rows, {second} in {zone}", lambda: read_rows(tmp_path, **rows), word)
+
+
 @pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
 def test_numbers_since_1970_are_read_only_where_their_unit_is_given(tmp_path, unit, per):
     cells = [(1577836800 + 3600 * hour) * per for hour in range(5)]

@@ -190,12 +190,13 @@ class _Unreadable(Exception):
 
 def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int], str]) -> Times:
     """Read the times of rows; `row` names the one that is no time."""
-    absent = column.isna() | column.isin(MISSING)
+    stamped = pd.api.types.is_datetime64_any_dtype(column)
+    absent = column.isna() if stamped else column.isna() | column.isin(MISSING)
     if absent.any():
         what = f"{row(int(np.argmax(absent)))} has an empty timestamp in {quote(axis.column)}"
         raise InputError(what, where, "remove rows without a time")
     try:
-        if pd.api.types.is_datetime64_any_dtype(column):
+        if stamped:
             stamps = pd.DatetimeIndex(column)
             zone = str(stamps.tz or "")
             times = Times(_us(stamps.tz_convert(None) if zone else stamps), _us(stamps), zone)

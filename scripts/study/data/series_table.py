@@ -286,6 +286,7 @@ def to_pandas(data: pa.Table | pa.Array, where: str) -> pd.DataFrame | pd.Series
     """Convert columns as the file has them, not as pandas' notes in it would have them."""
     try:
         return data.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    except (LookupError, ValueError, NotImplementedError) as error:  # such as an unknown time zone
-        what = f"columns that pandas cannot hold: {str(error).splitlines()[0]}"
+    except (LookupError, ValueError, NotImplementedError):  # such as an unknown time zone
+        kinds = data.schema.types if isinstance(data, pa.Table) else [data.type]
+        what = f"pandas cannot hold all that there may be in columns of {quote([*map(str, kinds)])}"
         raise InputError(what, where, "write other types, and zones that there are") from None
