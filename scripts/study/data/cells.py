@@ -93,19 +93,16 @@ def texts(column: Iterable[Any], name: str, where: str) -> list[str]:
     try:
         return _each(cells, _label)
     except _Unreadable as error:
-        at = error.args[0]
-        raise InputError(
-            f"row {at + 1} has no id in column {quote(name)}, but {quote(cells[at])}",
-            where,
-            "write ids as text or as whole numbers, since others can be written in several ways; "
-            "remove rows without an id",
-        ) from None
+        at, many = error.args[0], "or one that can be written in several ways"
+        what = f"row {at + 1} has no id in column {quote(name)}, {many}: {quote(cells[at])}"
+        mend = "write ids as text or as whole numbers; remove rows without an id"
+        raise InputError(what, where, mend) from None
 
 
 def _label(cell: object) -> str:
-    if isinstance(cell, bool) or not isinstance(cell, str | int | np.integer):
-        raise TypeError
-    if not str(cell).strip():
+    # Others, such as 7.0 or true, can be written in several ways.
+    is_label = isinstance(cell, str | int | np.integer) and not isinstance(cell, bool)
+    if not is_label or not str(cell).strip():
         raise ValueError
     return str(cell)
 
@@ -120,11 +117,7 @@ class Times:
 
 
 def stamps_of(
-    times: Times,
-    step: pd.DateOffset | None,
-    notes: Notes,
-    bounds: Sequence[int] = (),
-    floor: bool = True,
+    times: Times, step: pd.DateOffset | None, notes: Notes, bounds: Sequence[int] = (), floor=True
 ) -> np.ndarray:
     """Return UTC where steps are finer than a day, the local date otherwise; note which.
 

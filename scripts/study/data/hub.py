@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
@@ -28,6 +28,7 @@ from study.data.download import (
     ChecksumError,
     Client,
     FetchError,
+    T,
     address,
     check_file,
     deadline,
@@ -37,8 +38,6 @@ from study.data.download import (
 )
 
 log = logging.getLogger("study.data.hub")
-
-T = TypeVar("T")
 
 # Its warnings quote signed addresses, and all that they say is said here.
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

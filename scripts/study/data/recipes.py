@@ -145,12 +145,8 @@ def _on_grid(
         observed = pd.Series(values, pd.DatetimeIndex(stamps_of(times, step, notes))).sort_index()
     if observed.index.has_duplicates:
         twice = observed.index[observed.index.duplicated()][0]
-        raise InputError(
-            f"two rows at {twice}",
-            where,
-            "name the columns that tell series apart in 'id'; where clocks were set back, write "
-            "times with their offset from UTC",
-        )
+        mend = "name the columns that tell series apart in 'id'; where clocks were set back, write "
+        raise InputError(f"two rows at {twice}", where, f"{mend}times with their offset from UTC")
     return observed if step is None else _filled(observed, step, recipe.gaps, where)
 
 

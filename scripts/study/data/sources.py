@@ -116,11 +116,9 @@ def _(spec: UrlDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
                 else:
                     fetch_file(source.url, path, *source.checksum)
             except ChecksumError as error:
-                raise InputError(
-                    f"data set {spec.name!r}: {error}",
-                    str(path) if source.file in from_mirror else url,
-                    f"the file meant is the one once at {url}; fetch it again or mend the registry",
-                ) from None
+                origin = str(path) if source.file in from_mirror else url
+                mend = f"the file meant was once at {url}; fetch it again or mend the registry"
+                raise InputError(f"data set {spec.name!r}: {error}", origin, mend) from None
             except FetchError as error:
                 raise unavailable(f"data set {spec.name!r}", spec.mirrored, mirror, error) from None
             frame = _read(spec, path, "CSV")
