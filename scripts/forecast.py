@@ -1,9 +1,10 @@
 """Forecast one piece of a study under attention variants: quantiles and median per series."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
+from chronos2_attention.architecture import read_json
 from chronos2_attention.similarity import SimilaritySettings
-from study.data.checkpoints import read_provenance
 from study.forecasts.batches import ForecastSettings
 from study.forecasts.chronos2 import forecast_variants, load_pipeline, metadata_of
 from study.forecasts.files import ForecastWriter, SimilarityFile
@@ -20,7 +21,7 @@ with rule_script(snakemake) as log:
         **params.sparse,
     )
     metadata = metadata_of(
-        pipeline, study, read_provenance(inputs.model), params.forecast, params.sparse
+        pipeline, study, read_json(Path(inputs.model)), params.forecast, params.sparse
     )
     log.info("starting %s with %s", params.variants, metadata)
     with ExitStack() as stack:

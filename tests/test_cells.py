@@ -277,7 +277,7 @@ def test_a_local_day_of_23_or_25_hours_is_whole(tmp_path, day, hours):
         ("day,y\n01/02/2020,1\n", ["'format'"]),
         ("day,y\n12:30,1\n", ["'12:30'"]),
         ("day,y\n-1,1\n", ["'-1'"]),
-        ("day,y\nNA,1\n", ["empty time in row 1"]),
+        ("day,y\nNA,1\n", ["row 1 has an empty time"]),
     ],
 )
 def test_times_that_can_be_read_in_two_ways_are_refused(tmp_path, text, words):
@@ -295,6 +295,21 @@ def test_messages_name_the_zone(tmp_path):
         "target": [[1.0] * 29],
     }
     refused(ZONES, "irregular", lambda: read_layout(tmp_path, **columns), "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("zone", "second", "word"),
+    [("Mars/Base", 1_600_000_000, "tz=Mars/Base"), ("Europe/Berlin", 9 * 10**12, "1 to 9999")],
+)
+def test_zones_that_are_unknown_and_years_beyond_calendars_are_refused(
+    tmp_path, zone, second, word
+):
+    stamps = pa.array([(second + i) * 10**6 for i in range(4)], pa.timestamp("us", zone))
+    lists = {"id": ["a"], "timestamp": pa.ListArray.from_arrays([0, 4], stamps)}
+    read = lambda: read_layout(tmp_path, **lists, target=[[1.0] * 4])  # noqa: E731
+    refused(ZONES, f"layout, {second} in {zone}", read, word)
+    rows = {"id": ["a"] * 4, "day": stamps, "y": [1.0] * 4}
+    refused(ZONES, f"rows, {second} in {zone}", lambda: read_rows(tmp_path, **rows), word)
 
 
 @pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])

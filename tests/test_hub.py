@@ -153,7 +153,7 @@ def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
     (folder / "m.parquet").write_bytes(shard("one"))
     assert fetch(DATA, mirror=mirror)[0]["id"].to_pylist() == ["one"]
     (folder / "m.parquet").write_bytes(b"not parquet")
-    refused(lambda: fetch(DATA, mirror=mirror), "not readable as Parquet", "m.parquet")
+    refused(lambda: fetch(DATA, mirror=mirror), "cannot be read as Parquet", "m.parquet")
     assert hub.asked == []
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import KW_ONLY, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, model_validator
 
 from chronos2_attention.errors import InputError, quote
 from study.config.yaml_files import (
+    REPOSITORY,
     Some,
     Text,
     Unique,
@@ -31,71 +32,55 @@ MEND = "see config/README.md"
 MOST_DRAWN = 10_000_000
 
 FolderName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-Aggregate = Literal["sum", "mean", "count"]
+
+
+def one_of(one: str, other: str) -> Any:
+    """Return the check that one of two keys is given, and only one."""
+
+    def check_one(self: Any) -> Any:
+        if (getattr(self, one) is None) == (getattr(self, other) is None):
+            raise ValueError(f"give one of {one!r} and {other!r}")
+        return self
+
+    return model_validator(mode="after")(check_one)
 
 
 @checked_dataclass
 class TimeAxis:
-    """Where the timestamp of a row comes from.
+    """Where the timestamp of a row comes from."""
 
-    Attributes
-    ----------
-    start:
-        Timestamp of the first row; the rows follow in order at the data set's frequency. For
-        tables without a time, and for those whose real times are irregular (trading days): such
-        timestamps are nominal.
-    column:
-        Column that holds the time, where `start` is not given.
-    format:
-        ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
-        ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
-        ``unix_ms``, ``unix_us``, ``unix_ns`` (since 1970) or a `strptime` pattern.
-    shift:
-        Added to every timestamp, a pandas offset such as ``-14D``.
-    """
-
+    # Timestamp of the first row; the rows follow in order at the data set's frequency. For tables
+    # without a time, and for those whose real times are irregular (trading days).
     start: Text | None = None
+    # Column that holds the time, where `start` is not given.
     column: Text | None = None
+    # ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
+    # ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
+    # ``unix_ms``, ``unix_us``, ``unix_ns`` (since 1970) or a `strptime` pattern.
     format: Text = "iso"
+    # Added to every timestamp, a pandas offset such as ``-14D``.
     shift: Text | None = None
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> TimeAxis:
-        if (self.start is None) == (self.column is None):
-            raise ValueError("give one of 'start' and 'column'")
-        return self
+    _one = one_of("start", "column")
 
 
 @checked_dataclass
 class Recipe:
-    """How a table becomes series.
-
-    Attributes
-    ----------
-    time:
-        See `TimeAxis`.
-    values:
-        Value columns, each a series of its own; ``"*"`` for all that are neither time nor id.
-        Empty only with ``aggregate="count"``.
-    id:
-        Columns that tell the series of a long table apart.
-    name:
-        Name of the series where neither `id` nor several value columns give one, a prefix
-        otherwise.
-    aggregate:
-        ``sum``, ``mean`` or ``count`` of the values (of the rows, without value columns) that fall
-        into one step, by pandas' resampling: a week ends on the day it names. Steps that are not
-        whole are left out. Without it two rows with one timestamp are an error.
-    gaps:
-        What an absent row means: ``none`` (there is none, else an error), ``missing`` (not
-        observed, NaN) or ``zero`` (nothing happened).
-    """
+    """How a table becomes series."""
 
     time: TimeAxis
+    # Value columns, each a series of its own; ``"*"`` for all that are neither time nor id. Empty
+    # only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
+    # Columns that tell the series of a long table apart.
     id: Unique[Text] | tuple[()] = ()
+    # Of the series where neither `id` nor several value columns give a name, a prefix otherwise.
     name: Text | None = None
-    aggregate: Aggregate | None = None
+    # What is made of the values (of the rows, without value columns) that fall into one step, by
+    # pandas' resampling: a week ends on the day it names. Steps that are not whole are left out.
+    # Without it two rows with one timestamp are an error.
+    aggregate: Literal["sum", "mean", "count"] | None = None
+    # What an absent row means: there is none, else an error; not observed (NaN); nothing happened.
     gaps: Literal["none", "missing", "zero"] = "none"
 
 
@@ -103,7 +88,8 @@ class Recipe:
 class PackageTable(Recipe):
     """A table of a package, as ``group/item``, with the recipe for its series."""
 
-    table: matching(r"[A-Za-z0-9.]+/[A-Za-z0-9._]+") = field(kw_only=True)
+    _: KW_ONLY
+    table: matching(r"[A-Za-z0-9.]+/[A-Za-z0-9._]+")
 
 
 @checked_dataclass
@@ -116,39 +102,26 @@ class SourceFile:
     sha256: matching("[0-9a-f]{64}") | None = None
     git_blob_sha1: matching("[0-9a-f]{40}") | None = None
 
-    @model_validator(mode="after")
-    def _one_checksum(self) -> SourceFile:
-        if (self.sha256 is None) == (self.git_blob_sha1 is None):
-            raise ValueError("give one of 'sha256' and 'git_blob_sha1'")
-        return self
+    _one = one_of("sha256", "git_blob_sha1")
 
     @property
     def checksum(self) -> tuple[str, str]:
         """Its kind and its digits, as `study.data.download.check_file` takes them."""
-        if self.sha256 is not None:
-            return "sha256", self.sha256
-        return "git blob sha1", self.git_blob_sha1 or ""
+        return ("sha256", self.sha256) if self.sha256 else ("git blob sha1", self.git_blob_sha1)
 
 
 @checked_dataclass
 class DatasetSpec:
     """What every data set has: a name, what it is, who made it and under which terms."""
 
-    name: Text
-    description: Text | None = field(default=None, kw_only=True, repr=False)
-    origin: Text | None = field(default=None, kw_only=True, repr=False)
-
     source: ClassVar[str]
+    mirrored: ClassVar[tuple[str, ...]] = ()  # its files below a mirror
+    local_files: ClassVar[tuple[str, ...]] = ()  # the user's, which it is made of
 
-    @property
-    def mirrored(self) -> tuple[str, ...]:
-        """Paths of this data set's files below a mirror."""
-        return ()
-
-    @property
-    def local_files(self) -> tuple[str, ...]:
-        """Files of the user's that it is made of."""
-        return ()
+    name: Text
+    _: KW_ONLY
+    description: Text | None = field(default=None, repr=False)
+    origin: Text | None = field(default=None, repr=False)
 
 
 @checked_dataclass
@@ -156,10 +129,10 @@ class HubDataset(DatasetSpec):
     """A configuration (a folder of Parquet files) of a repository, at a branch or commit."""
 
     source: ClassVar[str] = "hub"
-    repo: matching(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*") = field(kw_only=True)
-    config: FolderName = field(kw_only=True)
-    revision: Text = field(default="main", kw_only=True)
-    targets: Unique[Text] | None = field(default=None, kw_only=True)
+    repo: matching(REPOSITORY)
+    config: FolderName
+    revision: Text = "main"
+    targets: Unique[Text] | None = None
 
     @property
     def mirrored(self) -> tuple[str, ...]:
@@ -176,12 +149,12 @@ class UrlDataset(DatasetSpec):
     """
 
     source: ClassVar[str] = "url"
-    folder: FolderName = field(kw_only=True)
-    files: Some[SourceFile] = field(kw_only=True)
-    timestamp: Text = field(kw_only=True)
-    targets: Unique[Text] = field(kw_only=True)
-    resample: Text | None = field(default=None, kw_only=True)
-    aggregate: Literal["mean", "sum"] | None = field(default=None, kw_only=True)
+    folder: FolderName
+    files: Some[SourceFile]
+    timestamp: Text
+    targets: Unique[Text]
+    resample: Text | None = None
+    aggregate: Literal["mean", "sum"] | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> UrlDataset:
@@ -199,10 +172,10 @@ class LocalDataset(DatasetSpec):
     """A Parquet file of a row a series; or a Parquet or CSV file of other rows, and a recipe."""
 
     source: ClassVar[str] = "local"
-    path: matching(r"[^\x00]*\.(?:parquet|csv)") = field(kw_only=True)
-    targets: Unique[Text] | None = field(default=None, kw_only=True)
-    recipe: Recipe | None = field(default=None, kw_only=True)
-    freq: Text | None = field(default=None, kw_only=True)
+    path: matching(r"[^\x00]*\.(?:parquet|csv)")
+    targets: Unique[Text] | None = None
+    recipe: Recipe | None = None
+    freq: Text | None = None
 
     @model_validator(mode="after")
     def _rows_need_a_recipe(self) -> LocalDataset:
@@ -220,10 +193,10 @@ class PackageDataset(DatasetSpec):
     """Tables of an installed package, from the version that the registry pins."""
 
     source: ClassVar[str] = "package"
-    package: Text = field(kw_only=True)
-    version: Text = field(kw_only=True)
-    freq: Text = field(kw_only=True)
-    tables: Some[PackageTable] = field(kw_only=True)
+    package: Text
+    version: Text
+    freq: Text
+    tables: Some[PackageTable]
 
 
 @checked_dataclass
@@ -254,14 +227,11 @@ class DrawnDataset(DatasetSpec):
     """Series drawn from a seed."""
 
     source: ClassVar[str] = "synthetic"
-    seed: whole(0, 2**63) = field(kw_only=True)
-    factors: FactorGroups = field(kw_only=True)
+    seed: whole(0, 2**63)
+    factors: FactorGroups
 
 
-SOURCES = {
-    kind.source: kind
-    for kind in (PackageDataset, LocalDataset, UrlDataset, HubDataset, DrawnDataset)
-}
+SOURCES = {kind.source: kind for kind in DatasetSpec.__subclasses__()}
 
 
 class _Kind(BaseModel):
@@ -275,18 +245,10 @@ class _Registry:
 
 
 def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
-    """Read the registry.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or does not fit; the message names file and key.
-    """
-    document = load_yaml(path)
-    pins = check(_Registry, document, str(path), MEND).packages
-    return {
-        name: _spec(name, entry, pins, str(path)) for name, entry in document["datasets"].items()
-    }
+    """Read the registry; a file that is absent or does not fit is an `InputError`."""
+    document, where = load_yaml(path), str(path)
+    pins = check(_Registry, document, where, MEND).packages
+    return {name: _spec(name, entry, pins, where) for name, entry in document["datasets"].items()}
 
 
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
@@ -294,9 +256,8 @@ def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
     if name in registry:
         return registry[name]
     near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
-    raise InputError(
-        f"unknown data set {quote(name)}", "config/datasets.yaml", f"known: {', '.join(near)}"
-    )
+    what, known = f"unknown data set {quote(name)}", f"known: {', '.join(near)}"
+    raise InputError(what, "config/datasets.yaml", known)
 
 
 def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str) -> DatasetSpec:
@@ -304,15 +265,11 @@ def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str)
         if key in entry:
             raise InputError(f"datasets.{name}: unknown key {key!r}", where, MEND)
     fields = {"name": name, **entry}
-    source = fields.pop("source")
-    package = entry.get("package")
-    if source == "package" and isinstance(package, str):
+    kind, package = SOURCES[fields.pop("source")], entry.get("package")
+    if kind is PackageDataset and isinstance(package, str):
         if package not in pins:
-            raise InputError(
-                f"datasets.{name}.package: no version is pinned for {quote(package)}",
-                where,
-                "add it to 'packages'",
-            )
+            what = f"datasets.{name}.package: no version is pinned for {quote(package)}"
+            raise InputError(what, where, "add it to 'packages'")
         fields["version"] = pins[package]
         # What all tables share stands once, beside the list of tables.
         shared, tables = fields.pop("recipe", {}), fields.get("tables")
@@ -323,5 +280,5 @@ def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str)
                 {**shared, **table} if isinstance(table, Mapping) else table for table in tables
             ]
     # With the keys around it, so that a message spells the whole path.
-    kind = dict[str, dict[str, SOURCES[source]]]
-    return check(kind, {"datasets": {name: fields}}, where, MEND)["datasets"][name]
+    document = {"datasets": {name: fields}}
+    return check(dict[str, dict[str, kind]], document, where, MEND)["datasets"][name]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,54 +35,31 @@ ISO = re.compile(
     r"\d{4}(?:-\d{1,2}(?:-\d{1,2})?|\d{4})?"
     rf"(?:[T ]\d{{1,2}}(?::?\d{{2}}(?::?\d{{2}}(?:[.,]\d+)?)?)?(?: ?(?P<offset>{OFFSET}))?)?"
 )
-LAST_SECOND = 253_402_300_799  # of the year 9999, since 1970
 
 # What a sidecar says of how a table came to be: `time_zone`, `times`, `rows_left_out`,
 # `columns_left_out`.
 Notes = dict[str, Any]
 
 
-def refuse_extreme(values: np.ndarray, name: str, where: str, place: Callable[[int], str]) -> None:
-    """Raise an `InputError` if a value is infinite or too large; `place` names its position."""
-    extreme = np.flatnonzero(np.abs(values) > LARGEST)
-    if not extreme.size:
-        return
-    at = int(extreme[0])
-    if np.isinf(values[at]):
-        raise InputError(
-            f"{place(at)} has an infinite value in {quote(name)}", where, "replace it by NaN"
-        )
-    raise InputError(
-        f"{place(at)} has {values[at]:g} in {quote(name)}, which no model can scale in float32",
-        where,
-        f"divide the column, so that no value is larger than {LARGEST:g}",
-    )
-
-
-def numbers(
-    column: Iterable[Any], name: str, where: str, place: Callable[[int], str]
-) -> np.ndarray:
-    """Return cells as float64, NaN where nothing was observed; what is no number is refused."""
-    found = []
-    for position, cell in enumerate(column):
-        try:
-            found.append(number_of(cell))
-        except (TypeError, ValueError, OverflowError):
-            raise InputError(
-                f"column {quote(name)} is not numeric: {place(position)} has {quote(cell)}",
-                where,
-                "leave cells without a number empty, or name other columns",
-            ) from None
-    return np.array(found, dtype=np.float64)
-
-
 def numbers_of(column: pd.Series, name: str, where: str, place: Callable[[int], str]) -> np.ndarray:
-    """Return a column of a table as float64, see `numbers`; no value is infinite or too large."""
+    """Return cells as float64, NaN where nothing was observed; refuse what no model can take."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
         found = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        found = numbers(column, name, where, place)
-    refuse_extreme(found, name, where, place)
+        try:
+            found = np.array(_each(column, number_of), dtype=np.float64)
+        except _Unreadable as error:
+            at = error.args[0]
+            what = f"column {quote(name)} is not numeric: {place(at)} has {quote(column.iloc[at])}"
+            mend = "leave cells without a number empty, or name other columns"
+            raise InputError(what, where, mend) from None
+    extreme = np.flatnonzero(np.abs(found) > LARGEST)
+    if extreme.size:
+        value = found[extreme[0]]
+        size = "an infinite value" if np.isinf(value) else f"{value:g}"
+        what = f"{place(int(extreme[0]))} has {size} in {quote(name)}, too large for float32"
+        mend = f"put NaN there, or divide the column: no value may be larger than {LARGEST:g}"
+        raise InputError(what, where, mend)
     return found
 
 
@@ -101,50 +79,67 @@ def number_of(cell: object) -> float:
     raise TypeError
 
 
+def need_columns(names: Sequence[str], wanted: Iterable[str], where: str) -> None:
+    """Refuse a table in which a column is absent or there twice."""
+    for name in wanted:
+        if names.count(name) != 1:
+            what = "no column" if name not in names else "more than one column"
+            raise InputError(f"{what} {quote(name)}", where, f"its columns: {quote(names)}")
+
+
+def texts(column: Iterable[Any], name: str, where: str) -> list[str]:
+    """Return ids exactly as they are written."""
+    cells = list(column)
+    try:
+        return _each(cells, _label)
+    except _Unreadable as error:
+        at, many = error.args[0], "or one that can be written in several ways"
+        what = f"row {at + 1} has no id in column {quote(name)}, {many}: {quote(cells[at])}"
+        mend = "write ids as text or as whole numbers; remove rows without an id"
+        raise InputError(what, where, mend) from None
+
+
+def _label(cell: object) -> str:
+    # Others, such as 7.0 or true, can be written in several ways.
+    is_label = isinstance(cell, str | int | np.integer) and not isinstance(cell, bool)
+    if not is_label or not str(cell).strip():
+        raise ValueError
+    return str(cell)
+
+
 @dataclass(frozen=True)
 class Times:
-    """When rows were observed.
-
-    Attributes
-    ----------
-    instants, clock:
-        ``datetime64[us]``, shape (n,): in UTC, and as a clock on the spot shows it.
-    zone:
-        Its name or offsets from UTC; empty where the source says nothing of it.
-    """
+    """When rows were observed: in UTC and as a clock on the spot shows it, ``datetime64[us]``."""
 
     instants: np.ndarray
     clock: np.ndarray
-    zone: str = ""
-
-    def take(self, rows: np.ndarray) -> Times:
-        """Return the times of some rows."""
-        return Times(self.instants[rows], self.clock[rows], self.zone)
+    zone: str = ""  # its name or offsets from UTC; empty where the source says nothing of it
 
 
-def is_coarse(step: pd.DateOffset | None, instants: np.ndarray) -> bool:
-    """Return whether steps are a day or longer; without a step, whether all times are so apart."""
+def stamps_of(
+    times: Times, step: pd.DateOffset | None, notes: Notes, bounds: Sequence[int] = (), floor=True
+) -> np.ndarray:
+    """Return UTC where steps are finer than a day, the local date otherwise; note which.
 
+    Without `step`, that is seen from the times of each series; `bounds` are where the next begins.
+    Without `floor`, local times keep their hours.
+    """
+    if not times.zone:
+        return times.clock
     if step is not None:
         monday = pd.Timestamp("2000-01-03")
-        return (monday + step) - monday >= pd.Timedelta(days=1)
-    between = np.diff(np.unique(instants))
-    return not between.size or between.min() >= SHORTEST_DAY
-
-
-def calendar_dates(clock: np.ndarray) -> np.ndarray:
-    """Return the midnights at which the days of some times begin."""
-    return clock.astype("datetime64[D]").astype("datetime64[us]")
-
-
-def note_zone(notes: Notes, zone: str, coarse: bool) -> None:
-    """Note which zone times came from and what became of them."""
-    notes |= {"time_zone": zone, "times": "local dates" if coarse else "UTC"}
+        coarse = (monday + step) - monday >= pd.Timedelta(days=1)
+    else:
+        apart = [np.diff(np.unique(part)) for part in np.split(times.instants, bounds)]
+        coarse = bool((np.concatenate(apart) >= SHORTEST_DAY).all())
+    notes |= {"time_zone": times.zone, "times": "local dates" if coarse else "UTC"}
+    if not coarse:
+        return times.instants
+    return times.clock.astype("datetime64[D]").astype("datetime64[us]") if floor else times.clock
 
 
 def offset_of(alias: str, where: str, *, is_step: bool = True) -> pd.DateOffset:
     """Return pandas' offset of an alias; a step must lead forward."""
-
     begin = pd.Timestamp("2000-01-01")
     try:
         offset = pd.tseries.frequencies.to_offset(alias)
@@ -152,33 +147,22 @@ def offset_of(alias: str, where: str, *, is_step: bool = True) -> pd.DateOffset:
             raise ValueError
         return offset
     except (ValueError, OverflowError, TypeError, ArithmeticError):
-        raise InputError(
-            f"{quote(alias)} is no frequency that pandas knows",
-            where,
-            "give one such as h, D, W-MON, MS",
-        ) from None
+        what = f"{quote(alias)} is no frequency that pandas knows"
+        raise InputError(what, where, "give one such as h, D, W-MON, MS") from None
 
 
 def nominal_times(axis: TimeAxis, count: int, freq: str | None, where: str) -> Times:
     """Return times of rows that follow each other from a start."""
-
     if freq is None:
         raise InputError("a time axis with 'start' needs 'freq'", where, "give 'freq'")
+    cell, column = pd.Series([axis.start]), TimeAxis(column="start")
+    start = read_times(cell, column, where, lambda at: "'start' is no time: it")
+    step = offset_of(freq, where)
     try:
-        start = _iso([axis.start], axis.start)
-        stamps = pd.date_range(
-            start.clock[0], periods=count, freq=offset_of(freq, where), unit="us"
-        )
-    except _Unreadable:
-        raise InputError(
-            f"'start' is no time: {quote(axis.start)}", where, "give one such as 2020-01-31"
-        ) from None
+        stamps = pd.date_range(start.clock[0], periods=count, freq=step, unit="us")
     except (ValueError, OverflowError):
-        raise InputError(
-            f"{count} steps of {quote(freq)} from {quote(axis.start)} lead beyond all calendars",
-            where,
-            "give another 'start' or 'freq'",
-        ) from None
+        what = f"{count} steps of {quote(freq)} from {quote(axis.start)} lead beyond all calendars"
+        raise InputError(what, where, "give another 'start' or 'freq'") from None
     stamps = _shifted(stamps, axis, where).to_numpy().astype("datetime64[us]")
     return Times(stamps - (start.clock[0] - start.instants[0]), stamps, start.zone)
 
@@ -189,9 +173,8 @@ def _shifted(stamps: pd.DatetimeIndex, axis: TimeAxis, where: str) -> pd.Datetim
     try:
         return stamps + offset_of(axis.shift, where, is_step=False)
     except (ValueError, OverflowError):
-        raise InputError(
-            f"the shift {quote(axis.shift)} leads beyond all calendars", where, "give a smaller one"
-        ) from None
+        what = f"the shift {quote(axis.shift)} leads beyond all calendars"
+        raise InputError(what, where, "give a smaller one") from None
 
 
 class _Unreadable(Exception):
@@ -200,30 +183,35 @@ class _Unreadable(Exception):
 
 def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int], str]) -> Times:
     """Read the times of rows; `row` names the one that is no time."""
-
-    absent = column.isna() | column.isin(MISSING)
+    stamped = pd.api.types.is_datetime64_any_dtype(column)
+    absent = column.isna() if stamped else column.isna() | column.isin(MISSING)
     if absent.any():
-        raise InputError(
-            f"column {quote(axis.column)} has an empty time in {row(int(np.argmax(absent)))}",
-            where,
-            "remove rows without a time",
-        )
+        what = f"{row(int(np.argmax(absent)))} has an empty timestamp in {quote(axis.column)}"
+        raise InputError(what, where, "remove rows without a time")
     try:
-        if pd.api.types.is_datetime64_any_dtype(column):
+        if stamped:
             stamps = pd.DatetimeIndex(column)
             zone = str(stamps.tz or "")
             times = Times(_us(stamps.tz_convert(None) if zone else stamps), _us(stamps), zone)
-        elif axis.format in READERS:
-            times = READERS[axis.format](column)
+        elif axis.format in CELLS:
+            zone = "UTC" if axis.format.startswith("unix") else ""
+            stamps = np.array(_each(column, CELLS[axis.format]), dtype="datetime64[us]")
+            times = Times(stamps, stamps, zone)
         else:
-            times = _by_pattern(_cells(column), axis.format)
+            # Numbers with a fraction are no dates.
+            cells = [cell.strip() if isinstance(cell, str) else str(cell) for cell in column]
+            times = _by_pattern(cells, axis.format)
     except _Unreadable as error:
+        at, more = error.args
         raise InputError(
             f"column {quote(axis.column)} cannot be read as {quote(axis.format)} times: "
-            f"{row(error.args[0])} holds {quote(str(column.iloc[error.args[0]]))}{error.args[1]}",
+            f"{row(at)} holds {quote(str(column.iloc[at]))}{more}",
             where,
             "give their 'format', such as unix_s for seconds since 1970, or mend the row",
         ) from None
+    except (NotImplementedError, OverflowError):  # of zones of the far future
+        what = f"column {quote(axis.column)} has times of other years than 1 to 9999"
+        raise InputError(what, where, "give times of those") from None
     if axis.shift is None:
         return times
     moved = (_us(_shifted(pd.DatetimeIndex(t), axis, where)) for t in (times.instants, times.clock))
@@ -234,42 +222,55 @@ def _us(stamps: pd.DatetimeIndex) -> np.ndarray:
     return stamps.tz_localize(None).to_numpy().astype("datetime64[us]")
 
 
-def _cells(column: pd.Series) -> list[str]:
-    """Return cells as text; numbers with a fraction are no dates."""
-    return [cell.strip() if isinstance(cell, str) else str(cell) for cell in column]
-
-
-def _each(cells: Sequence[Any], read: Callable[[Any], Any]) -> list:
+def _each(cells: Iterable[Any], read: Callable[[Any], Any]) -> list:
     """Read cell after cell, so that the one at fault is known."""
     found = []
     for position, cell in enumerate(cells):
         try:
             found.append(read(cell))
-        except (ValueError, TypeError, OverflowError, AttributeError):
+        except (ValueError, TypeError, OverflowError):
             raise _Unreadable(position, "") from None
     return found
 
 
-def _iso(cells: Sequence[str], _: object = None) -> Times:
-    """Read ISO 8601; offsets from UTC may differ from row to row, but all rows have one or none."""
-
-    matches = [ISO.fullmatch(cell) for cell in cells]
-    offsets = [match and match["offset"] for match in matches]
-    wanted = offsets[0] is not None
-    for position, match in enumerate(matches):
-        if match is None:
-            raise _Unreadable(position, "")
-        if (match["offset"] is not None) != wanted:
-            raise _Unreadable(position, ", and not all rows say their offset from UTC")
-    plain = cells
-    if wanted:
-        plain = [cell.removesuffix(end).strip() for cell, end in zip(cells, offsets, strict=True)]
+def _clock(cells: Sequence[str], pattern: str) -> np.ndarray:
+    """Read texts by pandas, all at once where that works."""
     try:
-        clock = _us(pd.DatetimeIndex(pd.to_datetime(list(plain), format="ISO8601")))
-    except (ValueError, OverflowError):
-        one = ([cell] for cell in plain)
-        clock = np.concatenate(_each(one, lambda c: _us(pd.to_datetime(c, format="ISO8601"))))
-    return _with_offsets(clock, [_minutes(end) for end in offsets] if wanted else None)
+        found = _us(pd.DatetimeIndex(pd.to_datetime(list(cells), format=pattern)))
+    except (ValueError, TypeError, OverflowError):
+        one = _each(cells, lambda cell: _us(pd.to_datetime([cell], format=pattern)))
+        found = np.concatenate(one)
+    if np.isnat(found).any():  # other spellings of NaT
+        raise _Unreadable(int(np.argmax(np.isnat(found))), "")
+    return found
+
+
+def _iso(cells: Sequence[str]) -> Times:
+    """Read ISO 8601; offsets from UTC may differ from row to row, but all rows have one or none."""
+    # What does not match is None, which has no parts: a TypeError.
+    offsets = _each(cells, lambda cell: ISO.fullmatch(cell)["offset"])
+    for position, offset in enumerate(offsets):
+        if (offset is None) != (offsets[0] is None):
+            raise _Unreadable(position, ", and not all rows say their offset from UTC")
+    if not offsets or offsets[0] is None:
+        clock = _clock(cells, "ISO8601")
+        return Times(clock, clock)
+    clock = [cell.removesuffix(end).strip() for cell, end in zip(cells, offsets, strict=True)]
+    clock, minutes = _clock(clock, "ISO8601"), [_minutes(end) for end in offsets]
+    names = [f"{'+-'[m < 0]}{abs(m) // 60:02d}:{abs(m) % 60:02d}" for m in sorted(set(minutes))]
+    zone = "UTC" if names == ["+00:00"] else "/".join(names)
+    return Times(clock - np.array(minutes, dtype="timedelta64[m]"), clock, zone)
+
+
+def _by_pattern(cells: Sequence[str], pattern: str) -> Times:
+    """Read times by a `strptime` pattern, or ISO 8601."""
+    if "%z" in pattern:
+        read = datetime.strptime
+        cells, pattern = _each(cells, lambda cell: read(cell, pattern).isoformat()), "iso"
+    if pattern == "iso":
+        return _iso(cells)
+    clock = _clock(cells, pattern)
+    return Times(clock, clock)
 
 
 def _minutes(offset: str) -> int:
@@ -277,85 +278,29 @@ def _minutes(offset: str) -> int:
     return (-1 if offset[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
 
 
-def _with_offsets(clock: np.ndarray, minutes: list[int] | None) -> Times:
-    if minutes is None:
-        return Times(clock, clock)
-    names = [
-        f"{'-' if m < 0 else '+'}{abs(m) // 60:02d}:{abs(m) % 60:02d}" for m in sorted(set(minutes))
-    ]
-    zone = "UTC" if names == ["+00:00"] else "/".join(names)
-    return Times(clock - np.array(minutes, dtype="timedelta64[m]"), clock, zone)
+def _quarter(cell: object) -> datetime:
+    match = re.fullmatch(r"(\d{4}) ?-?Q([1-4])", str(cell).strip())
+    return datetime(int(match[1]), 3 * int(match[2]) - 2, 1)
 
 
-def _by_pattern(cells: Sequence[str], pattern: str) -> Times:
-    """Read times by a `strptime` pattern."""
-
-    if "%z" not in pattern:
-        try:
-            return _plain(pd.DatetimeIndex(pd.to_datetime(list(cells), format=pattern)))
-        except (ValueError, TypeError, OverflowError):
-            stamps = _each(cells, lambda cell: pd.to_datetime(cell, format=pattern))
-            return _plain(pd.DatetimeIndex(stamps))
-    stamps = _each(cells, lambda cell: datetime.datetime.strptime(cell, pattern))
-    clock = np.array([stamp.replace(tzinfo=None) for stamp in stamps], dtype="datetime64[us]")
-    return _with_offsets(clock, [int(stamp.utcoffset().total_seconds() // 60) for stamp in stamps])
+def _month(cell: object) -> datetime:
+    # Months are the finest step that R's decimal years resolve without doubt.
+    year, month = divmod(round(number_of(cell) * 12), 12)
+    return datetime(year, month + 1, 1)
 
 
-def _plain(stamps: pd.DatetimeIndex) -> Times:
-    return Times(_us(stamps), _us(stamps))
+def _since_1970(per_second: int, cell: object) -> datetime:
+    number = int(cell) if isinstance(cell, str) else cell
+    if number != int(number):
+        raise ValueError
+    return datetime(1970, 1, 1) + timedelta(microseconds=int(number) * 10**6 // per_second)
 
 
-def _quarters(column: pd.Series) -> Times:
-
-    def read(cell: str) -> pd.Timestamp:
-        match = re.fullmatch(r"(\d{4}) ?-?Q([1-4])", cell)
-        return pd.Timestamp(int(match[1]), 3 * int(match[2]) - 2, 1)
-
-    return _plain(pd.DatetimeIndex(_each(_cells(column), read)))
-
-
-def _years(column: pd.Series) -> Times:
-    def month(cell: object) -> int:
-        # Months are the finest step that R's decimal years resolve without doubt.
-        months = round(number_of(cell) * 12)
-        if not 0 < months < 120_000:
-            raise ValueError
-        return months - 1970 * 12
-
-    months = np.array(_each(column, month), dtype="datetime64[M]").astype("datetime64[us]")
-    return Times(months, months)
-
-
-def _since_1970(unit: str) -> Callable[[pd.Series], Times]:
-    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
-
-    def whole(cell: object) -> int:
-        number = int(cell) if isinstance(cell, str) else cell
-        if number != int(number) or abs(number) > LAST_SECOND * per_second:
-            raise ValueError
-        return int(number) * 10**6 // per_second
-
-    def read(column: pd.Series) -> Times:
-        instants = np.array(_each(column, whole), dtype=np.int64).astype("datetime64[us]")
-        return Times(instants, instants, "UTC")
-
-    return read
-
-
-READERS: dict[str, Callable[[Any], Times]] = {
-    "iso": lambda column: _iso(_cells(column)),
-    "iso_week": lambda column: _by_pattern([f"{c} 1" for c in _cells(column)], "%G W%V %u"),
-    "year_quarter": _quarters,
-    "year": _years,
-    "decimal_year": _years,
-    **{f"unix_{unit}": _since_1970(unit) for unit in ("s", "ms", "us", "ns")},
+# Formats whose cells are read one by one.
+CELLS: dict[str, Callable[[Any], datetime]] = {
+    "iso_week": lambda cell: datetime.strptime(f"{str(cell).strip()} 1", "%G W%V %u"),
+    "year_quarter": _quarter,
+    "year": _month,
+    "decimal_year": _month,
+    **{f"unix_{u}": partial(_since_1970, 1000**i) for i, u in enumerate(("s", "ms", "us", "ns"))},
 }
-
-
-def stamps_of(times: Times, freq: Any, notes: Notes) -> np.ndarray:
-    """Return UTC where steps are finer than a day, the local date otherwise."""
-    if not times.zone:
-        return times.clock
-    coarse = is_coarse(freq, times.instants)
-    note_zone(notes, times.zone, coarse)
-    return calendar_dates(times.clock) if coarse else times.instants

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from chronos2_attention import checkpoint
 from chronos2_attention.errors import InputError
+from chronos2_attention.model import Chronos2VariantModel
 from study.config.models import CHECKPOINT_FILES, ModelSpec, core_config, mirrored_files
+from study.data.download import FetchError, unavailable
+from study.data.hub import CACHE_MEND, hub_files, hub_origin
 from study.jobs.files import sha256_of_file
 
 
@@ -19,27 +24,35 @@ def fetch_model(
 
     A relative path of a local model is relative to `repo_root`. `mirror` is asked before the hub.
     """
-    from chronos2_attention import checkpoint
-
     folder.mkdir(parents=True, exist_ok=True)
     provenance: dict[str, Any] = {"model": spec.name, "title": spec.title, "source": spec.source}
     if mirror is not None and not mirror.is_dir():
         raise InputError("no such directory", f"mirror={mirror}", "set mirror to one, or unset it")
     if spec.source == "random":
-        _save_random(spec, folder)
         origin = folder
+        torch.manual_seed(spec.seed)
+        Chronos2VariantModel(core_config(spec.architecture)).save_pretrained(folder)
         provenance |= {"seed": spec.seed}
     elif spec.source == "local":
         origin = repo_root / spec.path
-        _need_checkpoint(spec, origin)
+        if absent := [name for name in CHECKPOINT_FILES if not (origin / name).is_file()]:
+            checkpoint.refuse_other_formats(origin)
+            mend = "put it there, or name another model as suite@model"
+            raise InputError(f"model {spec.name!r} has no {absent[0]}", str(origin), mend)
         provenance |= {"path": spec.path}
     elif copied := mirrored_files(spec, mirror):
         origin = copied[0].parent
         # Nothing says of which revision the files of a mirror are; their checksums stand below.
-        provenance |= _hub_provenance(spec, None)
+        provenance |= hub_origin(spec, None)
     else:
-        origin, found = _download(spec, mirror)
-        provenance |= found
+        try:
+            found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
+        except FetchError as error:
+            files = [f"{spec.repo}/{name}" for name in CHECKPOINT_FILES]
+            what = f"model {spec.name!r}"
+            raise unavailable(what, files, mirror, error, CACHE_MEND) from None
+        origin = found.paths[CHECKPOINT_FILES[0]].parent
+        provenance |= hub_origin(spec, found.commit) | {"hub_checksums": found.checksums}
     # Loaded where they come from, so that a message names files that the user knows.
     model, fingerprint = checkpoint.load_model(origin)
     if origin != folder:
@@ -51,67 +64,3 @@ def fetch_model(
         "weights_fingerprint": fingerprint,
         "weights_strict": True,
     }
-
-
-def _need_checkpoint(spec: ModelSpec, folder: Path) -> None:
-    from chronos2_attention import checkpoint
-
-    for name in CHECKPOINT_FILES:
-        if not (folder / name).is_file():
-            checkpoint.refuse_other_formats(folder)
-            raise InputError(
-                f"model '{spec.name}' has no {name}",
-                str(folder),
-                "put it there, or name another model as suite@model",
-            )
-
-
-def _hub_provenance(spec: ModelSpec, commit: str | None) -> dict[str, Any]:
-    return {
-        "repo": spec.repo,
-        "revision_requested": spec.revision,
-        "revision": commit,
-        "from_mirror": commit is None,
-    }
-
-
-def _download(spec: ModelSpec, mirror: Path | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the checkpoint in the hub's cache, and its provenance."""
-    from study.data.download import FetchError
-    from study.data.hub import hub_files
-
-    try:
-        found = hub_files(spec.repo, "model", spec.revision, CHECKPOINT_FILES)
-    except FetchError as error:
-        tried = f"no files in {mirror / spec.repo}, and " if mirror is not None else ""
-        ways = [error.mend] if error.mend else []
-        ways += [
-            f"put {' and '.join(CHECKPOINT_FILES)} into DIRECTORY/{spec.repo}"
-            " and set mirror=DIRECTORY",
-            "fill the Hugging Face cache (HF_HOME) on a machine with a network",
-        ]
-        raise InputError(
-            f"cannot get model '{spec.name}': {tried}{error}", "", ", or ".join(ways)
-        ) from None
-    provenance = _hub_provenance(spec, found.commit) | {"hub_checksums": found.checksums}
-    return found.paths[CHECKPOINT_FILES[0]].parent, provenance
-
-
-def _save_random(spec: ModelSpec, folder: Path) -> None:
-    import torch
-
-    from chronos2_attention.model import Chronos2VariantModel
-
-    torch.manual_seed(spec.seed)
-    model = Chronos2VariantModel(core_config(spec.architecture))
-    model.save_pretrained(folder)
-
-
-def read_provenance(path: Path | str) -> dict[str, Any]:
-    """Read a model's sidecar as `fetch_model` returned it; `InputError` if it is no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"not a JSON file ({error})", str(path), "delete it and run again"
-        ) from None

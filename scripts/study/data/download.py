@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TypeVar
 import certifi
 import httpx
 
-from study.jobs.files import sha256_of_file
+from chronos2_attention.errors import InputError
 
 log = logging.getLogger("study.download")
 
@@ -29,14 +29,10 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
-
 ATTEMPTS = 5
-
 # For what waiting seldom mends: a server out of reach, a file that is not the one expected.
 FEW_ATTEMPTS = 2
-
 PAUSE_S = 1.0
-
 LONGEST_PAUSE_S = 30.0
 ALL_PAUSES_S = 45.0
 RATE_WINDOW_S = 20.0
@@ -162,17 +158,17 @@ class Client(httpx.Client):
         kept: float = float("inf"),
     ) -> None:
         self.until = deadline() if until is None else until
-        bounds = [(most, f"more than the {most:.0f} bytes expected", "")]
-        gigabytes = f"more than {LIMITS.max_gb:g} GB"
-        bounds.append((1e9 * LIMITS.max_gb, gigabytes, "raise network.max_gb"))
+        bounds = [
+            (most, f"more than the {most:.0f} bytes expected", ""),
+            (1e9 * LIMITS.max_gb, f"more than {LIMITS.max_gb:g} GB", "raise network.max_gb"),
+        ]
         if folder is not None:
             there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
             room = 0.9 * shutil.disk_usage(there).free
             bounds.append((room, f"more than there is room for in {folder}", "free space there"))
         self.most, self.too_large, self.mend = min(bounds)
         self._since, self._bytes, self.total = time.monotonic(), 0, 0
-        self._kept = kept
-        self._late = threading.Event()
+        self._kept, self._late = kept, False
         self._watch = threading.Timer(0.0, self._give_up)
         for name in map(_in_use, PROXIES):
             usable(name, _proxy)
@@ -189,7 +185,7 @@ class Client(httpx.Client):
             return super().send(request, **options)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
             late = httpx.ReadTimeout("the first lines of the answer did not arrive in time")
-            failure = explained(late if self._late.is_set() else error)
+            failure = explained(late if self._late else error)
             if failure is None:
                 raise
             raise failure from None
@@ -209,7 +205,7 @@ class Client(httpx.Client):
         self._watch.start()
 
     def _give_up(self) -> None:
-        self._late.set()
+        self._late = True
         self.close()
 
     def _after(self, answer: httpx.Response) -> None:
@@ -302,12 +298,14 @@ def _proxy(value: str) -> None:
     httpx.HTTPTransport(verify=False, proxy=url).close()
 
 
-def address(value: str) -> httpx.URL:
+def address(value: str, schemes: Sequence[str] = ()) -> httpx.URL:
     """Return an address that has a host and a port that there is; others are a `ValueError`."""
     try:
         url = httpx.URL(value)
     except httpx.InvalidURL as error:
         raise ValueError(str(error)) from None
+    if schemes and url.scheme not in schemes:
+        raise ValueError(f"it must begin with {schemes[-1]}://")
     if not url.host:
         raise ValueError("no host in it")
     if not 0 < (url.port or 1) < 65536:
@@ -358,17 +356,23 @@ def _download(client: Client, url: str, path: Path) -> None:
             handle.write(chunk)
 
 
-def git_blob_sha1(path: Path) -> str:
-    """Return the object name that git gives the file's content (SHA-1 repositories)."""
-    digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(path), usedforsecurity=False)
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check_file(path: Path, kind: str, expected: str) -> None:
     """Compare a file with its ``sha256`` or ``git blob sha1``; raise `ChecksumError`."""
-    found = sha256_of_file(path) if kind == "sha256" else git_blob_sha1(path)
+    begin = hashlib.sha256()
+    if kind != "sha256":  # the name that git gives a content
+        begin = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open(path, "rb") as handle:
+        found = hashlib.file_digest(handle, lambda: begin).hexdigest()
     if found != expected:
         raise ChecksumError(f"{path.name} has {kind} {found}, expected {expected}")
+
+
+def unavailable(
+    what: str, files: Sequence[str], mirror: Path | None, error: FetchError, *more: str
+) -> InputError:
+    """Return the line for what cannot be had: its `files` below a mirror, and `more` ways out."""
+    absent = [below for below in files if mirror is None or not (mirror / below).is_file()]
+    tried = f"no file {mirror / absent[0]}, and " if mirror is not None else ""
+    ways = [error.mend] if error.mend else []
+    ways.append(f"put {' and '.join(absent)} below a directory and set mirror=DIRECTORY")
+    return InputError(f"cannot get {what}: {tried}{error}", "", ", or ".join([*ways, *more]))

@@ -29,26 +29,16 @@ def fetch(
 
     `mirror` is looked into before the network: ``<repo>/<config>.parquet`` or, as on the hub,
     ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs. Where `offline`, what the Hugging
-    Face cache holds still counts.
-
-    Returns
-    -------
-    A table in the layout of `study.data.series_table`, sorted by id, and its provenance: source,
-    revision or version and checksums; the same on every machine.
-
-    Raises
-    ------
-    InputError
-        If the mirror is no directory, the data cannot be had, a checksum differs, or the data
-        violate the layout.
+    Face cache holds still counts. Returned are a table in the layout of `study.data.series_table`,
+    sorted by id, and its provenance: source, revision or version and checksums; the same on every
+    machine. What cannot be had, or violates the layout, is an `InputError`.
     """
-
     mirror = Path(mirror) if mirror else None
     if mirror is not None and not mirror.is_dir():
         raise InputError("no such directory", f"mirror={mirror}", "set mirror to one, or unset it")
     table, provenance = fetch_source(spec, mirror, offline)
-    zone = provenance.get("time_zone", "")
-    return table, {**provenance, "freq": validate(table, spec.name, zone)}
+    freq = validate(table, spec.name, provenance.get("time_zone", ""))
+    return table, {**provenance, "source": spec.source, "freq": freq}
 
 
 def write_dataset(
@@ -60,14 +50,10 @@ def write_dataset(
     ``timestamps``, ``columns`` and ``parquet_sha256``; no time of day, so that the same source
     gives the same bytes. Returns the two paths.
     """
-
     parquet_path = Path(parquet_path)
     sidecar_path = parquet_path.with_suffix(".json")
     targets = table.column_names[2:]
-    observed = sum(
-        int(np.count_nonzero(~np.isnan(pc.list_flatten(table[name]).to_numpy())))
-        for name in targets
-    )
+    cells = np.concatenate([pc.list_flatten(table[name]).to_numpy() for name in targets])
     with atomic_path(parquet_path) as parquet, atomic_path(sidecar_path) as sidecar:
         pq.write_table(table, parquet, compression="zstd", row_group_size=ROWS_AT_ONCE)
         record = {
@@ -75,7 +61,7 @@ def write_dataset(
             "dataset": parquet_path.stem,
             "series": table.num_rows,
             "timestamps": pc.sum(pc.list_value_length(table["timestamp"])).as_py(),
-            "observations": observed,
+            "observations": int(np.count_nonzero(~np.isnan(cells))),
             "columns": targets,
             "parquet_sha256": sha256_of_file(parquet),
         }

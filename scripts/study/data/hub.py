@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import httpx
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
@@ -28,6 +28,7 @@ from study.data.download import (
     ChecksumError,
     Client,
     FetchError,
+    T,
     address,
     check_file,
     deadline,
@@ -38,8 +39,6 @@ from study.data.download import (
 
 log = logging.getLogger("study.data.hub")
 
-T = TypeVar("T")
-
 # Its warnings quote signed addresses, and all that they say is said here.
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 # The Xet backend knows no bound on time, size or rate; every Xet file is to be had over HTTP, too.
@@ -49,36 +48,41 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 # The client makes names of files of these.
 NAMES = dict.fromkeys(("ETag", "X-Linked-Etag"), r"[\w-]+(\.[\w-]+)*")
 NAMES["X-Repo-Commit"] = COMMIT.pattern
+CACHE_MEND = "fill the Hugging Face cache (HF_HOME) on a machine with a network"
 LISTING_BYTES = 1e8
+# What the client raises where an answer lacks what it takes for granted.
+DEFECTS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 # A file without its size, such as one of a mirror, may still come with some headers.
 SLACK_BYTES = 1e6
 # What the hub says of a request, by its own code: why, and what the user can do.
 REFUSALS = {
-    "GatedRepo": (
-        "the hub gives {repo} only to those who accepted its terms",
-        "accept them at {place}/{repo} and set HF_TOKEN",
-    ),
-    "RepoNotFound": (
-        "the hub has no {kind} {repo}, or keeps it private",
-        "check its name, or set HF_TOKEN",
-    ),
-    "RevisionNotFound": ("the hub has no revision {revision!r} of {repo}", ""),
-    "EntryNotFound": ("the hub lists a file of {repo} and has it not", ""),
+    "GatedRepo": "the hub gives {repo} only to those who accepted its terms; accept them at "
+    "{place}/{repo} and set HF_TOKEN",
+    "RepoNotFound": "the hub has no {kind} {repo}, or keeps it private; check its name, or set "
+    "HF_TOKEN",
+    "RevisionNotFound": "the hub has no revision {revision!r} of {repo}",
+    "EntryNotFound": "the hub lists a file of {repo} and has it not",
 }
 
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of one commit, in the client's cache, by their names in the repository.
-
-    `checksums` has the hub's own checksum that a file was found to have: ``sha256:...`` for large
-    files, ``git:...`` (git's name of the object) for others. A file of which the hub gave none is
-    absent there.
-    """
+    """Files of one commit, in the client's cache, by their names in the repository."""
 
     commit: str
     paths: dict[str, Path]
+    # The hub's own, where it gave one: ``sha256:...``, or ``git:...``, git's name of the object.
     checksums: dict[str, str]
+
+
+def hub_origin(spec: Any, commit: str | None) -> dict[str, Any]:
+    """Return the provenance of a data set or model of the hub; without a commit, of a mirror's."""
+    return {
+        "repo": spec.repo,
+        "revision_requested": spec.revision,
+        "revision": commit,
+        "from_mirror": commit is None,
+    }
 
 
 def hub_files(
@@ -97,9 +101,10 @@ def hub_files(
         return _from_hub(repo, kind, revision, patterns)
     except FetchError as error:
         if error.code in REFUSALS:
-            words = {"repo": repo, "kind": kind, "revision": revision, "place": _endpoint()}
-            why, mend = (text.format(**words) for text in REFUSALS[error.code])
-            raise FetchError(why, mend) from None
+            why = REFUSALS[error.code].format(
+                repo=repo, kind=kind, revision=revision, place=_endpoint()
+            )
+            raise FetchError(*why.split("; ")) from None
         if error.final:
             mend = error.mend.replace("TMPDIR", "HF_HOME")
             raise FetchError(f"{repo} at revision {revision!r}: {error}", mend) from None
@@ -116,7 +121,7 @@ def _endpoint() -> str:
 def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list[str]:
     """Return the names that fit, sorted; a pattern that fits none is a `FetchError`."""
     names = sorted(names)
-    chosen: set[str] = set()
+    chosen = set()
     for pattern in patterns:
         depth = pattern.count("/")
         fitting = [name for name in names if name.count("/") == depth and fnmatch(name, pattern)]
@@ -131,7 +136,7 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
 
 def _check_settings() -> None:
     """Raise if the address or the token could not be sent, which libraries say with a traceback."""
-    usable("HF_ENDPOINT", _hub_address)
+    usable("HF_ENDPOINT", partial(address, schemes=("http", "https")))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_USER_AGENT_ORIGIN"):
         usable(name, _sendable)
     try:
@@ -143,12 +148,6 @@ def _check_settings() -> None:
 def _sendable(value: str) -> None:
     if not re.fullmatch(r"[!-~]*", value.strip()):
         raise ValueError("it holds what no header holds, such as blanks")
-
-
-def _hub_address(value: str) -> None:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("it must begin with https://")
-    address(value)
 
 
 def _check_answer(answer: httpx.Response) -> None:
@@ -170,9 +169,7 @@ def _asked(until: float, most: float, action: Callable[[], T]) -> T:
         return action()
     except HFValidationError as error:
         raise FetchError(f"no name of a repository: {reason(error)}", final=True) from None
-    except (LocalEntryNotFoundError, ValueError, LookupError, TypeError) as error:
-        raise _not_the_hub(error) from None
-    except (AttributeError, AssertionError, RecursionError) as error:
+    except (LocalEntryNotFoundError, *DEFECTS) as error:
         raise _not_the_hub(error) from None
     finally:
         use_clients(Client)
@@ -186,7 +183,6 @@ def _not_the_hub(error: Exception | str) -> FetchError:
 def _from_hub(repo: str, kind: str, revision: str, patterns: Sequence[str]) -> HubFiles:
     _check_settings()
     until = deadline()
-
     ask = partial(HfApi(endpoint=_endpoint()).repo_info, repo, repo_type=kind, revision=revision)
     # Checksums make the hub look up every file of the repository: that may take longer.
     listing = partial(ask, files_metadata=True, timeout=60)
@@ -216,49 +212,40 @@ def _one_file(
     root = path.parents[name.count("/")]
     if root.name != commit:
         raise FetchError(f"{revision!r} moved away from {commit} meanwhile", attempts=ATTEMPTS)
-    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else _in_name(path)
+    stated = ("git blob sha1", entry.blob_id) if entry.blob_id else None
     if entry.lfs is not None:
         stated = "sha256", entry.lfs.sha256
     try:
         return path, _checked(name, path, stated)
     except ChecksumError as error:
-        _discard(path, root.parents[1], error)
+        # Only below the repository's folder in the cache, and nothing elsewhere.
+        for place in (_blob(path), path):
+            if place.parent.resolve().is_relative_to(root.parents[1].resolve()):
+                place.unlink(missing_ok=True)
+            else:
+                error.mend = f"delete {place}, to which a link leads out of the cache"
         raise
-
-
-def _discard(path: Path, home: Path, error: ChecksumError) -> None:
-    """Remove a damaged file below the repository's folder in the cache, and nothing elsewhere."""
-    for place in (_blob(path), path):
-        if place.parent.resolve().is_relative_to(home.resolve()):
-            place.unlink(missing_ok=True)
-        else:
-            error.mend = f"delete {place}, to which a link leads out of the cache"
 
 
 def _from_cache(
     repo: str, kind: str, revision: str, patterns: Sequence[str], because: FetchError
 ) -> HubFiles:
-    place = f"{because} and the cache {constants.HF_HUB_CACHE}"
+    lacks = f"{because} and the cache {constants.HF_HUB_CACHE} does not hold"
     look = partial(snapshot_download, repo, repo_type=kind, revision=revision)
+    checksums = {}
     try:
         root = Path(look(allow_patterns=list(patterns), local_files_only=True))
         held = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
         paths = {name: root / name for name in _selected(held, patterns, root.name)}
+        for name, path in paths.items():
+            checksums |= _checked(name, path)
     except (OSError, ValueError):  # no snapshot of the revision, or one known to be incomplete
-        why = f"{place} does not hold {repo} at revision {revision!r}"
-        raise FetchError(why, because.mend) from None
+        raise FetchError(f"{lacks} {repo} at revision {revision!r}", because.mend) from None
+    except ChecksumError as error:
+        mend = f"delete {_blob(path)} and fetch it again"
+        raise FetchError(f"{because} and a file in the cache is damaged: {error}", mend) from None
     except FetchError as error:
-        why = f"{place} does not hold all of {repo}: {error}"
-        raise FetchError(why, because.mend) from None
-    checksums = {}
-    for name, path in paths.items():
-        try:
-            checksums |= _checked(name, path, _in_name(path))
-        except ChecksumError as error:
-            raise FetchError(
-                f"{because} and a file in the cache is damaged: {error}",
-                f"delete {_blob(path)} and fetch it again",
-            ) from None
+        raise FetchError(f"{lacks} all of {repo}: {error}", because.mend) from None
     return HubFiles(root.name, paths, checksums)
 
 
@@ -268,18 +255,15 @@ def _blob(path: Path) -> Path:
     return Path(os.path.normpath(path.parent / path.readlink())) if path.is_symlink() else path
 
 
-def _in_name(path: Path) -> tuple[str, str] | None:
-    """Return the checksum that the cache names a file by, where it keeps files by content."""
-    name = _blob(path).name
-    if re.fullmatch(r"[0-9a-f]{64}", name):
-        return "sha256", name
-    return ("git blob sha1", name) if COMMIT.fullmatch(name) else None
-
-
-def _checked(name: str, path: Path, stated: tuple[str, str] | None) -> dict[str, str]:
+def _checked(name: str, path: Path, stated: tuple[str, str] | None = None) -> dict[str, str]:
+    """Check a file by what the hub states, or else by the name under which the cache holds it."""
+    held = _blob(path).name
+    if stated is None and re.fullmatch(r"[0-9a-f]{64}", held):
+        stated = "sha256", held
+    elif stated is None and COMMIT.fullmatch(held):
+        stated = "git blob sha1", held
     if stated is None:
         log.warning("the hub gives no checksum of %s", name)
         return {}
-    kind, expected = stated
-    check_file(path, kind, expected)
-    return {name: f"{'sha256' if kind == 'sha256' else 'git'}:{expected}"}
+    check_file(path, *stated)
+    return {name: f"{'sha256' if stated[0] == 'sha256' else 'git'}:{stated[1]}"}

