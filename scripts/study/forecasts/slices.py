@@ -127,7 +127,9 @@ def _task_on(
     with tempfile.TemporaryDirectory(prefix="slice-") as folder:
         path = Path(folder, data_path.name)
         pq.write_table(read_rows(data_path, rows), path)
-        yield fev_task(task, suite, path)
+        loaded = fev_task(task, suite, path)
+        loaded.dataset_path = str(data_path)  # as of the whole: the folder is another at each run
+        yield loaded
 
 
 @dataclass(frozen=True)
