@@ -10,15 +10,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pretraining.evaluation import lead_lag_gain, score_families, score_time_attention
 from pretraining.model_card import Scores, save_checkpoint, write_card
 from pretraining.settings import load_settings
 from pretraining.training import build_model, train
 from study.jobs.devices import pick_device
 from study.jobs.script import rule_script
-
-# Held-out series: no training chunk is drawn from a seed of this form.
-HELD_OUT_SEED = 2_000_003
 
 
 def main(snakemake) -> None:
@@ -32,12 +28,7 @@ def main(snakemake) -> None:
     model, history = train(architecture, data, training, checkpoint, device)
 
     untrained = build_model(architecture, training.seed).to(device).eval()
-    scores = Scores(
-        families=score_families(model, HELD_OUT_SEED),
-        lead_lag=lead_lag_gain(model, HELD_OUT_SEED),
-        lift=score_time_attention(model, HELD_OUT_SEED),
-        untrained_lift=score_time_attention(untrained, HELD_OUT_SEED),
-    )
+    scores = Scores.of(model, untrained)
     folder = Path(output.weights).parent
     save_checkpoint(model, folder)
     card = write_card(model, data, training, history, scores, device, notes)

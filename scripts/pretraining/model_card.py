@@ -21,12 +21,16 @@ from study.report.pages import ENVIRONMENT
 from study.speed.measuring import device_name
 
 from .batches import LONG_WINDOW, DataConfig
+from .evaluation import lead_lag_gain, score_families, score_time_attention
 from .grouped_model import GroupedChronos2Model
 from .training import History, TrainingConfig, decay_start, first_cycle
 
 CURVE_ROWS = 16
 BAR_WIDTH = 40
 PACKAGES = ("torch", "chronos-forecasting", "transformers")
+
+# No training chunk is drawn from a seed of this form.
+HELD_OUT_SEED = 2_000_003
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,16 @@ class Scores:
     lead_lag: pd.DataFrame
     lift: pd.DataFrame
     untrained_lift: pd.DataFrame
+
+    @classmethod
+    def of(cls, model: GroupedChronos2Model, untrained: GroupedChronos2Model) -> Scores:
+        """Score both on held-out series."""
+        return cls(
+            families=score_families(model, HELD_OUT_SEED),
+            lead_lag=lead_lag_gain(model, HELD_OUT_SEED),
+            lift=score_time_attention(model, HELD_OUT_SEED),
+            untrained_lift=score_time_attention(untrained, HELD_OUT_SEED),
+        )
 
 
 def save_checkpoint(model: GroupedChronos2Model, folder: Path) -> None:

@@ -1,14 +1,15 @@
 # Where attention goes: that of time by distance, over which gate 4 decides, and that of groups.
 
 
+MASS_PARAMS = {"study": study_of, "forecast": FORECAST, "mass": config["mass"]}
+
+
 rule probe_attention:
     input:
         unpack(data_and_weights_of),
     output:
-        heads="results/mass/{study}_heads.parquet",
-        layers="results/mass/{study}_layers.parquet",
-        per_window="results/{study}_mass_per_window.csv",
-        summary="results/{study}_mass_summary.csv",
+        **{part: f"results/mass/{{study}}_{part}.parquet" for part in ["heads", "layers"]},
+        **{table: f"results/{{study}}_mass_{table}.csv" for table in ["per_window", "summary"]},
     log:
         "results/logs/probe_attention/{study}.log",
     benchmark:
@@ -19,9 +20,7 @@ rule probe_attention:
     resources:
         gpu=1,
     params:
-        study=study_of,
-        forecast=FORECAST,
-        mass=config["mass"],
+        **MASS_PARAMS,
     script:
         "../../scripts/probe_attention.py"
 

@@ -4,12 +4,17 @@
 # maintainer copies the three files of a good training.
 
 
+PRETRAINED = {
+    "config": "config.json",
+    "weights": "model.safetensors",
+    "card": "README.md",
+    "losses": "loss.csv",
+}
+
+
 rule pretrain:
     output:
-        config="results/pretrain/nano/config.json",
-        weights="results/pretrain/nano/model.safetensors",
-        card="results/pretrain/nano/README.md",
-        losses="results/pretrain/nano/loss.csv",
+        **{part: f"results/pretrain/nano/{name}" for part, name in PRETRAINED.items()},
     log:
         "results/logs/pretrain.log",
     benchmark:

@@ -11,6 +11,7 @@ SOFT_PARAMS = {
     "controls": SOFT_SETTINGS["controls"],
 }
 SOFT_INPUTS = {
+    "data": data_of,
     "validity": "results/{study}_validity.csv",
     "scores_full": "results/scores/{study}_full.parquet",
     "forecasts_full": "results/forecasts/{study}_full.parquet",
@@ -22,7 +23,6 @@ rule soft_statistics:
     input:
         unpack(files_of_tested),
         **SOFT_INPUTS,
-        data=data_of,
     output:
         **{table: f"results/{{study}}_soft_{table}.csv" for table in SOFT_TABLES},
         page="results/{study}_soft_verdicts.md",
