@@ -19,8 +19,9 @@ def pytest_terminal_summary(terminalreporter):
     reports = [
         r for word in ("passed", "failed", "skipped") for r in terminalreporter.stats.get(word, [])
     ]
-    terminalreporter.section("kinds of faults, inputs tried, and what came of them")
-    terminalreporter.write_line("\n".join(seen.lines({r.nodeid: r.outcome for r in reports})))
+    if found := seen.lines({report.nodeid: report.outcome for report in reports}):
+        terminalreporter.section("kinds of faults, inputs tried, and what came of them")
+        terminalreporter.write_line("\n".join(found))
 
 
 def pytest_collection_finish(session):
