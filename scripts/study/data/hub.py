@@ -22,6 +22,7 @@ from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapsh
 from huggingface_hub import set_client_factory as use_clients
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils._http import default_client_factory
 
 from study.data.download import (
     ATTEMPTS,
@@ -172,7 +173,7 @@ def _asked(until: float, most: float, action: Callable[[], T]) -> T:
     except (LocalEntryNotFoundError, *DEFECTS) as error:
         raise _not_the_hub(error) from None
     finally:
-        use_clients(Client)
+        use_clients(default_client_factory)
 
 
 def _not_the_hub(error: Exception | str) -> FetchError:
