@@ -94,7 +94,7 @@ class Statistics(Strict):
 
 
 class Settings(Strict):
-    """All of them; each is explained in config/README.md."""
+    """All of them; each is explained in config/config.yaml."""
 
     run: Unique[Text]
     mirror: Text | None
