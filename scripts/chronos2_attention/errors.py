@@ -54,7 +54,7 @@ def explained(
     try:
         yield
     except errors as error:
-        raise InputError(f"{what} ({error})", str(where), mend) from error
+        raise InputError(f"{what} ({_line(str(error), LONGEST_WORD)})", str(where), mend) from error
 
 
 def quote(value: object) -> str:
