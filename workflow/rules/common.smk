@@ -63,7 +63,7 @@ if not IS_MODULE:
     shell.suffix(" & wait $!")
 
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
-# No result depends on how many threads made it.
+# How many threads there were changes last digits only: no reason to make results anew.
 FORECAST = {key: value for key, value in config["forecast"].items() if key != "threads"}
 
 # A soft mask and its two controls are made by one process: starting it costs more than a variant.
