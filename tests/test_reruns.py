@@ -98,7 +98,7 @@ def test_a_study_moved_away_from_its_workflow_has_nothing_to_do(finished, repo_r
         ("config.yaml", "threads: 4", "threads: 3", set()),
         ("config.yaml", "resamples: 500", "resamples: 400", set()),
         ("config.yaml", "min_common: 8", "min_common: 9", set()),
-        ("config.yaml", "\n  repeats: 3 ", "\n  repeats: 4 ", set()),
+        ("config.yaml", "\n  repeats: 3\n", "\n  repeats: 4\n", set()),
         (
             "config.yaml",
             "perf_repeats: 3",
