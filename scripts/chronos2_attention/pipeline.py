@@ -179,7 +179,12 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     ) -> Chronos2VariantPipeline:
         """Return a pipeline of another variant, or its name, on the same weights, without a copy.
 
-        Backend and chunk size are this pipeline's by default.
+        Backend and chunk size (queries of a chunk) are this pipeline's by default.
+
+        Raises
+        ------
+        InputError
+            If the variant is unknown or, where its time attention is sparse, the backend is.
         """
         settings = self.model.settings
         return type(self)(
@@ -413,7 +418,14 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     ) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
         """Return encoder embeddings; parameters and results are `Chronos2Pipeline.embed`'s.
 
-        Variants that mix series raise `InputError`: upstream embeds each input on its own.
+        Of each input of shape (n_variates, T), a tensor (n_variates, num_patches + 2, d_model) in
+        the model's dtype, on the CPU: context patches, REG, the masked output patch; and its
+        location and scale, each (n_variates, 1).
+
+        Raises
+        ------
+        InputError
+            For variants that mix series: upstream embeds each input on its own.
         """
         if self.variant.mixes_series:
             raise InputError(
