@@ -184,7 +184,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         Raises
         ------
         InputError
-            If the variant is unknown or, where its time attention is sparse, the backend is.
+            If the variant is unknown. A backend is checked by the first forecast that needs it.
         """
         settings = self.model.settings
         return type(self)(
