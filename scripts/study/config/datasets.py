@@ -252,9 +252,17 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
 
 
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
-    """Return a data set of the registry; an unknown name is an `InputError` with near ones."""
+    """Return a data set of the registry; an unknown name is an `InputError` with near ones.
+
+    ``owner--repository--configuration`` is one of the hub, without an entry: no name there holds
+    two hyphens in a row.
+    """
     if name in registry:
         return registry[name]
+    if name.count("--") == 2:
+        owner, repo, config = name.split("--")
+        fields = {"name": name, "repo": f"{owner}/{repo}", "config": config}
+        return check(HubDataset, fields, f"data set {quote(name)}", MEND)
     near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
     what, known = f"unknown data set {quote(name)}", f"known: {', '.join(near)}"
     raise InputError(what, "config/datasets.yaml", known)
