@@ -23,12 +23,11 @@ from chronos2_attention.checking import (
     Unique,
     check,
     checked_dataclass,
-    matching,
     number,
     whole,
 )
 from chronos2_attention.errors import InputError, explained, quote
-from study.config.yaml_files import Name, Strict, load_named, load_yaml, unknown
+from study.config.yaml_files import Name, Strict, TaskName, load_named, load_yaml, unknown
 
 EVERY_TASK = "*"
 MOST_STEPS = 10_000_000
@@ -38,8 +37,6 @@ DEFAULTS = ("num_windows", "window_step_size", "min_context_length", "max_contex
 DEFAULTS += ("target", "generate_univariate_targets_from", "eval_metric", "extra_metrics")
 DEFAULTS += ("known_dynamic_columns", "past_dynamic_columns", "static_columns")
 LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-# Names of tasks stand in tables only, and may hold what those of files may not.
-TaskName = matching(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 Metric = Text | dict[Text, Any]
 Columns = Unique[Text] | tuple[()]
 # What a benchmark of fev says in its own words, or only as it is everywhere here.
