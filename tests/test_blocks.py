@@ -108,6 +108,51 @@ def test_nothing_after_a_cutoff_is_seen_but_known_futures(pipelines, variant):
         assert not torch.allclose(before[0], seen[0])
 
 
+def test_a_category_of_a_later_cutoff_changes_no_code(pipelines):
+    run, inputs, changed = pipelines[1].with_variant("joint"), items(4), items(4)
+    kind = changed[3]["past_covariates"]["kind"].astype(object)
+    kind[:] = "0"
+    kind[:4] = "ab"  # between the others' a and b
+    changed[3]["past_covariates"]["kind"] = kind
+    options = {"prediction_length": HORIZON, "cutoffs": [0, 0, 0, 1]}
+    before, after = run.predict(inputs, **options), run.predict(changed, **options)
+    close(before[:3], after[:3], rtol=1e-6)
+
+
+def test_univariate_is_upstream_by_frame_and_block(pipelines):
+    upstream, run = pipelines[0], pipelines[1].with_variant("univariate")
+    days, rng = pd.date_range("2024-01-01", periods=40, freq="D"), np.random.default_rng(2)
+    frame = pd.DataFrame({"timestamp": days}).merge(pd.DataFrame({"item_id": ["a", "b"]}), "cross")
+    frame = frame.sort_values(["item_id", "timestamp"], ignore_index=True)
+    frame[["one", "two", "price"]] = rng.normal(size=(80, 3))
+    found = run.predict_df(frame, target=["one", "two"], prediction_length=4)
+    for name in ("one", "two"):
+        asked = frame[["item_id", "timestamp", name]]
+        expected = upstream.predict_df(asked, target=name, prediction_length=4)
+        same = found[found["target_name"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(same, expected, rtol=1e-5, atol=1e-5)
+    assert "upstream" not in run.describe()["backend"]
+    assert run.describe()["backend"]
+    blocks = [Block(items(2, 1)), Block(items(3, 2))]
+    for block, forecasts in zip(blocks, run.predict_blocks(blocks, HORIZON), strict=True):
+        close(forecasts, run.predict(block.inputs, HORIZON), rtol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor, np.array, pd.Series])
+def test_labels_may_be_of_any_kind(pipelines, labels):
+    _, ours = pipelines
+    expected = ours.predict(items(3), HORIZON, groups=["x", "y", "x"])
+    close(ours.predict(items(3), HORIZON, groups=labels([4, 5, 4])), expected)
+
+
+@pytest.mark.parametrize("size", ["batch_size", "prediction_length", "context_length"])
+@pytest.mark.parametrize("told", ["groups", "cutoffs"])
+def test_a_size_that_is_no_whole_number_joins_nothing(pipelines, size, told):
+    run = pipelines[1].with_variant("full" if told == "groups" else "joint")
+    with pytest.raises(InputError, match=size):
+        run.predict([torch.zeros(30)] * 2, **{told: [0, 1], size: 8.5})
+
+
 @pytest.mark.parametrize("time", ["full", "sparse_r1"])
 def test_groups_are_those_of_a_dense_mask(pipelines, time):
     """The reference: every item of a label in one block of upstream's joint attention."""
@@ -203,6 +248,8 @@ def test_a_frame_names_its_groups(pipelines):
         ("soft_cosine_t1", [0, 0], "takes no groups"),
         ("grouped_g", None, "needs groups"),
         ("full", [0], "1 groups for 2 inputs"),
+        ("full", [["x"], ["y"]], "cannot be told apart"),
+        ("univariate", [0, 0], "neither groups"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(pipelines, variant, groups, message):
@@ -215,6 +262,12 @@ def test_groups_that_do_not_fit_are_refused(pipelines, variant, groups, message)
 )
 def test_names_round_trip(name):
     assert str(AttentionVariant.parse(name)) == name
-    for wrong in ("cluster_distance_k0", "cluster_distance_k04", "grouped_", "cluster_x_k2"):
+    for wrong in (
+        "cluster_distance_k0",
+        "cluster_distance_k04",
+        "grouped_",
+        "grouped_größe",
+        "cluster_x_k2",
+    ):
         with pytest.raises(InputError):
             AttentionVariant.parse(wrong)

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import linkage, to_tree
 from scipy.spatial.distance import squareform
 
 from .batching import batches_by_cutoff
-from .errors import InputError
+from .errors import InputError, explained
 from .similarity import SimilaritySettings, similarity
 from .soft_groups import Parts, as_parts, soft_bias
 from .variants import AttentionVariant, Cluster
@@ -72,8 +72,11 @@ def form_blocks(
         if groups is None:
             parts = split_by_rows(alike, sizes, batch_size)
         else:
-            labels = np.fromiter(groups, dtype=object, count=len(prepared))[alike]
-            codes, _ = pd.factorize(labels, use_na_sentinel=False)
+            # A tensor's elements are no labels: they differ though they be equal.
+            labels = groups.tolist() if hasattr(groups, "tolist") else groups
+            labels = np.fromiter(labels, dtype=object, count=len(prepared))[alike]
+            with explained("groups cannot be told apart", "groups", "give names or numbers"):
+                codes, _ = pd.factorize(labels, use_na_sentinel=False)
             parts = [alike[codes == code] for code in range(codes.max() + 1)]
         for k, part in enumerate(parts):
             order = np.concatenate([rows[index] for index in part])
@@ -134,7 +137,7 @@ def groups_of_blocks(
         return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), None
     parts = [slice(a, b) for a, b in pairwise(np.cumsum([0, *counts]).tolist())]
     told = [
-        (group_ids[part], context[part], settings, block.similarity)
+        (group_ids[part], _own_width(context[part]), settings, block.similarity)
         for part, (block, _) in zip(parts, blocks, strict=True)
     ]
     if isinstance(variant, Cluster):
@@ -145,6 +148,12 @@ def groups_of_blocks(
         biases = [soft_bias(variant, *given, own) for given, own in zip(told, seeds, strict=True)]
         return group_ids, as_parts(biases)
     return group_ids, None
+
+
+def _own_width(context: torch.Tensor) -> torch.Tensor:
+    """Return contexts (B, T) without the padding that is another block's, which rounds anew."""
+    observed = torch.isfinite(context).any(dim=0)
+    return context[:, int(observed.int().argmax()) :]
 
 
 def told_of_frame(

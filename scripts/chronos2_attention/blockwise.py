@@ -76,8 +76,14 @@ class BlockwisePipeline(Chronos2Pipeline):
         options: dict[str, Any],
     ) -> list[torch.Tensor]:
         """Forecast inputs that see each other, in blocks of one cutoff and label."""
-        prepared, sizes = self._prepare(inputs, self._horizon(options))
         cutoffs = None if self.model.variant.leaking else cutoffs
+        prepared, sizes = self._prepare(inputs, self._horizon(options))
+        if cutoffs is not None and len(cutoffs) == len(prepared):
+            # Codes of categories depend on all that are prepared together.
+            for part in batching.batches_by_cutoff(cutoffs, len(prepared)):
+                alike, _ = self._prepare([inputs[index] for index in part], self._horizon(options))
+                for index, item in zip(part, alike, strict=True):
+                    prepared[index] = item
         told = cutoffs, groups, similarity, seed
         members, blocks = form_blocks(prepared, sizes, options.pop("batch_size"), *told)
         found = self.predict_blocks(blocks, joined=joined, **options)
@@ -121,6 +127,9 @@ class BlockwisePipeline(Chronos2Pipeline):
         InputError
             If similarities do not fit their block.
         """
+        if self.model.variant.splits_items:
+            own = {"prediction_length": prediction_length, "context_length": context_length}
+            return [self.predict(block.inputs, **own, **options) for block in blocks]
         call, upstream = self._for_call()
         call._joined = self.model.variant.joins_groups if joined is None else joined
         options |= {"prediction_length": prediction_length, "context_length": context_length}
@@ -155,10 +164,10 @@ class BlockwisePipeline(Chronos2Pipeline):
         return Chronos2Pipeline._predict_batch(call, context=context, group_ids=group_ids, **kwargs)
 
     @staticmethod
-    def _prepare(inputs: Any, horizon: int) -> tuple[Sequence[Mapping[str, Any]], np.ndarray]:
+    def _prepare(inputs: Any, horizon: int) -> tuple[list[Mapping[str, Any]], np.ndarray]:
         """Turn any input of `predict` into upstream's, one a forecast; count the series of each."""
         unused = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}
         prepared = Chronos2Dataset(
             inputs, prediction_length=horizon, mode=DatasetMode.TEST, **unused
         ).inputs
-        return prepared, np.array([item["context"].shape[0] for item in prepared])
+        return list(prepared), np.array([item["context"].shape[0] for item in prepared])

@@ -31,6 +31,8 @@ DEPRECATED = (
     "Please use `cross_learning=True` to enable the cross-learning mode."
 )
 
+SIZES = ("prediction_length", "batch_size", "context_length")
+
 
 class Chronos2VariantPipeline(BlockwisePipeline):
     """Chronos-2 under an attention variant.
@@ -263,6 +265,9 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         if grouped != isinstance(self.variant, Grouped) and (mixing or not grouped):
             what = f"variant '{self.variant}' {'takes no' if grouped else 'needs'} groups"
             raise InputError(what, mend="give a label of each input, to full, sparse or grouped")
+        if self.variant.splits_items and (mixing or grouped):
+            what = f"variant '{self.variant}' takes neither groups nor cross_learning"
+            raise InputError(what, mend="use with_variant('full')")
         call, upstream = self._for_call()
         limit, most = self.model_context_length, self.model_prediction_length
         horizon = most if prediction_length is None else prediction_length
@@ -270,7 +275,10 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
         joined = grouped or (mixing and not isinstance(self.variant, Soft | Cluster))
         as_upstream = joined and not grouped and cutoffs is None and similarity is None
-        if (mixing or grouped) and usual and len(inputs) and not as_upstream:
+        if (mixing or grouped) and len(inputs) and not as_upstream:
+            for name in SIZES:
+                if options[name] is not None:
+                    options[name] = whole_number(options[name], name, 1)
             return self._predict_mixed(inputs, cutoffs, similarity, seed, groups, joined, options)
         if self.variant.splits_items and len(inputs):
             return self._predict_targets(inputs, options)
@@ -306,9 +314,9 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         """Forecast each target of each input by itself."""
         prepared, _ = self._prepare(inputs, self._horizon(options))
         targets = [item["context"][: item["n_targets"]] for item in prepared]
-        alone = self.with_variant("full").predict(
-            [row for item in targets for row in item], **options
-        )
+        full = self.with_variant("full")
+        full.model.backends_used = self.model.backends_used
+        alone = full.predict([row for item in targets for row in item], **options)
         ends = np.cumsum([0, *map(len, targets)])
         return [torch.cat(alone[a:b]) for a, b in pairwise(ends)]
 

@@ -25,10 +25,14 @@ class Grouped(AttentionVariant):
     column: str
 
     kind: ClassVar[str] = "grouped"
-    pattern: ClassVar[str] = r"grouped_(?P<column>\w+)"
+    pattern: ClassVar[str] = r"grouped_(?P<column>[A-Za-z0-9_]+)"
     example: ClassVar[str] = "grouped_region"
     mixes_series: ClassVar[bool] = True
     joins_groups: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Za-z0-9_]+", self.column):
+            raise InputError(f"column '{self.column}' of groups", mend="use letters, digits and _")
 
     @classmethod
     def from_match(cls, match: re.Match[str]) -> Grouped:
