@@ -232,6 +232,12 @@ def test_a_frame_names_its_groups(pipelines):
     shops = {"a": "y", "b": "x", "c": "x"}
     same = ours.predict_df(told, prediction_length=4, groups=shops)
     pd.testing.assert_frame_equal(found, same)
+    ahead = pd.date_range("2024-02-10", periods=4, freq="D")
+    future = pd.DataFrame({"item_id": np.repeat(["b", "a", "c"], 4), "timestamp": [*ahead] * 3})
+    future["shop"] = np.repeat(["x", "y", "x"], 4)
+    for args, kwargs in (((future,), {}), ((), {"future_df": future})):
+        same = ours.predict_df(frame, *args, prediction_length=4, groups="shop", **kwargs)
+        pd.testing.assert_frame_equal(found, same)
     alone = ours.predict_df(told, prediction_length=4)
     differs = np.abs(alone["predictions"] - found["predictions"]).groupby(found["item_id"]).max()
     assert differs["a"] < 1e-5

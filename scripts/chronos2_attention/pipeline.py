@@ -333,6 +333,12 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             names = asked.arguments["id_column"], asked.arguments["timestamp_column"]
             if set(names) <= set(df.columns):  # else upstream says which is missing
                 df, told = told_of_frame(df, *names, groups)
+                if isinstance(groups, str) and asked.arguments["future_df"] is not None:
+                    future = asked.arguments["future_df"].drop(columns=groups, errors="ignore")
+                    if "future_df" in kwargs:
+                        kwargs["future_df"] = future
+                    else:
+                        args = (future, *args[1:])
                 kwargs = {**told, **kwargs}
         return super().predict_df(df, *args, **kwargs)
 
