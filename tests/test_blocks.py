@@ -1,5 +1,6 @@
 """Blocks of inputs: who sees whom, whatever shares a pass, and what a group is made of."""
 
+import fev
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,8 +142,46 @@ def test_univariate_is_upstream_by_frame_and_block(pipelines):
 @pytest.mark.parametrize("labels", [torch.tensor, np.array, pd.Series])
 def test_labels_may_be_of_any_kind(pipelines, labels):
     _, ours = pipelines
-    expected = ours.predict(items(3), HORIZON, groups=["x", "y", "x"])
-    close(ours.predict(items(3), HORIZON, groups=labels([4, 5, 4])), expected)
+    inputs, numbers = list(torch.randn(60, 20)), [n % 7 for n in range(60)]
+    expected = ours.predict(inputs, 4, groups=[f"x{n}" for n in numbers])
+    close(ours.predict(inputs, 4, groups=labels(numbers)), expected)
+
+
+@pytest.mark.parametrize(
+    ("variant", "asked"),
+    [
+        ("univariate", {"as_univariate": True}),
+        ("full", {}),
+        ("joint", {"cross_learning": True, "batch_size": 100}),
+    ],
+)
+def test_a_task_of_fev_is_forecast_as_upstream_does(pipelines, tmp_path, variant, asked):
+    upstream, ours = pipelines
+    rng, days = np.random.default_rng(5), pd.date_range("2020-01-01", periods=60, freq="D")
+    kinds = np.array(["a", "b", None], dtype=object)
+    rows = []
+    for n in range(4):
+        values = {name: rng.normal(size=60).cumsum() for name in ("one", "two", "past", "known")}
+        values["one"][7:9] = np.nan
+        rows.append(
+            {"id": f"s{n}", "timestamp": days.to_list(), "kind": kinds[rng.integers(3, size=60)]}
+        )
+        rows[-1] |= values
+    path = tmp_path / "series.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    task = fev.Task(
+        dataset_path=str(path), horizon=7, num_windows=2, seasonality=7, target=["one", "two"],
+        known_dynamic_columns=["known", "kind"], past_dynamic_columns=["past"],
+        eval_metric="SQL", quantile_levels=[0.1, 0.5, 0.9],
+    )  # fmt: skip
+    expected, _ = upstream.predict_fev(task, **asked)
+    size = {name: value for name, value in asked.items() if name == "batch_size"}
+    found, _ = ours.with_variant(variant).predict_fev(task, **size)
+    for one, other in zip(found, expected, strict=True):
+        for name in ("one", "two"):
+            for level in ("predictions", "0.1", "0.9"):
+                a, b = (np.stack(window[name][level]) for window in (one, other))
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
 
 
 @pytest.mark.parametrize("size", ["batch_size", "prediction_length", "context_length"])
