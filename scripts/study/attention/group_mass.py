@@ -43,23 +43,24 @@ def measure_group_mass(
     tables = []
     work = Work(pipeline.model_output_patch_size)
     limit = settings.limit(pipeline)
+    batch_size = study.suite.batch_size or settings.batch_size
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
-        for window in WindowBatches.of(evaluation, settings.batch_size, windows_per_task):
-            work.add(window.lengths, window.horizon, limit)
+        for window in WindowBatches.of(evaluation, batch_size, windows_per_task):
+            work.add(np.repeat(window.lengths, window.sizes), window.horizon, limit)
             for variant in variants:
                 masses, mixed = [], 0
-                for batch in window.batches(variant):
+                for batch, block in window.blocks(variant, similarities, settings.seed):
                     if len(batch) < 2:
                         continue
-                    told = window.mixing(batch, variant, similarities, settings.seed)
                     found = cross_group_mass(
                         pipeline.with_variant(variant),
-                        [window.series[index] for index in batch],
+                        window.rows(batch),
                         window.horizon,
                         context_length=settings.context_length,
-                        similarity=told.get("similarity"),
-                        seed=told["seed"],
+                        similarity=block.similarity,
+                        seed=block.seed[:2],
+                        items=np.repeat(batch, window.sizes[batch]),
                     )
                     masses.append(found * len(batch))
                     mixed += len(batch)
@@ -71,7 +72,7 @@ def measure_group_mass(
                     "window_index": window.window_index,
                     "layer": range(layers),
                     "cross_group_mass": mass,
-                    "num_series": len(window.series),
+                    "num_series": len(window.items),
                     "num_mixed_series": mixed,
                 }
                 tables.append(pd.DataFrame(columns))
