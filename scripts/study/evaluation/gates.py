@@ -8,7 +8,8 @@ study invalid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,15 @@ PASS, FAIL = "pass", "fail"
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
 
 # What makes a task the one that a figure was published for.
-DEFINITION = ("horizon", "seasonality", "num_windows", "initial_cutoff")
+DEFINITION = (
+    *("horizon", "seasonality", "num_windows", "initial_cutoff", "window_step_size", "target"),
+    *("known_dynamic_columns", "past_dynamic_columns"),
+)
+
+METRICS = ("MASE", "SQL", "WAPE", "WQL")
+
+# How the figures of fev-bench were made, in the words of the metadata of forecasts.
+PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}
 
 # Attention that is a tenth more or less local than uniform attention counts as learned.
 LIFT_MARGIN = 0.1
@@ -76,42 +85,123 @@ def _verdict(passed: bool) -> str:
     return PASS if passed else FAIL
 
 
+def published_metrics(published: pd.DataFrame | None, method: str) -> dict[str, str]:
+    """Columns of published figures that are of a model (or of ``seasonal_naive``), by metric."""
+    prefix, columns = method.replace("-", "_"), () if published is None else published.columns
+    return {m: f"{prefix}_{m}" for m in METRICS if f"{prefix}_{m}" in columns}
+
+
+def _compared(
+    perf: pd.DataFrame, published: pd.DataFrame | None, method: str, metrics: Sequence[str]
+) -> Iterator[tuple[pd.Series, dict[str, tuple[float, str]], str]]:
+    """Yield of each task its row and, by metric, relative deviation and both figures in words.
+
+    Without published figures of its definition there are none, and the last item says why.
+    """
+    columns = published_metrics(published, method)
+    known = by_task(published, "published figures") if columns else pd.DataFrame()
+    for task, row in by_task(perf, method).iterrows():
+        found, why = {}, "no published value"
+        if task in known.index:
+            figures = known.loc[task]
+            other = [
+                f"{key} {row[key]} instead of {figures[key]}"
+                for key in DEFINITION
+                if key in row and key in figures and not _equal(row[key], figures[key])
+            ]
+            why = f"published for another definition: {', '.join(other)}"
+            for metric in () if other else (m for m in metrics if m in columns and m in row):
+                here, there = row[metric], figures[columns[metric]]
+                text = f"{metric} {here:.6g}, published {there:.6g}"
+                found[metric] = (float(abs(here / there - 1)), text)
+        yield row, found, why
+
+
+def reproduction_gate(
+    perf: pd.DataFrame | None,
+    published: pd.DataFrame | None,
+    model: str,
+    run: Mapping[str, str],
+    *,
+    staggered: Collection[str] = (),
+    tolerance: float = 0.01,
+) -> list[GateRow]:
+    """Gate 5, the strongest: MASE and SQL under the published setting equal those published.
+
+    `perf` holds them, `run` is the metadata of their forecasts; None where these were not made. A
+    row that counts the tasks, then one a task and metric, whose `value` is the relative deviation.
+    `staggered` tasks have series that end at different times.
+    """
+    metrics = [m for m in ("MASE", "SQL") if m in published_metrics(published, model)]
+    whole = GateRow("reproduction", "all", nan, tolerance, NOT_APPLICABLE, "")
+    if not metrics:
+        return [whole._replace(note=f"no published figures of {model}")]
+    if perf is None:
+        return [not_run("reproduction", f"no forecasts of {PUBLISHED_SETTING['variant']}")]
+    setting = {key: str(run.get(key)) for key in PUBLISHED_SETTING}
+    if setting != PUBLISHED_SETTING:
+        note = f"published for {PUBLISHED_SETTING}, not {setting}"
+        return [whole._replace(note=note)]
+    rows = []
+    for task, found, why in _compared(perf, published, model, metrics):
+        row = whole._replace(task=task.name, note=why)
+        more = "; series end at different times, and published batches mix their cutoffs"
+        rows += [
+            row._replace(
+                value=value,
+                verdict=_verdict(value <= tolerance),  # false for NaN
+                note=text + more * (task.name in staggered),
+            )
+            for value, text in found.values()
+        ] or [row]
+    checked = [row for row in rows if row.verdict != NOT_APPLICABLE]
+    if checked:
+        near = len(checked) - sum(row.verdict == FAIL for row in checked)
+        whole = whole._replace(
+            value=float(np.max([row.value for row in checked])),
+            verdict=_verdict(near == len(checked)),
+            note=f"{len({row.task for row in checked})} of {len(perf)} tasks checked:"
+            f" {near} of {len(checked)} figures within {tolerance:.0%} of those published",
+        )
+    return [whole, *rows]
+
+
 def data_gate(
     perf_seasonal_naive: pd.DataFrame,
     published: pd.DataFrame | None,
     tolerance: float = 0.01,
 ) -> list[GateRow]:
-    """Gate 1: Seasonal Naive's MASE here equals the published one; a row a task.
+    """Gate 1: Seasonal Naive's figures here equal the published ones; a row a task.
 
-    `value` is the relative deviation. `published` has `task_name`, `MASE` and, to tell a namesake
-    with another definition, `DEFINITION`; None for a suite without published figures.
+    `value` is the largest relative deviation of a metric. `published` has `task_name`, the columns
+    of `published_metrics` or, where it holds nothing else, `MASE`, and, to tell a namesake with
+    another definition, `DEFINITION`; None for a suite without published figures.
     """
-    here = by_task(perf_seasonal_naive, "seasonal naive")
-    known = by_task(published, "published figures") if published is not None else None
+    if published is not None and "MASE" in published:
+        published = published.rename(columns={m: f"seasonal_naive_{m}" for m in METRICS})
+    prints = {}
+    if published is not None and "dataset_fingerprint" in published:
+        prints = published.set_index("task_name")["dataset_fingerprint"]
     rows = []
-    for task, row in here.iterrows():
-        deviation, verdict, note = nan, NOT_APPLICABLE, "no published value"
-        if known is not None and task in known.index:
-            figure = known.loc[task]
-            other = [
-                f"{key} {row[key]} instead of {figure[key]}"
-                for key in DEFINITION
-                if key in row and key in figure and not _equal(row[key], figure[key])
-            ]
-            note = f"published for another definition: {', '.join(other)}"
-            if not other:
-                deviation = float(abs(row["MASE"] / figure["MASE"] - 1))
-                verdict = _verdict(deviation <= tolerance)  # false for NaN
-                note = f"MASE {row['MASE']:.6g}, published {figure['MASE']:.6g}"
-        rows.append(GateRow("data", task, deviation, tolerance, verdict, note))
+    for task, found, why in _compared(perf_seasonal_naive, published, "seasonal_naive", METRICS):
+        name, verdict, note, value = task.name, NOT_APPLICABLE, why, nan
+        if found:
+            value = float(np.max([deviation for deviation, _ in found.values()]))
+            verdict = _verdict(value <= tolerance)  # false for NaN
+            note = "; ".join(text for _, text in found.values())
+        if found and name in prints and "dataset_fingerprint" in task:
+            same = str(task["dataset_fingerprint"]) == str(prints[name])
+            note += f"; the data's fingerprint is {'' if same else 'not '}that published"
+        rows.append(GateRow("data", name, value, tolerance, verdict, note))
     return rows
 
 
 def _equal(one: object, other: object) -> bool:
     try:
         return float(one) == float(other)
-    except (TypeError, ValueError):  # a cutoff may be a date
-        return str(one) == str(other)
+    except (TypeError, ValueError):  # a date, or names of columns in any order
+        words = ({*re.findall(r"[^\s\[\]',]+", str(value))} for value in (one, other))
+        return next(words) == next(words)
 
 
 def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
