@@ -26,7 +26,7 @@ from study.config.targets import TargetCheck
 from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
 from study.jobs.script import check_writable, plain_interpreter
-from study.soft_masks.sweep import JOINT, sweep_variants, with_controls
+from study.soft_masks.sweep import JOINT, LADDER, sweep_variants, with_controls
 
 
 @contextmanager
@@ -153,6 +153,21 @@ def pieces(process, name, suffix, variants=("{variant}",)):
 def reference(*names):
     """Tables of `config/reference`, as parameters."""
     return [KnownFile.at(CONFIG_DIR / "reference" / f"{name}.csv") for name in names]
+
+
+def published_of(wildcards):
+    """The published figures of a study's suite, one table at most."""
+    return reference(*filter(None, [study_of(wildcards).suite.published]))
+
+
+def inputs_of_validity(wildcards):
+    """Where figures of the model were published, forecasts in the setting of these, too."""
+    column = study_of(wildcards).model.name.replace("-", "_") + "_MASE"
+    if not [table for table in published_of(wildcards) if column in open(table.path).readline()]:
+        return {}
+    places = {"accuracy": "csv", "forecasts": "parquet"}
+    paths = {p: f"results/{p}/{wildcards.study}_joint.{suffix}" for p, suffix in places.items()}
+    return {"data": data_of(wildcards), **{f"{p}_joint": path for p, path in paths.items()}}
 
 
 def own_files_of(wildcards):

@@ -62,6 +62,7 @@ ruleorder: score_soft_piece > score_piece
 
 rule validity:
     input:
+        unpack(inputs_of_validity),
         accuracy_full="results/accuracy/{study}_full.csv",
         accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
         mass="results/mass/{study}_layers.parquet",
@@ -73,9 +74,9 @@ rule validity:
     conda:
         "../../envs/environment.yaml"
     params:
-        published=reference("published_cbii_seasonal_naive"),
+        study=study_of,
+        published=published_of,
         data_tolerance=config["statistics"]["data_tolerance"],
-        baseline_rel_mase_max=lambda wildcards: study_of(wildcards).baseline_rel_mase_max,
     script:
         "../../scripts/validity.py"
 

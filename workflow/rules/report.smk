@@ -12,7 +12,7 @@ SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatur
 report: "../report/workflow.rst"
 
 
-for figure, entry in {**FIGURES["sparse"], **FIGURES["soft"]}.items():
+for figure, entry in {name: e for family in FIGURES.values() for name, e in family.items()}.items():
 
     # As SVG and PNG; every one carries the study's validity.
     rule:
@@ -77,3 +77,8 @@ rule soft:
     input:
         [f"results/{study}_soft_{table}.csv" for study in config["run"] for table in SOFT_TABLES],
         shown("soft"),
+
+
+rule groups:
+    input:
+        shown("group_value"),

@@ -51,3 +51,26 @@ use rule soft_statistics as soft_ttest with:
     params:
         **SOFT_PARAMS,
         variants=tested,
+
+
+# What group attention is worth: each target alone, whole items, all items, and what is between.
+BETWEEN = config["group_value"]["variants"]
+GROUP_VALUE = [*LADDER, *(n for v in BETWEEN for n in with_controls(v, SOFT_SETTINGS["controls"]))]
+
+
+rule group_value:
+    input:
+        validity="results/{study}_validity.csv",
+        scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in GROUP_VALUE],
+    output:
+        "results/{study}_group_value.csv",
+    log:
+        "results/logs/group_value/{study}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        **SOFT_PARAMS,
+        scored=GROUP_VALUE,
+        variants=BETWEEN,
+    script:
+        "../../scripts/group_value.py"

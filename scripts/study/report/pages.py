@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.forecasts.files import read_metadata
+from study.soft_masks.group_value import ALL, sentences
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 
@@ -220,7 +221,7 @@ def table_page(
     valid, reason, _ = validity_of(validity)
     of, heading = study, f"{study}: {title}"
     if sentences is not None:
-        of, heading = f"{study}, {title}", f"{heading} against full attention"
+        of = f"{study}, {title}"
         sections = [
             replace(sections[0], title="Verdicts", void=not valid),
             Section(gate_overview(validity), title="Validity"),
@@ -237,6 +238,12 @@ def soft_verdict_page(study: str, title: str, verdicts: pd.DataFrame, **about: A
     """Return the page of verdicts on soft masks and of the gates, see `table_page`."""
     found = verdicts[verdicts["subject"] != "validity"]
     return table_page(study, title, found, found["sentence"].tolist(), **about)
+
+
+def group_verdict_page(study: str, title: str, value: pd.DataFrame, **about: Any) -> str:
+    """Return the page on what group attention is worth by kind of task, see `table_page`."""
+    kinds = value[value["task"] == ALL]
+    return table_page(study, title, kinds, sentences(kinds), **about)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -27,13 +27,16 @@ from study.report.style import (
     MARKERS,
     ORANGE,
     STYLES,
+    TALLEST,
     VERMILION,
     Caption,
+    look,
     mark_margin,
     titled_figure,
 )
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
 from study.soft_masks.examples import Window, clustered, median_window
+from study.soft_masks.group_value import ALL
 from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL, is_soft
 from study.soft_masks.verdicts import best_of
 
@@ -310,4 +313,35 @@ def similarities(
     if len(names) <= 30:
         axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
     figure.colorbar(image, ax=list(axes), shrink=0.75, label="similarity")
+    return figure
+
+
+def group_value(value: pd.DataFrame, caption: Caption) -> Figure:
+    """Plot the change of each metric at each step, by kind of task, with intervals over tasks."""
+    rows = value[value["task"] == ALL]
+    places = list(rows.groupby(["kind", "step"], sort=False).groups)
+    steps = list(dict.fromkeys(rows["step"]))
+    n = ", ".join(f"{k} {c}" for k, c in rows.groupby("kind", sort=False)["n"].max().items())
+    title, rest = "What group attention is worth", 1.7
+    height = min(TALLEST, rest + 0.22 * len(places))
+    figure = titled_figure(title, caption, f"tasks: {n}", 8.2, height)
+    metrics = rows.groupby("metric", sort=False)
+    axes = figure.subplots(1, len(metrics), sharey=True)
+    for axis, (metric, part) in zip(axes, metrics, strict=True):
+        for row in part.to_dict("records"):
+            low, middle, high = (
+                100 * row[name] for name in ("change_low", "change", "change_high")
+            )
+            y, style = -places.index((row["kind"], row["step"])), look(steps.index(row["step"]))
+            axis.plot(middle, y, ms=4, **style)
+            axis.plot([low, high], [y, y], color=style["color"])
+        for y in (i for i in range(1, len(places)) if places[i][0] != places[i - 1][0]):
+            axis.axhline(0.5 - y, color=GREY, lw=0.6)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_title(metric)
+        axis.set_xlabel("change (%): left is better")
+    labels = [f"{kind}: {step.replace('_', ' ')}" for kind, step in places]
+    size = min(8, 60 * (height - rest) / len(places))
+    axes[0].set_yticks([-y for y in range(len(places))], labels, fontsize=size)
+    axes[0].set_ylim(0.7 - len(places) - 0.4, 0.7)
     return figure

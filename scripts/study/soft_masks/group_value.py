@@ -1,0 +1,178 @@
+"""What group attention is worth: from each target alone to whole items, whole batches, and between.
+
+Between `full` and `joint` stand families of variants: soft masks, clusters, items grouped by a
+column. The best of a family is chosen on the first half of each task's windows and tested on the
+others, so that choosing gains nothing; a family of one is tested on all windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, product
+
+import numpy as np
+import pandas as pd
+
+from chronos2_attention import AttentionVariant
+from study.config.suites import TaskSpec
+from study.evaluation.clusters import Errors, pairs_of
+from study.evaluation.gates import Validity
+from study.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
+    USUAL,
+    WORSE,
+    Criteria,
+    PairedResult,
+    log_ratios,
+)
+from study.forecasts.files import KEY_COLUMNS
+from study.soft_masks.sweep import LADDER, control_of
+
+METRICS = ("MASE", "SQL")
+
+ALL, SEVERAL, COVARIATES, NEITHER = "all", "several targets", "covariates", "neither"
+
+SAID = {
+    "full_vs_univariate": "Group attention within an item (full against univariate)",
+    "joint_vs_full": "Group attention across all items (joint against full)",
+    "soft_vs_joint": "The soft mask chosen on earlier windows (against joint)",
+}
+
+NAMES = {
+    **{ALL: "on all tasks", SEVERAL: "with several targets", COVARIATES: "with covariates"},
+    NEITHER: "with neither",
+}
+
+CHANGES = {
+    **{"change": "log_ratio_mean", "change_low": "log_ratio_ci_low"},
+    "change_high": "log_ratio_ci_high",
+}
+
+
+def kinds_of(task: TaskSpec) -> list[str]:
+    """Return the kinds of a task, which may have several targets and covariates."""
+    several = not isinstance(task.target, str) and len(task.target) > 1
+    dynamic = bool(task.known_dynamic_columns or task.past_dynamic_columns)
+    return [SEVERAL] * several + [COVARIATES] * dynamic or [NEITHER]
+
+
+def _steps(
+    variants: Sequence[str], controls: Sequence[str], best: Callable[[list[str]], str]
+) -> Iterator[tuple[str, str, str, int]]:
+    """Yield each step's name, baseline and variant, and of how many this is the best."""
+    for baseline, variant in pairwise(LADDER):
+        yield f"{variant}_vs_{baseline}", baseline, variant, 1
+    families: dict[str, list[str]] = {}
+    for name in variants:
+        families.setdefault(AttentionVariant.parse(name).kind, []).append(name)
+    for family, members in families.items():
+        chosen = best(members)
+        others = {other: other for other in LADDER[1:]}
+        others |= {c: name for c in controls if chosen and (name := control_of(chosen, c))}
+        for other, baseline in others.items():
+            yield f"{family}_vs_{other}", baseline, chosen, len(members)
+
+
+def group_value(
+    scores: Mapping[str, pd.DataFrame],
+    tasks: Sequence[TaskSpec],
+    clusters: Mapping[str, tuple[str, str | None]],
+    variants: Sequence[str],
+    controls: Sequence[str],
+    validity: Validity,
+    criteria: Criteria = USUAL,
+) -> pd.DataFrame:
+    """Test each step of the ladder, by kind of task and within each task, in MASE and SQL.
+
+    `scores` are the rows of `clusters.forecast_errors` of `LADDER`, of the `variants` between, and
+    of soft masks' `controls`; `clusters` are `Suite.clusters`.
+
+    A row a kind (whose pairs are tasks) or task (whose pairs are series), step and metric: `kind`,
+    `task`, `step`, `metric`, `baseline`, `variant`, `n` pairs, `n_clusters`, `change` of the metric
+    (-0.01: the variant is 1 % better) and its interval, `p`, `verdict`, `candidates`, windows that
+    the variant was chosen on and tested on, `valid`, `reason`.
+    """
+    key = list(KEY_COLUMNS)
+    keys, steps = scores["full"][key], scores["full"]["steps"].to_numpy()
+    aligned = {
+        name: keys.merge(table, how="left", on=key, validate="one_to_one")
+        for name, table in scores.items()
+    }
+    half = keys["task_name"].map({task.name: task.num_windows // 2 for task in tasks})
+    early = (keys["window_index"] < half).to_numpy()
+    windows = keys.assign(early=early).drop_duplicates(["task_name", "window_index"])
+    kinds = {task.name: kinds_of(task) for task in tasks}
+    groups = {
+        "task": [
+            (kind, ALL, names)
+            for kind in (ALL, SEVERAL, COVARIATES, NEITHER)
+            if (names := [task for task in kinds if kind in (ALL, *kinds[task])])
+        ],
+        "series": [(" and ".join(kinds[task]), task, [task]) for task in kinds],
+    }
+    rows = []
+    for metric, unit in product(METRICS, groups):
+        errors = {name: table[metric].to_numpy() for name, table in aligned.items()}
+        pairs = pairs_of(keys, steps, unit, clusters)
+        parts = {False: pairs, True: pairs.where(~early)}
+        tested = {later: Errors(part, errors) for later, part in parts.items()}
+        seen = {name: pairs.where(early).mean(error) for name, error in errors.items()}
+        for kind, task, names in groups[unit]:
+            among = pairs.labels["task_name"].isin(names).to_numpy()
+            first = windows["early"][windows["task_name"].isin(names)]
+            best = partial(_best, {name: error[among] for name, error in seen.items()})
+            for step, baseline, variant, candidates in _steps(variants, controls, best):
+                later = candidates > 1
+                found = PairedResult(0, reason="no earlier windows to choose on")
+                if variant:
+                    counted = among & parts[later].counted
+                    found = tested[later].test(baseline, variant, criteria, among=counted)
+                rows.append(
+                    {
+                        **{"kind": kind, "task": task, "step": step, "metric": metric},
+                        **{"baseline": baseline, "variant": variant},
+                        **{"n": found.n, "n_clusters": found.n_clusters},
+                        **{c: np.expm1(getattr(found, of)) for c, of in CHANGES.items()},
+                        **{"p": found.log_ratio_p, "verdict": found.verdict},
+                        "candidates": candidates,
+                        "windows_chosen": int(later * first.sum()),
+                        "windows_tested": int((~first).sum() if later else len(first)),
+                        "valid": validity.valid,
+                        "reason": "; ".join(filter(None, [validity.reason, found.reason])),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _best(seen: Mapping[str, np.ndarray], members: list[str]) -> str:
+    """Return the variant with the least error against `full`; empty where no error was seen."""
+    if len(members) == 1:
+        return members[0]
+    gains = pd.Series({m: pd.Series(log_ratios(seen["full"], seen[m])).mean() for m in members})
+    return gains.idxmin() if gains.notna().any() else ""
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """Say of each step what it is worth by kind of task, from the rows of `group_value`."""
+    found = []
+    for step, words in SAID.items():
+        rows = table[(table["task"] == ALL) & (table["step"] == step)]
+        told = [
+            f"{NAMES[kind]} (n = {part['n'].max()}) {_worth(part)}"
+            for kind, part in rows.groupby("kind", sort=False)
+        ]
+        found += [f"{words} is worth: {'; '.join(told)}."] if told else []
+    return found
+
+
+def _worth(rows: pd.DataFrame) -> str:
+    """Say the gain in each metric with its interval, and where it cannot be told."""
+    told = []
+    for row in rows.dropna(subset=["change_low"]).to_dict("records"):
+        decided = row["verdict"] in (BETTER, WORSE, EQUIVALENT)
+        gain, low, high = (-100 * row[name] for name in ("change", "change_high", "change_low"))
+        verdict = row["verdict"] if decided else "cannot be told from this"
+        told.append(f"{gain:+.1f} % in {row['metric']} ({low:+.1f} to {high:+.1f} %: {verdict})")
+    return " and ".join(told) or "what cannot be told from so few"
