@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from ast import literal_eval
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hub_server import COMMIT
 
 from study.evaluation.gates import GateRow, Validity, validity_table
 from study.report.pages import group_verdict_page
@@ -160,3 +165,76 @@ def test_figure_and_page_carry_the_validity(table):
     text = group_verdict_page("s", "what group attention is worth", table, **about)
     assert "gate baseline failed" in text
     assert "several3" not in text
+
+
+# --- the workflow -------------------------------------------------------------------------------
+
+
+@pytest.mark.workflow
+def test_group_value_of_fev_bench_is_planned_from_a_clean_clone(run, tmp_path):
+    done = run(tmp_path, "-n", "-q", "rules", "--", "results/fev_bench_mini_group_value.csv")
+    assert done.returncode == 0, done.stdout
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
+    assert (counts["fetch_dataset"], counts["fetch_model"], counts["group_value"]) == (
+        "20",
+        "1",
+        "1",
+    )
+    # univariate, full, joint, and two sizes of clusters; three temperatures with their controls.
+    assert (counts["forecast"], counts["forecast_soft"], counts["similarity"]) == ("5", "3", "1")
+    assert counts["validity"] == "1"
+
+
+TASK = "rossmann_1W"
+FOLDER = "rossmann/1W"
+CARD = f"---\nconfigs:\n- config_name: {TASK}\n  data_files: {FOLDER}/*.parquet\n---\n".encode()
+
+
+def weekly_sales(definition):
+    """Parquet of six made shops with the columns of the task, whose sales follow a promotion."""
+    rng = np.random.default_rng(0)
+    shops, weeks = range(6), pd.date_range("2013-01-06", periods=130, freq="W")
+    season = 100 + 30 * np.sin(np.arange(130) * 2 * np.pi / 52)
+    table = {"id": [f"s{shop}" for shop in shops], "timestamp": [weeks] * 6}
+    for name in literal_eval(definition["known_dynamic_columns"]):
+        table[name] = [rng.integers(0, 3, 130).astype(float) for _ in shops]
+    for name in (definition["target"], *literal_eval(definition["past_dynamic_columns"])):
+        table[name] = [season + 20 * promo + rng.normal(0, 5, 130) for promo in table["Promo"]]
+    for name in literal_eval(definition["static_columns"]):
+        table[name] = [f"{name} {shop % 2}" for shop in shops]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(table), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.workflow
+def test_a_task_of_fev_bench_from_download_to_group_value(run, server, repo_root, tmp_path):
+    published = pd.read_csv(repo_root / "config/reference/published_fev_bench.csv")
+    definition = published.set_index("task_name").loc[TASK]
+    files = {"README.md": CARD, f"{FOLDER}/train.parquet": weekly_sales(definition)}
+    server.add("dataset", "autogluon/fev_datasets", COMMIT, files)
+    target = "results/fev_bench_mini@nano_group_value.csv"
+    settings = [f"only={TASK}", "group_value={variants: [soft_correlation_t5]}"]
+    environment = {"HF_ENDPOINT": server.base, "HF_HOME": str(tmp_path / "hf")}
+    done = run(
+        *(tmp_path, "--cores", "2", "--config", *settings, "--", target), environment=environment
+    )
+    assert done.returncode == 0, done.stdout
+    table = pd.read_csv(tmp_path / target)
+    assert set(table["kind"]) == {ALL, COVARIATES}
+    assert set(table["metric"]) == {"MASE", "SQL"}
+    steps = ["full_vs_univariate", "joint_vs_full", "soft_vs_full", "soft_vs_joint"]
+    steps += [f"soft_vs_{control}" for control in CONTROLS]
+    assert list(dict.fromkeys(table["step"])) == steps
+    within = table[table["task"] == TASK]
+    assert set(within["n"]) == {6}
+    assert within["change"].notna().all()
+    assert (within.query("step == 'joint_vs_full'")["change"] != 0).all()
+    gates = pd.read_csv(tmp_path / "results/fev_bench_mini@nano_validity.csv")
+    assert gates.loc[0, ["gate", "verdict"]].tolist() == ["reproduction", "not applicable"]
+    data = gates[gates["gate"] == "data"].iloc[0]
+    assert (
+        data["verdict"] == "fail"
+    )  # made data: neither figures nor fingerprint are those published
+    assert "fingerprint is not that published" in data["note"]
+    assert {"MASE", "SQL", "WAPE", "WQL"} <= {w for w in re.findall(r"[A-Z]+", data["note"])}
