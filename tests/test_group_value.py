@@ -182,7 +182,7 @@ def test_group_value_of_fev_bench_is_planned_from_a_clean_clone(run, tmp_path):
     )
     # univariate, full, joint, and two sizes of clusters; three temperatures with their controls.
     assert (counts["forecast"], counts["forecast_soft"], counts["similarity"]) == ("5", "3", "1")
-    assert counts["validity"] == "1"
+    assert (counts["validity"], counts["group_value"]) == ("1", "1")
 
 
 TASK = "rossmann_1W"
@@ -237,4 +237,4 @@ def test_a_task_of_fev_bench_from_download_to_group_value(run, server, repo_root
         data["verdict"] == "fail"
     )  # made data: neither figures nor fingerprint are those published
     assert "fingerprint is not that published" in data["note"]
-    assert {"MASE", "SQL", "WAPE", "WQL"} <= {w for w in re.findall(r"[A-Z]+", data["note"])}
+    assert {"MASE", "SQL", "WAPE", "WQL"} <= set(re.findall(r"[A-Z]+", data["note"]))

@@ -187,7 +187,9 @@ def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, part in validity[validity["gate"] != "all"].groupby("gate", sort=False):
         verdicts = part["verdict"].value_counts()
-        shown = part[part["verdict"] == "fail"] if "fail" in verdicts else part
+        whole = part[part["task"] == "all"]
+        shown = whole if len(whole) else part
+        shown = part[part["verdict"] == "fail"] if "fail" in verdicts else shown
         if len(shown) == 1 or "fail" in verdicts:
             rows.append(shown)
             continue
