@@ -36,7 +36,7 @@ with rule_script(snakemake) as log:
     ]
     gates.validity_table(rows).to_csv(snakemake.output[0], index=False)
     log.info("gates of %s: %s", snakemake.wildcards.study, gates.summary_line(rows))
-    valid, reason, _ = gates.summary(rows)
+    valid, reason, *_ = gates.summary(rows)
     if valid:
         log.info("the study is valid")
     else:

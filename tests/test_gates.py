@@ -27,6 +27,7 @@ def test_prior_study_is_invalid_by_gates_3_and_4(reference):
         {r: reference(f"prior_cbii_perf_sparse_r{r}") for r in (32, 8)},
         reference("published_cbii_seasonal_naive"),
         reference("prior_cbii_mass_per_window"),
+        {},
     )
     assert table["radius"].tolist() == [8, 32]
     assert table["t"].tolist() == pytest.approx([-1.66693, 1.08253], abs=5e-6)

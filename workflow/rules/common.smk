@@ -100,6 +100,11 @@ def study_of(wildcards):
     return study_by_name(wildcards.study)
 
 
+def clusters_of(wildcards):
+    """Which tasks and series are one cluster to a test; no part of what forecasts depend on."""
+    return study_of(wildcards).suite.clusters
+
+
 def data_of(wildcards):
     return [f"results/data/{dataset}.parquet" for dataset in study_of(wildcards).suite.datasets]
 

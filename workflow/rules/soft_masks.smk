@@ -8,6 +8,7 @@ SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothi
 SOFT_PARAMS = {
     "study": study_of,
     "statistics": config["statistics"],
+    "clusters": clusters_of,
     "controls": SOFT_SETTINGS["controls"],
 }
 SOFT_INPUTS = {

@@ -33,6 +33,9 @@ class TaskSpec:
     Lengths are in steps. None of `initial_cutoff` and `window_step_size` leaves the choice to
     `fev`: non-overlapping windows that end with the series. `generate_univariate_targets_from`
     names the columns to make univariate series of, or is ``"__ALL__"``.
+
+    Tests count tasks of one `source` (by default the data set's name) as one, and series of one
+    `cluster` (by default each item its own). Neither changes a forecast.
     """
 
     name: Name
@@ -46,6 +49,8 @@ class TaskSpec:
     max_context_length: Steps | None = None
     target: Text = "target"
     generate_univariate_targets_from: Literal["__ALL__"] | Unique[Text] | None = None
+    source: Name | None = field(default=None, repr=False)
+    cluster: Name | None = field(default=None, repr=False)
 
     @property
     def window_step(self) -> int:
@@ -106,6 +111,11 @@ class Suite:
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets that the tasks need, each once, in order."""
         return tuple(dict.fromkeys(task.dataset for task in self.tasks))
+
+    @property
+    def clusters(self) -> dict[str, tuple[str, str | None]]:
+        """Each task's source, and the cluster of all its series where it names one."""
+        return {task.name: (task.source or task.dataset, task.cluster) for task in self.tasks}
 
     def task(self, name: str) -> TaskSpec:
         """Return one task; an unknown name is an `InputError` with close matches."""

@@ -48,11 +48,15 @@ _OFF_ONE = 1e-3
 
 
 class Validity(NamedTuple):
-    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown)."""
+    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown).
+
+    `checked` says of how many rows each gate could check what it is for.
+    """
 
     valid: bool
     reason: str = ""
     baseline_rel_mase: float = nan
+    checked: str = ""
 
     def unless(self, fault: str) -> Validity:
         """Return this verdict or, if there is a fault, that the study is not valid for it, too."""
@@ -325,6 +329,7 @@ def not_run(gate: str, note: str) -> GateRow:
 
 def summary(rows: Iterable[GateRow]) -> Validity:
     """Whether no gate failed, and one sentence on those that did."""
+    rows = list(rows)
     failed: dict[str, list[str]] = {}
     relative = nan
     for row in rows:
@@ -336,7 +341,15 @@ def summary(rows: Iterable[GateRow]) -> Validity:
     for gate, notes in failed.items():
         more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
         parts.append(f"gate {gate} failed ({'; '.join(notes[:3])}{more})")
-    return Validity(not failed, "; ".join(parts), relative)
+    return Validity(not failed, "; ".join(parts), relative, _checked(pd.DataFrame(rows)))
+
+
+def _checked(table: pd.DataFrame) -> str:
+    """Say of how many of its rows each gate could check anything."""
+    if table.empty:
+        return ""
+    found = table["verdict"].isin([PASS, FAIL]).groupby(table["gate"], sort=False)
+    return ", ".join(f"{gate} {rows.sum()} of {len(rows)}" for gate, rows in found)
 
 
 def summary_line(rows: Iterable[GateRow]) -> str:
@@ -352,7 +365,7 @@ def summary_line(rows: Iterable[GateRow]) -> str:
 
 def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
-    valid, reason, _ = summary(rows)
+    valid, reason, *_ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
     return pd.DataFrame([*rows, last], columns=GateRow._fields)
 
@@ -365,7 +378,9 @@ def validity_of(table: pd.DataFrame) -> Validity:
     row = last.iloc[0]
     relative = table["value"][table["gate"] == "baseline"]
     reason = "" if pd.isna(row["note"]) else str(row["note"])
-    return Validity(row["verdict"] == PASS, reason, float(next(iter(relative[::-1]), nan)))
+    relative = float(next(iter(relative[::-1]), nan))
+    checked = _checked(table[table["gate"] != "all"])
+    return Validity(row["verdict"] == PASS, reason, relative, checked)
 
 
 def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:

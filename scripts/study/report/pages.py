@@ -168,16 +168,19 @@ def sparse_sentences(summary: pd.DataFrame) -> list[str]:
         "better": "more accurate than full attention",
         "worse": "less accurate than full attention",
         "equivalent": "as accurate as full attention within {margin:g} %",
+        "not tested": "not tested",
     }
     found = []
     for row in with_percent(summary).to_dict("records"):
-        verdict = texts.get(row["verdict_holm"], "not shown to differ, nor shown to be equivalent")
+        verdict = texts.get(row["verdict_family"], "not shown to differ, nor to be equivalent")
+        cut = not math.isnan(row["radius"])
+        what = f"at r = {row['radius']:g}" if cut else "where it only hides the future"
         found.append(
-            f"Sparse time attention at r = {row['radius']}:"
-            f" {verdict.format(margin=100 * row['tost_margin'])}."
+            f"Sparse time attention {what}: {verdict.format(margin=100 * row['tost_margin'])}."
             f" MASE changes by {row['change_percent']:+.2f} %"
             f" (95 % interval {row['low_percent']:+.2f} to {row['high_percent']:+.2f} %,"
-            f" {row['n']} pairs), at a median of {row['median_speedup']:.2f} times the speed."
+            f" {row['n_clusters']:g} sources)"
+            + (f", at a median of {row['median_speedup']:.2f} times the speed." if cut else ".")
         )
     return found
 
@@ -220,7 +223,7 @@ def table_page(
     """
     columns = COLUMNS["tables"].get(name)
     sections = [Section(with_percent(table), columns=columns, source=source, explained=True)]
-    valid, reason, _ = validity_of(validity)
+    valid, reason, *_ = validity_of(validity)
     of, heading = study, f"{study}: {title}"
     if sentences is not None:
         of = f"{study}, {title}"

@@ -59,7 +59,8 @@ def percent_gain(log_ratio: pd.Series | float) -> pd.Series | float:
 def pairs_line(summary: pd.DataFrame) -> str:
     """Say how many pairs the tests rest on, as in ``n = 24 tasks``."""
     row = summary.iloc[0]
-    return f"n = {row['n']} {'tasks' if row['pair'] == 'task' else 'series'}"
+    unit = "tasks" if row["pair"] == "task" else "series"
+    return f"n = {row['n_clusters']} clusters of {row['n']} {unit}"
 
 
 def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
@@ -80,7 +81,7 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
             column = columns.index(name)
             gain[place, column] = percent_gain(row["log_ratio_mean"])
             mass[place, column] = 100 * row["cross_group_mass"]
-            marks[place, column] = _MARKS.get(row["verdict_holm"], "")
+            marks[place, column] = _MARKS.get(row["verdict_family"], "")
             if row["more_than_smoothing"] == YES and row["more_than_random"] == YES:
                 box = Rectangle((column - 0.47, place - 0.45), 0.94, 0.9)
                 box.set(fill=False, ec="black", lw=2)
@@ -92,7 +93,7 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
     lower.set_title("group attention that goes to other series (%)")
     lower.set_xlabel(
         "temperature (a larger one is stricter)\n\n"
-        "* better or worse, ≈ equivalent, corrected by Holm's method;\n"
+        "* better or worse, ≈ equivalent, corrected by step-down maxT;\n"
         "framed: more than smoothing and more than random partners give"
     )
     for axis in (upper, lower):
