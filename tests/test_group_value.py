@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub_server import COMMIT
 
+from study.evaluation import clusters
 from study.evaluation.gates import GateRow, Validity, validity_table
 from study.report.pages import group_verdict_page
 from study.report.soft_figures import group_value as figure
@@ -38,8 +39,8 @@ def task(name, *, windows=WINDOWS, targets=("y",), known=(), past=()):
 
 def value_of(factor, tasks, variants=VARIANTS, controls=CONTROLS, seed=0):
     scores = made(factor, tasks, seed)
-    clusters = {one.name: (one.name, None) for one in tasks}
-    return group_value(scores, tasks, clusters, variants, controls, Validity(True))
+    sources = {one.name: (one.name, None) for one in tasks}
+    return group_value(scores, tasks, sources, variants, controls, Validity(True))
 
 
 TASKS = (
@@ -82,6 +83,14 @@ def factor(variant, early, name):
     if variant == "soft_correlation_t20":
         return 0.5 if early else 1.0
     return {"joint": 1.05, "soft_correlation_t5": 0.9}.get(variant, 1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """What is drawn widens intervals; here few draws tell as much as many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "DRAWS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")

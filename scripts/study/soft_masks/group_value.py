@@ -95,54 +95,50 @@ def group_value(
     the variant was chosen on and tested on, `valid`, `reason`.
     """
     key = list(KEY_COLUMNS)
-    keys, steps = scores["full"][key], scores["full"]["steps"].to_numpy()
+    every = scores["full"][key]
     aligned = {
-        name: keys.merge(table, how="left", on=key, validate="one_to_one")
+        name: every.merge(table, how="left", on=key, validate="one_to_one")
         for name, table in scores.items()
     }
-    half = keys["task_name"].map({task.name: task.num_windows // 2 for task in tasks})
-    early = (keys["window_index"] < half).to_numpy()
-    windows = keys.assign(early=early).drop_duplicates(["task_name", "window_index"])
+    half = every["task_name"].map({task.name: task.num_windows // 2 for task in tasks})
+    is_early = (every["window_index"] < half).to_numpy()
     kinds = {task.name: kinds_of(task) for task in tasks}
-    groups = {
-        "task": [
-            (kind, ALL, names)
-            for kind in (ALL, SEVERAL, COVARIATES, NEITHER)
-            if (names := [task for task in kinds if kind in (ALL, *kinds[task])])
-        ],
-        "series": [(" and ".join(kinds[task]), task, [task]) for task in kinds],
-    }
+    groups = [
+        (kind, ALL, [task for task in kinds if kind in (ALL, *kinds[task])])
+        for kind in (ALL, SEVERAL, COVARIATES, NEITHER)
+    ]
+    groups += [(" and ".join(kinds[task]), task, [task]) for task in kinds]
     rows = []
-    for metric, unit in product(METRICS, groups):
-        errors = {name: table[metric].to_numpy() for name, table in aligned.items()}
-        pairs = pairs_of(keys, steps, unit, clusters)
-        parts = {False: pairs, True: pairs.where(~early)}
-        tested = {later: Errors(part, errors) for later, part in parts.items()}
-        seen = {name: pairs.where(early).mean(error) for name, error in errors.items()}
-        for kind, task, names in groups[unit]:
-            among = pairs.labels["task_name"].isin(names).to_numpy()
-            first = windows["early"][windows["task_name"].isin(names)]
-            best = partial(_best, {name: error[among] for name, error in seen.items()})
-            for step, baseline, variant, candidates in _steps(variants, controls, best):
-                later = candidates > 1
-                found = PairedResult(0, reason="no earlier windows to choose on")
-                if variant:
-                    counted = among & parts[later].counted
-                    found = tested[later].test(baseline, variant, criteria, among=counted)
-                rows.append(
-                    {
-                        **{"kind": kind, "task": task, "step": step, "metric": metric},
-                        **{"baseline": baseline, "variant": variant},
-                        **{"n": found.n, "n_clusters": found.n_clusters},
-                        **{c: np.expm1(getattr(found, of)) for c, of in CHANGES.items()},
-                        **{"p": found.log_ratio_p, "verdict": found.verdict},
-                        "candidates": candidates,
-                        "windows_chosen": int(later * first.sum()),
-                        "windows_tested": int((~first).sum() if later else len(first)),
-                        "valid": validity.valid,
-                        "reason": "; ".join(filter(None, [validity.reason, found.reason])),
-                    }
-                )
+    for metric, (kind, task, names) in product(METRICS, groups):
+        of = every["task_name"].isin(names).to_numpy()
+        if not of.any():
+            continue
+        keys, early, steps = every[of], is_early[of], aligned["full"]["steps"].to_numpy()[of]
+        errors = {name: table[metric].to_numpy()[of] for name, table in aligned.items()}
+        pairs = pairs_of(keys, steps, "task" if task == ALL else "series", clusters)
+        first, later = pairs.where(early), pairs.where(~early)
+        windows = pd.Series(early).groupby([keys[c].to_numpy() for c in key[:2]]).first()
+        best = partial(_best, {name: first.mean(error) for name, error in errors.items()})
+        for step, baseline, variant, candidates in _steps(variants, controls, best):
+            part = later if candidates > 1 else pairs
+            found = PairedResult(0, reason="no earlier windows to choose on")
+            if variant:
+                both = Errors(part, {name: errors[name] for name in (baseline, variant)})
+                found = both.test(baseline, variant, criteria, among=part.counted)
+            chosen_on = int(windows.sum()) * (candidates > 1)
+            rows.append(
+                {
+                    **{"kind": kind, "task": task, "step": step, "metric": metric},
+                    **{"baseline": baseline, "variant": variant},
+                    **{"n": found.n, "n_clusters": found.n_clusters},
+                    **{column: np.expm1(getattr(found, of)) for column, of in CHANGES.items()},
+                    **{"p": found.log_ratio_p, "verdict": found.verdict},
+                    **{"candidates": candidates, "windows_chosen": chosen_on},
+                    "windows_tested": len(windows) - chosen_on,
+                    "valid": validity.valid,
+                    "reason": "; ".join(filter(None, [validity.reason, found.reason])),
+                }
+            )
     return pd.DataFrame(rows)
 
 
