@@ -12,23 +12,16 @@ with rule_script(snakemake) as log:
     inputs, params = snakemake.input, snakemake.params
     full = read_results(inputs.accuracy_full)
     naive = read_results(inputs.accuracy_seasonal_naive)
-    study, published = params.study, None
-    if params.published:
-        published = gates.read_published(params.published[0].path, naive["task_name"])
+    study = params.study
+    published = next((read_results(table.path) for table in params.published), None)
     joint, run, staggered = None, {}, []
     if inputs.get("accuracy_joint"):
         joint, run = read_results(inputs.accuracy_joint), read_metadata(inputs.forecasts_joint)
         staggered = staggered_tasks(study.suite, study.data_paths(inputs.data))
+    tolerance = {"tolerance": params.data_tolerance}
     rows = [
-        *gates.reproduction_gate(
-            joint,
-            published,
-            study.model.name,
-            run,
-            staggered=staggered,
-            tolerance=params.data_tolerance,
-        ),
-        *gates.data_gate(naive, published, params.data_tolerance),
+        *gates.reproduction_gate(joint, published, study.model.name, run, staggered, **tolerance),
+        *gates.data_gate(naive, published, **tolerance),
         *gates.weights_gate({inputs.forecasts_full: read_metadata(inputs.forecasts_full)}),
         *gates.baseline_gate(full, naive, study.baseline_rel_mase_max),
         # The probe leaves padding out, so that no window need be taken as padded.

@@ -160,15 +160,16 @@ def test_choosing_among_masks_that_do_nothing_gains_nothing():
 
 def test_the_sentences_say_what_is_worth_what_and_what_cannot_be_told(table):
     first, second, third = sentences(table)
-    assert "with several targets (n = 8) +8.8 % in MASE (+5.9 to +11.6 %: better) and +8.8" in first
-    assert "on all tasks (n = 16) -5.0 % in MASE (-5.0 to -5.0 %: worse)" in second
-    assert second.endswith("with neither (n = 1) what cannot be told from so few.")
+    assert "'several targets' (n = 8) +8.8 % in MASE (+5.9 to +11.6 %: better) and +8.8" in first
+    assert "of kind 'all' (n = 16) -5.0 % in MASE (-5.0 to -5.0 %: worse)" in second
+    assert second.endswith("'neither' (n = 1) what cannot be told from so few.")
     assert third.startswith("The soft mask chosen on earlier windows")
 
 
 def test_figure_and_page_carry_the_validity(table):
     invalid = Validity(False, "gate baseline failed (why)")
-    assert figure(table, Caption("s", "m", invalid)).get_axes()[1].get_title("left") == "SQL"
+    (axis,) = figure(table, Caption("s", "m", invalid)).get_axes()
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["MASE", "SQL"]
     gates = validity_table([GateRow("baseline", "all", 1.2, 1.0, "fail", "why")])
     about = {"name": "group_verdicts", "source": "s_group_value.csv", "validity": gates}
     text = group_verdict_page("s", "what group attention is worth", table, **about)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from chronos2_attention import AttentionVariant
 from chronos2_attention.checking import Flag, Many, Pair, Some, Unique, matching, number, whole
-from chronos2_attention.errors import InputError, quote
+from chronos2_attention.errors import InputError
 from chronos2_attention.variants.soft import CONTROLS, MEASURES, Soft
 from study.config.suites import EVERY_TASK
 from study.config.yaml_files import Strict, Text, check, load_checked
@@ -61,16 +61,10 @@ class SoftMasks(Strict):
     resamples: whole(1, 1_000_000)
 
 
-def _lies_between(name: str) -> str:
-    variant = AttentionVariant.parse(name)
-    if not variant.mixes_series or variant.joins_groups or variant.leaking or "-" in name:
-        reason = f"{quote(name)} does not lie between full and joint"
-        raise InputError(reason, mend="name soft masks, clusters or grouped_COLUMN")
-    return name
-
-
 class GroupValue(Strict):
-    variants: Unique[Annotated[Text, AfterValidator(_lies_between)]]
+    variants: Unique[
+        Annotated[Text, AfterValidator(lambda name: str(AttentionVariant.parse(name)))]
+    ]
 
 
 class Sparse(Strict):

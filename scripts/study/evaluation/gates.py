@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from math import isfinite, nan
-from pathlib import Path
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ import pandas as pd
 
 from chronos2_attention.errors import InputError
 from study.evaluation.statistics import geometric_mean_ratio
-from study.jobs.files import read_results
 
 PASS, FAIL = "pass", "fail"
 
@@ -96,29 +96,35 @@ def published_metrics(published: pd.DataFrame | None, method: str) -> dict[str, 
 
 
 def _compared(
-    perf: pd.DataFrame, published: pd.DataFrame | None, method: str, metrics: Sequence[str]
-) -> Iterator[tuple[pd.Series, dict[str, tuple[float, str]], str]]:
-    """Yield of each task its row and, by metric, relative deviation and both figures in words.
+    blank: GateRow, perf: pd.DataFrame, published: pd.DataFrame | None, method: str
+) -> Iterator[GateRow]:
+    """Yield a row a task and metric: its relative deviation from what was published of a method.
 
-    Without published figures of its definition there are none, and the last item says why.
+    A task without figures of its definition has one row, not applicable, which says why.
     """
     columns = published_metrics(published, method)
     known = by_task(published, "published figures") if columns else pd.DataFrame()
     for task, row in by_task(perf, method).iterrows():
-        found, why = {}, "no published value"
-        if task in known.index:
-            figures = known.loc[task]
-            other = [
-                f"{key} {row[key]} instead of {figures[key]}"
-                for key in DEFINITION
-                if key in row and key in figures and not _equal(row[key], figures[key])
-            ]
-            why = f"published for another definition: {', '.join(other)}"
-            for metric in () if other else (m for m in metrics if m in columns and m in row):
-                here, there = row[metric], figures[columns[metric]]
-                text = f"{metric} {here:.6g}, published {there:.6g}"
-                found[metric] = (float(abs(here / there - 1)), text)
-        yield row, found, why
+        blank, why = blank._replace(task=task), "no published value"
+        figures = known.loc[task] if task in known.index else row
+        both = [key for key in DEFINITION if key in row and key in figures]
+        other = [key for key in both if not _equal(row[key], figures[key])]
+        if other:
+            told = ", ".join(f"{key} {row[key]} instead of {figures[key]}" for key in other)
+            why = f"published for another definition: {told}"
+        if other or task not in known.index:
+            yield blank._replace(note=why)
+            continue
+        note = ""
+        if "dataset_fingerprint" in row and "dataset_fingerprint" in figures:
+            same = str(row["dataset_fingerprint"]) == str(figures["dataset_fingerprint"])
+            note = f"; the data's fingerprint is {'' if same else 'not '}that published"
+        for metric, column in columns.items():
+            if metric in row:
+                value = float(abs(row[metric] / figures[column] - 1))
+                text = f"{metric} {row[metric]:.6g}, published {figures[column]:.6g}{note}"
+                verdict = _verdict(value <= blank.threshold)  # false for NaN
+                yield blank._replace(value=value, verdict=verdict, note=text)
 
 
 def reproduction_gate(
@@ -126,7 +132,6 @@ def reproduction_gate(
     published: pd.DataFrame | None,
     model: str,
     run: Mapping[str, str],
-    *,
     staggered: Collection[str] = (),
     tolerance: float = 0.01,
 ) -> list[GateRow]:
@@ -136,37 +141,29 @@ def reproduction_gate(
     row that counts the tasks, then one a task and metric, whose `value` is the relative deviation.
     `staggered` tasks have series that end at different times.
     """
-    metrics = [m for m in ("MASE", "SQL") if m in published_metrics(published, model)]
     whole = GateRow("reproduction", "all", nan, tolerance, NOT_APPLICABLE, "")
-    if not metrics:
+    if not published_metrics(published, model):
         return [whole._replace(note=f"no published figures of {model}")]
     if perf is None:
         return [not_run("reproduction", f"no forecasts of {PUBLISHED_SETTING['variant']}")]
     setting = {key: str(run.get(key)) for key in PUBLISHED_SETTING}
     if setting != PUBLISHED_SETTING:
-        note = f"published for {PUBLISHED_SETTING}, not {setting}"
-        return [whole._replace(note=note)]
-    rows = []
-    for task, found, why in _compared(perf, published, model, metrics):
-        row = whole._replace(task=task.name, note=why)
-        more = "; series end at different times, and published batches mix their cutoffs"
-        rows += [
-            row._replace(
-                value=value,
-                verdict=_verdict(value <= tolerance),  # false for NaN
-                note=text + more * (task.name in staggered),
-            )
-            for value, text in found.values()
-        ] or [row]
+        return [whole._replace(note=f"published for {PUBLISHED_SETTING}, not {setting}")]
+    mixed = "; series end at different times, and published batches mix their cutoffs"
+    perf = perf.drop(columns=["WAPE", "WQL"], errors="ignore")
+    rows = [
+        row._replace(note=row.note + mixed * (row.task in staggered))
+        for row in _compared(whole, perf, published, model)
+    ]
     checked = [row for row in rows if row.verdict != NOT_APPLICABLE]
     if checked:
-        near = len(checked) - sum(row.verdict == FAIL for row in checked)
-        whole = whole._replace(
-            value=float(np.max([row.value for row in checked])),
-            verdict=_verdict(near == len(checked)),
-            note=f"{len({row.task for row in checked})} of {len(perf)} tasks checked:"
-            f" {near} of {len(checked)} figures within {tolerance:.0%} of those published",
+        near = sum(row.verdict == PASS for row in checked)
+        note = (
+            f"{len({row.task for row in checked})} of {len(perf)} tasks checked: {near} of"
+            f" {len(checked)} figures within {tolerance:.0%} of those published"
         )
+        worst = float(np.max([row.value for row in checked]))
+        whole = whole._replace(value=worst, verdict=_verdict(near == len(checked)), note=note)
     return [whole, *rows]
 
 
@@ -178,25 +175,20 @@ def data_gate(
     """Gate 1: Seasonal Naive's figures here equal the published ones; a row a task.
 
     `value` is the largest relative deviation of a metric. `published` has `task_name`, the columns
-    of `published_metrics` or, where it holds nothing else, `MASE`, and, to tell a namesake with
-    another definition, `DEFINITION`; None for a suite without published figures.
+    of `published_metrics` or, where it holds nothing else, those of `METRICS`, and, to tell a
+    namesake with another definition, `DEFINITION`; None for a suite without published figures.
     """
     if published is not None and "MASE" in published:
         published = published.rename(columns={m: f"seasonal_naive_{m}" for m in METRICS})
-    prints = {}
-    if published is not None and "dataset_fingerprint" in published:
-        prints = published.set_index("task_name")["dataset_fingerprint"]
+    blank = GateRow("data", "", nan, tolerance, NOT_APPLICABLE, "")
+    every = _compared(blank, perf_seasonal_naive, published, "seasonal_naive")
     rows = []
-    for task, found, why in _compared(perf_seasonal_naive, published, "seasonal_naive", METRICS):
-        name, verdict, note, value = task.name, NOT_APPLICABLE, why, nan
-        if found:
-            value = float(np.max([deviation for deviation, _ in found.values()]))
-            verdict = _verdict(value <= tolerance)  # false for NaN
-            note = "; ".join(text for _, text in found.values())
-        if found and name in prints and "dataset_fingerprint" in task:
-            same = str(task["dataset_fingerprint"]) == str(prints[name])
-            note += f"; the data's fingerprint is {'' if same else 'not '}that published"
-        rows.append(GateRow("data", name, value, tolerance, verdict, note))
+    for _, of_task in groupby(every, attrgetter("task")):
+        found = list(of_task)
+        worst = next((row for row in found if row.verdict == FAIL), found[0])
+        parts = dict.fromkeys("; ".join(row.note for row in found).split("; "))
+        value = float(np.max([row.value for row in found]))
+        rows.append(worst._replace(value=value, note="; ".join(parts)))
     return rows
 
 
@@ -389,11 +381,3 @@ def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:
     if prints[0] == prints[1] and len(prints[0]) == 1:
         return ""
     return f"gate weights failed (baseline has {prints[0]}, variant {prints[1]})"
-
-
-def read_published(path: Path | str | None, tasks: Iterable[str]) -> pd.DataFrame | None:
-    """Read published figures if they name any of the tasks, else return None."""
-    if not path:
-        return None
-    table = read_results(path)
-    return table if set(table["task_name"]) & set(tasks) else None

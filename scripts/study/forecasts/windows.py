@@ -63,11 +63,8 @@ def staggered_tasks(suite: Suite, data_paths: Mapping[str, Path]) -> list[str]:
     for name, path in data_paths.items():
         stamps = datasets.Dataset(pq.read_table(path, columns=[TIMESTAMP]), fingerprint=name)
         ends[name] = len(np.unique(last_timestamps(stamps, TIMESTAMP)))
-    return [
-        task.name
-        for task in suite.tasks
-        if not isinstance(task.initial_cutoff, str) and ends[task.dataset] > 1
-    ]
+    counted = [task for task in suite.tasks if not isinstance(task.initial_cutoff, str)]
+    return [task.name for task in counted if ends[task.dataset] > 1]
 
 
 def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:

@@ -27,11 +27,10 @@ from study.report.style import (
     MARKERS,
     ORANGE,
     STYLES,
-    TALLEST,
     VERMILION,
     Caption,
-    look,
     mark_margin,
+    rows_figure,
     titled_figure,
 )
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
@@ -320,29 +319,20 @@ def similarities(
 def group_value(value: pd.DataFrame, caption: Caption) -> Figure:
     """Plot the change of each metric at each step, by kind of task, with intervals over tasks."""
     rows = value[value["task"] == ALL]
-    places = list(rows.groupby(["kind", "step"], sort=False).groups)
-    steps = list(dict.fromkeys(rows["step"]))
+    places = {p: -y for y, p in enumerate(rows.groupby(["kind", "step"], sort=False).groups)}
     n = ", ".join(f"{k} {c}" for k, c in rows.groupby("kind", sort=False)["n"].max().items())
-    title, rest = "What group attention is worth", 1.7
-    height = min(TALLEST, rest + 0.22 * len(places))
-    figure = titled_figure(title, caption, f"tasks: {n}", 8.2, height)
-    metrics = rows.groupby("metric", sort=False)
-    axes = figure.subplots(1, len(metrics), sharey=True)
-    for axis, (metric, part) in zip(axes, metrics, strict=True):
-        for row in part.to_dict("records"):
-            low, middle, high = (
-                100 * row[name] for name in ("change_low", "change", "change_high")
-            )
-            y, style = -places.index((row["kind"], row["step"])), look(steps.index(row["step"]))
-            axis.plot(middle, y, ms=4, **style)
-            axis.plot([low, high], [y, y], color=style["color"])
-        for y in (i for i in range(1, len(places)) if places[i][0] != places[i - 1][0]):
-            axis.axhline(0.5 - y, color=GREY, lw=0.6)
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set_title(metric)
-        axis.set_xlabel("change (%): left is better")
+    title = "What group attention is worth"
+    figure, axis, size = rows_figure(title, caption, f"tasks: {n}", 8.2, len(places), 2.0)
+    for index, (metric, part) in enumerate(rows.groupby("metric", sort=False)):
+        y = [places[*place] + 0.15 - 0.3 * index for place in part[["kind", "step"]].to_numpy()]
+        low, middle, high = (100 * part[f"change{end}"] for end in ("_low", "", "_high"))
+        ends = [(middle - low).fillna(0), (high - middle).fillna(0)]
+        axis.errorbar(
+            middle, y, xerr=ends, fmt=MARKERS[index], color=CYCLE[index], ms=4, label=metric
+        )
+    axis.axvline(0, color="black", lw=0.8)
     labels = [f"{kind}: {step.replace('_', ' ')}" for kind, step in places]
-    size = min(8, 60 * (height - rest) / len(places))
-    axes[0].set_yticks([-y for y in range(len(places))], labels, fontsize=size)
-    axes[0].set_ylim(0.7 - len(places) - 0.4, 0.7)
+    axis.set_yticks(list(places.values()), labels, fontsize=size)
+    axis.set_xlabel("change of the error (%): left is better")
+    axis.legend()
     return figure

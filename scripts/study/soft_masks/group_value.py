@@ -18,15 +18,7 @@ from chronos2_attention import AttentionVariant
 from study.config.suites import TaskSpec
 from study.evaluation.clusters import Errors, pairs_of
 from study.evaluation.gates import Validity
-from study.evaluation.statistics import (
-    BETTER,
-    EQUIVALENT,
-    USUAL,
-    WORSE,
-    Criteria,
-    PairedResult,
-    log_ratios,
-)
+from study.evaluation.statistics import NOT_TESTED, OPEN, USUAL, Criteria, PairedResult, log_ratios
 from study.forecasts.files import KEY_COLUMNS
 from study.soft_masks.sweep import LADDER, control_of
 
@@ -40,15 +32,13 @@ SAID = {
     "soft_vs_joint": "The soft mask chosen on earlier windows (against joint)",
 }
 
-NAMES = {
-    **{ALL: "on all tasks", SEVERAL: "with several targets", COVARIATES: "with covariates"},
-    NEITHER: "with neither",
-}
+UNTOLD = dict.fromkeys((OPEN, NOT_TESTED), "cannot be told from this")
 
-CHANGES = {
-    **{"change": "log_ratio_mean", "change_low": "log_ratio_ci_low"},
-    "change_high": "log_ratio_ci_high",
+# Columns of the table, and the fields of `PairedResult` that they are.
+CHANGES = {"change": "log_ratio_mean"} | {
+    f"change_{end}": f"log_ratio_ci_{end}" for end in ("low", "high")
 }
+FOUND = {"n": "n", "n_clusters": "n_clusters", **CHANGES, "p": "log_ratio_p", "verdict": "verdict"}
 
 
 def kinds_of(task: TaskSpec) -> list[str]:
@@ -120,26 +110,24 @@ def group_value(
         windows = pd.Series(early).groupby([keys[c].to_numpy() for c in key[:2]]).first()
         best = partial(_best, {name: first.mean(error) for name, error in errors.items()})
         for step, baseline, variant, candidates in _steps(variants, controls, best):
-            part = later if candidates > 1 else pairs
+            part, chosen_on = pairs, 0
+            if candidates > 1:
+                part, chosen_on = later, int(windows.sum())
             found = PairedResult(0, reason="no earlier windows to choose on")
             if variant:
                 both = Errors(part, {name: errors[name] for name in (baseline, variant)})
                 found = both.test(baseline, variant, criteria, among=part.counted)
-            chosen_on = int(windows.sum()) * (candidates > 1)
             rows.append(
                 {
                     **{"kind": kind, "task": task, "step": step, "metric": metric},
-                    **{"baseline": baseline, "variant": variant},
-                    **{"n": found.n, "n_clusters": found.n_clusters},
-                    **{column: np.expm1(getattr(found, of)) for column, of in CHANGES.items()},
-                    **{"p": found.log_ratio_p, "verdict": found.verdict},
-                    **{"candidates": candidates, "windows_chosen": chosen_on},
-                    "windows_tested": len(windows) - chosen_on,
-                    "valid": validity.valid,
+                    **{"baseline": baseline, "variant": variant, "candidates": candidates},
+                    **{column: getattr(found, field) for column, field in FOUND.items()},
+                    **{"windows_chosen": chosen_on, "windows_tested": len(windows) - chosen_on},
+                    **{"valid": validity.valid},
                     "reason": "; ".join(filter(None, [validity.reason, found.reason])),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(**{name: lambda t, c=name: np.expm1(t[c]) for name in CHANGES})
 
 
 def _best(seen: Mapping[str, np.ndarray], members: list[str]) -> str:
@@ -152,23 +140,17 @@ def _best(seen: Mapping[str, np.ndarray], members: list[str]) -> str:
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """Say of each step what it is worth by kind of task, from the rows of `group_value`."""
-    found = []
+    said = []
     for step, words in SAID.items():
+        told = []
         rows = table[(table["task"] == ALL) & (table["step"] == step)]
-        told = [
-            f"{NAMES[kind]} (n = {part['n'].max()}) {_worth(part)}"
-            for kind, part in rows.groupby("kind", sort=False)
-        ]
-        found += [f"{words} is worth: {'; '.join(told)}."] if told else []
-    return found
-
-
-def _worth(rows: pd.DataFrame) -> str:
-    """Say the gain in each metric with its interval, and where it cannot be told."""
-    told = []
-    for row in rows.dropna(subset=["change_low"]).to_dict("records"):
-        decided = row["verdict"] in (BETTER, WORSE, EQUIVALENT)
-        gain, low, high = (-100 * row[name] for name in ("change", "change_high", "change_low"))
-        verdict = row["verdict"] if decided else "cannot be told from this"
-        told.append(f"{gain:+.1f} % in {row['metric']} ({low:+.1f} to {high:+.1f} %: {verdict})")
-    return " and ".join(told) or "what cannot be told from so few"
+        for kind, part in rows.groupby("kind", sort=False):
+            worth = [
+                f"{-100 * row.change:+.1f} % in {row.metric} ({-100 * row.change_high:+.1f} to"
+                f" {-100 * row.change_low:+.1f} %: {UNTOLD.get(row.verdict, row.verdict)})"
+                for row in part.dropna(subset=["change_low"]).itertuples()
+            ]
+            worth = " and ".join(worth) or "what cannot be told from so few"
+            told.append(f"on tasks of kind {kind!r} (n = {part['n'].max()}) {worth}")
+        said += [f"{words} is worth {'; '.join(told)}."] if told else []
+    return said
