@@ -141,14 +141,18 @@ def _best(seen: Mapping[str, np.ndarray], members: list[str]) -> str:
 def sentences(table: pd.DataFrame) -> list[str]:
     """Say of each step what it is worth by kind of task, from the rows of `group_value`."""
     said = []
+    table = table[table["task"] == ALL].assign(
+        gain=0 - 100 * table["change"],
+        least=0 - 100 * table["change_high"],
+        most=0 - 100 * table["change_low"],
+    )
     for step, words in SAID.items():
         told = []
-        rows = table[(table["task"] == ALL) & (table["step"] == step)]
-        for kind, part in rows.groupby("kind", sort=False):
+        for kind, part in table[table["step"] == step].groupby("kind", sort=False):
             worth = [
-                f"{-100 * row.change:+.1f} % in {row.metric} ({-100 * row.change_high:+.1f} to"
-                f" {-100 * row.change_low:+.1f} %: {UNTOLD.get(row.verdict, row.verdict)})"
-                for row in part.dropna(subset=["change_low"]).itertuples()
+                f"{row.gain:+.1f} % in {row.metric} ({row.least:+.1f} to {row.most:+.1f} %:"
+                f" {UNTOLD.get(row.verdict, row.verdict)})"
+                for row in part.dropna(subset=["least"]).itertuples()
             ]
             worth = " and ".join(worth) or "what cannot be told from so few"
             told.append(f"on tasks of kind {kind!r} (n = {part['n'].max()}) {worth}")
