@@ -23,6 +23,7 @@ def cross_group_mass(
     context_length: int | None = None,
     similarity: np.ndarray | None = None,
     seed: int | Sequence[int] = 0,
+    counted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Measure the share of group-attention weight that crosses groups in one batch.
 
@@ -40,6 +41,9 @@ def cross_group_mass(
         Shape (n, n); None compares the contexts.
     seed:
         Of the control ``permuted``, as `Chronos2VariantPipeline.predict` uses it.
+    counted:
+        Bool, shape (n, n): for which pairs of query and key weight counts; None for those of
+        different groups.
 
     Returns
     -------
@@ -65,5 +69,7 @@ def cross_group_mass(
     bias = soft_bias(soft, groups, context, model.settings.similarity, similarity, seed)
     dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
     measured = MeasuredGroupAttention(groups, bias, tokens.layout.valid, dtype, device)
+    if counted is not None:
+        measured.different = torch.as_tensor(counted, device=device)
     model.run_blocks(tokens, measured, model.time_attention(tokens))
     return np.array(measured.cross_group_mass)

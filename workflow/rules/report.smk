@@ -20,7 +20,7 @@ for figure, entry in {name: e for family in FIGURES.values() for name, e in fami
             f"plot_{figure}"
         input:
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
-            validity="results/{study}_validity.csv",
+            validity=f"results/{{study}}_{'soft_' * (figure in FIGURES['soft'])}validity.csv",
         output:
             svg=in_report(
                 f"results/figures/{{study}}_{figure}.svg",
@@ -49,7 +49,7 @@ for family, pages in PAGES.items():
             f"report_{family}"
         input:
             **{page: each(entry["inputs"]) for page, entry in pages.items()},
-            gates="results/{study}_validity.csv",
+            gates=f"results/{{study}}_{'soft_' * (family == 'soft')}validity.csv",
         output:
             **{
                 page: in_report(

@@ -198,7 +198,7 @@ def forecast_errors(
     truths = pq.read_table(scores, columns=[*KEY_COLUMNS, "truth"]).to_pandas()
     merged = truths.merge(other, on=list(KEY_COLUMNS), how="left", validate="one_to_one")
     found["context_length"] = merged["context_length"].to_numpy()
-    found["covered"] = [covered(*row) for row in merged[["truth", *ends]].to_numpy()]
+    found["covered"] = [float(covered(*row)) for row in merged[["truth", *ends]].to_numpy()]
     return found
 
 

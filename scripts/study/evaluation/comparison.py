@@ -94,7 +94,7 @@ def radius_summary(
         nothing_lost(pair)
         for pair in zip(table["verdict_family"], sql["verdict_family"], strict=True)
     ]
-    widest = compared[int(table["radius"].argmax())]
+    widest = compared[int(table["radius"].argmax())].dropna(subset=["MASE_uncut_full"])
     whole = paired_test(
         widest["MASE_uncut_full"], widest["MASE_uncut_sparse"], criteria, clusters=widest["source"]
     )

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.statistics import geometric_mean_ratio
+from study.evaluation.statistics import BETTER, geometric_mean_ratio, paired_test
 
 PASS, FAIL = "pass", "fail"
 
@@ -40,6 +40,9 @@ PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"
 LIFT_MARGIN = 0.1
 
 SMALL_RADIUS = 8
+
+# Attention to leaders, over uniform attention, from which on group attention finds them.
+LEADER_LIFT = 1.1
 
 # A lift that stays the same at every radius, but is not 1, is padding: see `attention_gate`.
 _FLAT = 0.01
@@ -314,6 +317,35 @@ def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
     return [GateRow("attention", "all", value, LIFT_MARGIN, _verdict(passed), note)]
 
 
+def mechanism_gate(
+    group_mass: pd.DataFrame, full: pd.DataFrame, *mixing: pd.DataFrame
+) -> list[GateRow]:
+    """Gate 6: the same weights use group attention where there is something to find.
+
+    Of the suite of leading factors: the attention of `joint`, of which `value`, the largest layer's
+    mean weight from followers to their leaders over that of uniform attention, must be
+    `LEADER_LIFT` or more, and the performance of `full` and of variants that mix series, one of
+    which must be better.
+    """
+    base = by_task(full, "full")["MASE"]
+    found = {
+        table["variant"].iloc[0]: paired_test(
+            base, by_task(table, "mixing")["MASE"].loc[base.index]
+        )
+        for table in mixing
+    }
+    lift = float(group_mass.groupby("layer")["leader_lift"].mean().max())
+    gains = ", ".join(
+        f"{name} {np.expm1(one.log_ratio_mean):+.1%} ({one.verdict})" for name, one in found.items()
+    )
+    note = (
+        f"on {len(base)} leading factors MASE changes by {gains};"
+        f" attention to leaders is {lift:.3f} times uniform"
+    )
+    passed = lift >= LEADER_LIFT and any(one.verdict == BETTER for one in found.values())
+    return [GateRow("mechanism", "all", lift, LEADER_LIFT, _verdict(passed), note)]
+
+
 def not_run(gate: str, note: str) -> GateRow:
     """Row of a gate whose input was not made."""
     return GateRow(gate, "all", nan, nan, NOT_RUN, note)
@@ -360,6 +392,12 @@ def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     valid, reason, *_ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
     return pd.DataFrame([*rows, last], columns=GateRow._fields)
+
+
+def with_mechanism(table: pd.DataFrame, *proof: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of validity with `mechanism_gate` of the proof more."""
+    known = [GateRow(**row) for row in table[table["gate"] != "all"].to_dict("records")]
+    return validity_table([*known, *mechanism_gate(*proof)])
 
 
 def validity_of(table: pd.DataFrame) -> Validity:
