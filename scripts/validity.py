@@ -15,8 +15,8 @@ with rule_script(snakemake) as log:
     study = params.study
     published = next((read_results(table.path) for table in params.published), None)
     joint, run, staggered = None, {}, []
-    if inputs.get("accuracy_joint"):
-        joint, run = read_results(inputs.accuracy_joint), read_metadata(inputs.forecasts_joint)
+    if inputs.get("joint"):
+        joint, run = read_results(inputs.joint[0]), read_metadata(inputs.joint[1])
         staggered = staggered_tasks(study.suite, study.data_paths(inputs.data))
     tolerance = {"tolerance": params.data_tolerance}
     rows = [

@@ -170,17 +170,17 @@ def reference(*names):
 
 def published_of(wildcards):
     """The published figures of a study's suite, one table at most."""
-    return reference(*filter(None, [study_of(wildcards).suite.published]))
+    name = study_of(wildcards).suite.published
+    return [KnownFile.at(CONFIG_DIR / "reference" / name)] if name else []
 
 
 def inputs_of_validity(wildcards):
     """Where figures of the model were published, forecasts in the setting of these, too."""
-    column = study_of(wildcards).model.name.replace("-", "_") + "_MASE"
-    if not [table for table in published_of(wildcards) if column in open(table.path).readline()]:
-        return {}
-    places = {"accuracy": "csv", "forecasts": "parquet"}
-    paths = {p: f"results/{p}/{wildcards.study}_joint.{suffix}" for p, suffix in places.items()}
-    return {"data": data_of(wildcards), **{f"{p}_joint": path for p, path in paths.items()}}
+    name, model = f"{wildcards.study}_joint", study_of(wildcards).model.name.replace("-", "_")
+    joint = [f"results/accuracy/{name}.csv", f"results/forecasts/{name}.parquet"]
+    heads = [open(table.path).readline() for table in published_of(wildcards)]
+    known = any(f"{model}_MASE" in head for head in heads)
+    return {"joint": joint, "data": data_of(wildcards)} if known else {}
 
 
 def own_files_of(wildcards):

@@ -6,13 +6,16 @@ FIGURES, PAGES = (
     yaml.safe_load((REPO_ROOT / "workflow" / "report" / name).read_text(encoding="utf-8"))
     for name in ["figures.yaml", "pages.yaml"]
 )
+# Studies of group attention have a gate more.
+GATES = {"soft": "soft_", "group_value": "group_"}
 SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], [])[1:]
 
 
 report: "../report/workflow.rst"
 
 
-for figure, entry in {name: e for family in FIGURES.values() for name, e in family.items()}.items():
+for family, figure in [(family, figure) for family in FIGURES for figure in FIGURES[family]]:
+    entry = FIGURES[family][figure]
 
     # As SVG and PNG; every one carries the study's validity.
     rule:
@@ -20,7 +23,7 @@ for figure, entry in {name: e for family in FIGURES.values() for name, e in fami
             f"plot_{figure}"
         input:
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
-            validity=f"results/{{study}}_{'soft_' * (figure in FIGURES['soft'])}validity.csv",
+            validity=f"results/{{study}}_{GATES.get(family, '')}validity.csv",
         output:
             svg=in_report(
                 f"results/figures/{{study}}_{figure}.svg",
@@ -49,7 +52,7 @@ for family, pages in PAGES.items():
             f"report_{family}"
         input:
             **{page: each(entry["inputs"]) for page, entry in pages.items()},
-            gates=f"results/{{study}}_{'soft_' * (family == 'soft')}validity.csv",
+            gates=f"results/{{study}}_{GATES.get(family, '')}validity.csv",
         output:
             **{
                 page: in_report(
@@ -77,8 +80,3 @@ rule soft:
     input:
         [f"results/{study}_soft_{table}.csv" for study in config["run"] for table in SOFT_TABLES],
         shown("soft"),
-
-
-rule groups:
-    input:
-        shown("group_value"),

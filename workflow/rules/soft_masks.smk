@@ -74,10 +74,11 @@ GROUP_VALUE = [*LADDER, *(n for v in BETWEEN for n in with_controls(v, SOFT_SETT
 
 rule group_value:
     input:
-        validity="results/{study}_validity.csv",
+        **{gate: SOFT_INPUTS[gate] for gate in ["validity", "mechanism", "leaders"]},
         scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in GROUP_VALUE],
     output:
-        "results/{study}_group_value.csv",
+        table="results/{study}_group_value.csv",
+        gates="results/{study}_group_validity.csv",
     log:
         "results/logs/group_value/{study}.log",
     conda:

@@ -24,7 +24,7 @@ from study.soft_masks.sweep import LADDER, control_of
 
 METRICS = ("MASE", "SQL")
 
-ALL, SEVERAL, COVARIATES, NEITHER = "all", "several targets", "covariates", "neither"
+ALL = "all"
 
 SAID = {
     "full_vs_univariate": "Group attention within an item (full against univariate)",
@@ -39,13 +39,6 @@ CHANGES = {"change": "log_ratio_mean"} | {
     f"change_{end}": f"log_ratio_ci_{end}" for end in ("low", "high")
 }
 FOUND = {"n": "n", "n_clusters": "n_clusters", **CHANGES, "p": "log_ratio_p", "verdict": "verdict"}
-
-
-def kinds_of(task: TaskSpec) -> list[str]:
-    """Return the kinds of a task, which may have several targets and covariates."""
-    several = not isinstance(task.target, str) and len(task.target) > 1
-    dynamic = bool(task.known_dynamic_columns or task.past_dynamic_columns)
-    return [SEVERAL] * several + [COVARIATES] * dynamic or [NEITHER]
 
 
 def _steps(
@@ -92,17 +85,15 @@ def group_value(
     }
     half = every["task_name"].map({task.name: task.num_windows // 2 for task in tasks})
     is_early = (every["window_index"] < half).to_numpy()
-    kinds = {task.name: kinds_of(task) for task in tasks}
+    kinds = {task.name: task.kind for task in tasks}
     groups = [
-        (kind, ALL, [task for task in kinds if kind in (ALL, *kinds[task])])
-        for kind in (ALL, SEVERAL, COVARIATES, NEITHER)
+        (kind, ALL, [task for task in kinds if kind in (ALL, kinds[task])])
+        for kind in [ALL, *dict.fromkeys(kinds.values())]
     ]
-    groups += [(" and ".join(kinds[task]), task, [task]) for task in kinds]
+    groups += [(kinds[task], task, [task]) for task in kinds]
     rows = []
     for metric, (kind, task, names) in product(METRICS, groups):
         of = every["task_name"].isin(names).to_numpy()
-        if not of.any():
-            continue
         keys, early, steps = every[of], is_early[of], aligned["full"]["steps"].to_numpy()[of]
         errors = {name: table[metric].to_numpy()[of] for name, table in aligned.items()}
         pairs = pairs_of(keys, steps, "task" if task == ALL else "series", clusters)
