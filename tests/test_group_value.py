@@ -199,7 +199,7 @@ CARD = f"---\nconfigs:\n- config_name: {TASK}\n  data_files: {FOLDER}/*.parquet\
 def weekly_sales(definition):
     """Parquet of six made shops with the columns of the task, whose sales follow a promotion."""
     rng = np.random.default_rng(0)
-    shops, weeks = range(6), pd.date_range("2013-01-06", periods=130, freq="W")
+    shops, weeks = range(6), list(pd.date_range("2013-01-06", periods=130, freq="W"))
     season = 100 + 30 * np.sin(np.arange(130) * 2 * np.pi / 52)
     table = {"id": [f"s{shop}" for shop in shops], "timestamp": [weeks] * 6}
     for name in literal_eval(definition["known_dynamic_columns"]):
