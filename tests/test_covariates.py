@@ -96,7 +96,7 @@ def test_wrong_covariates_are_said_in_a_line(tmp_path, change, message):
 
 def test_fev_says_which_column_a_task_lacks(tmp_path):
     path, _ = write_dataset(*local(tmp_path), tmp_path / "d.parquet")
-    with pytest.raises(InputError, match="fev cannot load task 't/x'.*price"):
+    with pytest.raises(InputError, match=r"fev cannot load task 't/x'.*price"):
         task_on(path, target="sales", known_dynamic_columns=("price",))
     with pytest.raises(InputError, match="fev has no task 't/x'"):
         task_on(path, target="sales", eval_metric="MAZE")
