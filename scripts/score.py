@@ -5,6 +5,7 @@ Of all series, or of a piece of them; or join what jobs found for the pieces.
 
 from study.evaluation.scores import gather_scores, score_files
 from study.forecasts.slices import Piece, task_slices
+from study.forecasts.windows import METRICS
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
@@ -29,5 +30,5 @@ with rule_script(snakemake) as log:
         tables = score_files(tasks, *pairs, total=len(names), is_piece=piece.count > 1)
     for (forecast, _), table, path in zip(pairs, tables, outputs.accuracy, strict=True):
         table.to_csv(path, index=False)
-        summary = table.reindex(columns=["task_name", "MASE", "WQL"]).to_string()
+        summary = table.reindex(columns=["task_name", *METRICS]).to_string()
         log.info("scores of %d tasks in %s\n%s", len(table), forecast, summary)

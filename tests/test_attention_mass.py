@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from chronos.chronos2 import Chronos2Model
-from conftest import build_upstream_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_model import build_upstream_model
 from small_study import small_study
 from torch.utils._python_dispatch import TorchDispatchMode
 

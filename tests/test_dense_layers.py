@@ -3,7 +3,7 @@
 import pytest
 import torch
 from chronos.chronos2.layers import Chronos2RotaryEmbedding
-from conftest import build_upstream_model
+from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline, dense_layers
 

@@ -8,7 +8,7 @@ import fev
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import build_upstream_model
+from small_model import build_upstream_model
 from small_study import small_study
 
 from chronos2_attention import Chronos2VariantPipeline, InputError

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import build_upstream_model
+from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline
 from study.speed import engine as benchmark

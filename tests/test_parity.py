@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from chronos.chronos2 import Chronos2Pipeline
-from conftest import build_upstream_model
+from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPO_ROOT, build_upstream_model
+from conftest import REPO_ROOT
+from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline
 

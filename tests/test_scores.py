@@ -18,7 +18,7 @@ from study.evaluation.scores import (
     seasonal_error,
 )
 from study.forecasts.files import ForecastWriter, matrix
-from study.forecasts.windows import lagged_differences
+from study.forecasts.windows import METRICS, lagged_differences
 
 LEVELS = [0.1, 0.25, 0.5, 0.9]
 RUN = {
@@ -32,7 +32,7 @@ RUN = {
 }
 
 
-def make_task(folder, name, *, targets=("target",), windows=3, seasonality=4):
+def make_task(folder, name, *, targets=("target",), windows=3, seasonality=4, epsilon=0.0):
     """A task on random series: one with gaps, one constant, one of another length."""
     generator = np.random.default_rng(len(name))
     rows = []
@@ -56,7 +56,8 @@ def make_task(folder, name, *, targets=("target",), windows=3, seasonality=4):
         horizon=5,
         num_windows=windows,
         seasonality=seasonality,
-        extra_metrics=["WQL"],
+        eval_metric={"name": "SQL", "epsilon": epsilon},
+        extra_metrics=[{"name": name, "epsilon": epsilon} for name in ("MASE", "WAPE", "WQL")],
         quantile_levels=LEVELS,
         target=list(targets) if len(targets) > 1 else targets[0],
         task_name=name,
@@ -110,6 +111,7 @@ def tasks(tmp_path):
         make_task(tmp_path, "one"),
         make_task(tmp_path, "naive_scale", windows=1, seasonality=1),
         make_task(tmp_path, "two_targets", targets=("x", "y"), windows=2),
+        make_task(tmp_path, "least_divisor", targets=("x", "y"), epsilon=30.0),
     ]
 
 
@@ -122,7 +124,7 @@ def test_equal_to_fev_per_task(tasks, tmp_path, reverse):
     assert list(mine.index) == list(perf.index) == [t.task_name for t in tasks]
     for task in tasks:
         summary = task.evaluation_summary(given[task.task_name], model_name="m/sparse_r8")
-        for metric in ("MASE", "WQL"):
+        for metric in METRICS:
             assert mine.loc[task.task_name, metric] == pytest.approx(summary[metric], rel=1e-9)
             assert perf.loc[task.task_name, metric] == summary[metric]
         assert perf.loc[task.task_name, "num_forecasts"] == summary["num_forecasts"]
@@ -136,10 +138,11 @@ def test_file_of_scores(tasks, tmp_path):
     table = pq.read_table(scores)
     assert table.column_names == [
         *("task_name", "window_index", "item_id", "target"),
-        *("scaled_abs_error", "abs_error", "truth", "ql_0.1", "ql_0.25", "ql_0.5", "ql_0.9"),
-        "seasonal_error",
+        *("scaled_abs_error", "scaled_quantile_loss", "abs_error", "truth"),
+        *("ql_0.1", "ql_0.25", "ql_0.5", "ql_0.9"),
+        *("seasonal_error", "wape_epsilon", "wql_epsilon"),
     ]
-    assert table.num_rows == 3 * 4 + 4 + 2 * 2 * 4
+    assert table.num_rows == 3 * 4 + 4 + 2 * 2 * 4 + 3 * 2 * 4
     assert pq.read_schema(scores).metadata[b"weights_fingerprint"] == b"abc"
     constant = table.filter(np.array(table.column("item_id").to_pylist()) == "i8")
     assert np.isnan(matrix(constant.column("scaled_abs_error"), "")).all()

@@ -12,6 +12,7 @@ from study.evaluation.scores import gather_scores, score_files
 from study.forecasts.files import KEY_COLUMNS, ForecastWriter, matrix
 from study.forecasts.seasonal_naive import forecast_task
 from study.forecasts.slices import Piece, features_of, read_rows, task_slices
+from study.forecasts.windows import METRICS
 
 LEVELS = (0.1, 0.5, 0.9)
 METADATA = {
@@ -84,7 +85,7 @@ def test_slices_forecast_and_score_as_the_whole(data, tmp_path, rows_at_once):
         parts = task_slices(TASK, SUITE, data, rows_at_once=rows)
         scores = tmp_path / f"{name}_scores.parquet"
         tables.append(score_files(parts, (tmp_path / f"{name}.parquet", scores))[0].iloc[0])
-    for column in ("MASE", "WQL", "test_error"):
+    for column in (*METRICS, "test_error"):
         assert tables[1][column] == pytest.approx(tables[0][column], rel=tolerance(data))
     for column in ("num_forecasts", "ctx_used", "horizon", "dataset_path"):
         assert tables[1][column] == tables[0][column]
@@ -116,9 +117,9 @@ def test_scores_of_pieces_are_those_of_the_whole(data, tmp_path, count):
         table.to_csv(tables[-1], index=False)
     joined = gather_scores(pieces, tables, forecasts, tmp_path / "joined.parquet", [TASK.name])
     assert list(joined.columns) == list(whole.columns)
-    for column in ("MASE", "WQL", "test_error"):
+    for column in (*METRICS, "test_error"):
         assert joined[column].item() == pytest.approx(whole[column].item(), rel=tolerance(data))
-    told = whole.columns.drop(["MASE", "WQL", "test_error", "dataset_fingerprint"])
+    told = whole.columns.drop([*METRICS, "test_error", "dataset_fingerprint"])
     known = [column for column in told if str(whole[column].item()) not in ("", "nan", "None")]
     assert {"horizon", "num_forecasts", "ctx_used", "variant"} < set(known)
     for column in known:

@@ -16,6 +16,7 @@ from chronos2_attention.soft_groups import (
     SoftGroupAttention,
     group_bias,
     group_weights,
+    one_part,
 )
 
 MEASURES = ["correlation", "cosine", "distance"]
@@ -188,7 +189,7 @@ def cross_group_mass(measured, q, k, valid):
 
     measured._sum, measured._count = 0.0, 0
     observed = None if valid is None else valid.T
-    mask = soft_mask(measured.bias, observed, q.dtype)
+    mask = soft_mask(measured.parts[0][1], observed, q.dtype)
     measured._attend(q, k, k, mask, observed)
     return measured._sum / max(measured._count, 1)
 
@@ -201,7 +202,7 @@ def test_measured_and_plain_attention_agree(pipeline):
     bias = group_bias(random_similarity(5, 2), 1.5)
     common = bias, valid, hidden.dtype, hidden.device
     with torch.no_grad():
-        plain = SoftGroupAttention(*common)(layer, hidden, 2)
+        plain = SoftGroupAttention(one_part(bias), *common[1:])(layer, hidden, 2)
         measured = MeasuredGroupAttention(torch.arange(5), *common)
         torch.testing.assert_close(measured(layer, hidden, 2), plain, rtol=1e-5, atol=1e-6)
     assert len(measured.cross_group_mass) == 1

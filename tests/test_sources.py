@@ -64,7 +64,8 @@ def rows(table):
 
 def test_registry_holds_every_data_set_of_every_suite(registry, repo_root):
     for suite in known_suites(repo_root / "config"):
-        assert set(load_suite(suite, repo_root / "config").datasets) <= set(registry)
+        for name in load_suite(suite, repo_root / "config").datasets:
+            assert find_spec(registry, name).name == name
     assert all(spec.description for spec in registry.values())
     assert all(spec.origin for spec in registry.values() if spec.source == "package")
 
@@ -245,7 +246,7 @@ def test_a_violation_names_data_set_and_series(table, message):
     assert "\n" not in str(caught.value)
 
 
-def test_conform_drops_static_columns_and_casts():
+def test_conform_keeps_covariates_and_static_columns_and_casts():
     stamps = pa.array([[0, 1, 2]], pa.large_list(pa.timestamp("ns", tz="Europe/Paris")))
     table = pa.table(
         {
@@ -253,11 +254,20 @@ def test_conform_drops_static_columns_and_casts():
             "timestamp": stamps,
             "sales": pa.array([[1, None, 3]], pa.large_list(pa.int32())),
             "shop": ["x"],
-            "labels": [["p", "q", "r"]],
+            "labels": [["p", None, "r"]],
+            "open": [[True, False, None]],
+            "seen": pa.array([[0, 1, 2]], pa.list_(pa.timestamp("s"))),
         }
     )
-    out = conform(table, "x")
-    assert out.column_names == ["id", "timestamp", "sales"]
+    notes = {}
+    out = conform(table, "x", notes=notes)
+    assert out.column_names == ["id", "timestamp", "sales", "shop", "labels", "open"]
+    assert notes["columns_left_out"] == ["seen"]
+    assert out.select(["shop", "labels", "open"]).to_pylist() == [
+        {"shop": "x", "labels": ["p", None, "r"], "open": [True, False, None]}
+    ]
+    named = conform(table, "x", ["sales"], covariates=["open"])
+    assert named.column_names == ["id", "timestamp", "sales", "open"]
     assert out.schema.field("timestamp").type == pa.list_(pa.timestamp("us"))
     assert out.schema.field("sales").type == pa.list_(pa.float64())
     assert out["id"].to_pylist() == ["7"]

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from chronos2_attention.errors import InputError
-from study.config.datasets import load_registry
+from study.config.datasets import find_spec, load_registry
 from study.config.settings import settle
 from study.config.suites import Suite, TaskSpec, known_suites, load_suite
 from study.data.fetch import fetch, write_dataset
@@ -69,7 +69,11 @@ def test_a_task_takes_defaults_and_its_name_as_data_set(tmp_path):
         ({**GOOD, "windows": 3}, "windows"),
         (with_task(horizon=0), "tasks[0].horizon"),
         (with_task(horizn=3), "horizn"),
-        (with_task(name="a/b"), "tasks[0].name"),
+        (with_task(name="/b", dataset="b"), "tasks[0].name"),
+        (with_task(name="a/b"), "tasks[0].dataset"),  # whose name a file bears
+        (with_task(target=["x", "y"], generate_univariate_targets_from=["x"]), "univariate"),
+        (with_task(target=["x", "y"], known_dynamic_columns=["y"]), "column 'y' twice"),
+        (with_task(window_step_size="1D"), "needs a date"),
         (with_task(generate_univariate_targets_from="all"), "generate_univariate_targets_from"),
         ({**GOOD, "defaults": {"horizon": 3}}, "horizon"),
         ({**GOOD, "tasks": GOOD["tasks"] * 2}, "'a' is given twice"),
@@ -81,6 +85,62 @@ def test_a_wrong_suite_names_file_and_key(tmp_path, document, message):
         load_suite("mine", config_with(tmp_path, document))
     assert message in str(caught.value)
     assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fev_bench", "fev_bench_mini"])
+def test_the_published_benchmark_is_a_suite_with_its_definitions(repo_root, name):
+    suite = load_suite(name, repo_root / "config")
+    table = pd.read_csv(repo_root / "config/reference" / suite.published)
+    table = table[table["in_mini"]] if name.endswith("mini") else table
+    assert [task.name for task in suite.tasks] == table["task_name"].tolist()
+    for task, (_, row) in zip(suite.tasks, table.iterrows(), strict=True):
+        for field in ("target", "known_dynamic_columns", "past_dynamic_columns", "static_columns"):
+            cell = yaml.safe_load(row[field])
+            assert getattr(task, field) == (tuple(cell) if isinstance(cell, list) else cell)
+        assert str(task.initial_cutoff) == row["initial_cutoff"]
+        assert (task.horizon, task.num_windows) == (row["horizon"], row["num_windows"])
+        assert task.dataset == f"autogluon--fev_datasets--{row['dataset_config']}"
+    assert suite.batch_size == 100
+
+
+def test_a_benchmark_of_fev_is_a_suite_by_one_line(tmp_path, repo_root):
+    tasks = [
+        {"dataset_path": "autogluon/fev_datasets", "dataset_config": "ETT_1H", "horizon": 168}
+        | {"target": ["OT", "HUFL"], "seasonality": 24, "num_windows": 2, "task_name": "one/two"},
+        {"dataset_path": "somewhere/sales.parquet", "known_dynamic_columns": ["promotion"]}
+        | {"eval_metric": {"name": "WAPE", "epsilon": 1.0}, "initial_cutoff": "2020-02-01"},
+    ]
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"tasks": tasks}))
+    ours = load_suite("mine", config_with(tmp_path, {"benchmark": "../tasks.yaml"}))
+    theirs = fev.Benchmark.from_yaml(str(tmp_path / "tasks.yaml")).tasks
+    for task, theirs_ in zip(ours.tasks, theirs, strict=True):
+        assert task.horizon == theirs_.horizon
+        assert sorted(task.targets) == theirs_.target_columns
+        assert list(task.known_dynamic_columns) == theirs_.known_dynamic_columns
+    assert ours.datasets == ("autogluon--fev_datasets--ETT_1H", "sales")
+    spec = find_spec(load_registry(repo_root / "config/datasets.yaml"), ours.datasets[0])
+    assert (spec.repo, spec.config) == ("autogluon/fev_datasets", "ETT_1H")
+    assert ours.tasks[1].initial_cutoff == "2020-02-01"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("t.yaml", "tasks: [{dataset_config: a, id_column: sku}]", "id_column 'sku'"),
+        ("t.yaml", "tasks: [{dataset_config: a, horizn: 3}]", "horizn"),
+        ("t.yaml", "tasks: []", "tasks"),
+        ("t.csv", "task_name,horizon\n", "no task to take"),
+        ("t.csv", "dataset_config,horizon\na,x\n", "'x' should be a whole number"),
+        ("t.csv", None, "no table of tasks"),
+    ],
+)
+def test_a_wrong_benchmark_names_its_file(tmp_path, file, content, message):
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_suite("mine", config_with(tmp_path, {"benchmark": f"../{file}"}))
+    assert message in str(caught.value)
+    assert file in str(caught.value)
 
 
 def test_unknown_suite_lists_the_known(tmp_path):

@@ -8,8 +8,13 @@ Names that need torch are imported on first use, so that reading a variant's
 name stays cheap.
 """
 
+from typing import TYPE_CHECKING
+
 from .errors import InputError
 from .variants import AttentionVariant
+
+if TYPE_CHECKING:
+    from .pipeline import Chronos2VariantPipeline
 
 __all__ = ["AttentionVariant", "Chronos2VariantPipeline", "InputError"]
 

@@ -9,15 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from .checking import Flag, Strict, Text, check, matching, number, whole
+from .checking import Flag, Strict, Text, bounds, check
 from .errors import InputError, explained
 
 FETCH_AGAIN = "fetch the checkpoint again, or correct its config.json"
 LARGEST_FILE = 10_000_000  # bytes
+UNSET: Any = None  # a field that is not given: the default is upstream's
 
-Size = whole(1, 2**20)
-Even = Annotated[whole(2, 2**14), Field(multiple_of=2)]  # halves of it are rotated
-Observations = whole(1, 2**24)
+Size = Annotated[int, bounds(1, 2**20)]
+Even = Annotated[int, bounds(2, 2**14, multiple_of=2)]  # halves of it are rotated
+Observations = Annotated[int, bounds(1, 2**24)]
+Patch = Annotated[int, bounds(1, 2**12)]
 
 
 def _ascending(levels: list[float]) -> list[float]:
@@ -35,7 +37,7 @@ def _activation(name: str) -> str:
 
 
 Levels = Annotated[
-    list[number(gt=0, lt=1)],
+    list[Annotated[float, bounds(gt=0, lt=1)]],
     Field(min_length=1, max_length=1000, fail_fast=True),
     AfterValidator(_ascending),
 ]
@@ -46,12 +48,12 @@ class Forecasting(Strict):
     """``chronos_config``, upstream's `Chronos2ForecastingConfig`."""
 
     context_length: Observations
-    input_patch_size: whole(1, 2**12)
-    input_patch_stride: whole(1, 2**12)
-    output_patch_size: whole(1, 2**12)
+    input_patch_size: Patch
+    input_patch_stride: Patch
+    output_patch_size: Patch
     quantiles: Levels
-    max_output_patches: whole(1, 2**16) = 1
-    time_encoding_scale: Observations = None
+    max_output_patches: Annotated[int, bounds(1, 2**16)] = 1
+    time_encoding_scale: Observations = UNSET
     use_reg_token: Flag = False
     use_arcsinh: Flag = False
 
@@ -69,22 +71,22 @@ class Architecture(Strict):
 
     model_config = ConfigDict(extra="ignore")
 
-    d_model: Size = None
-    d_kv: Even = None
-    d_ff: Size = None
-    num_layers: whole(1, 1000) = None
-    num_heads: whole(1, 2**12) = None
-    dropout_rate: number(0, lt=1) = None
-    layer_norm_epsilon: number(gt=0, lt=1) = None
-    initializer_factor: number(0) = None
-    rope_theta: number(gt=0, most=1e12) = None
-    feed_forward_proj: Activation = None
-    dense_act_fn: Activation = None
+    d_model: Size = UNSET
+    d_kv: Even = UNSET
+    d_ff: Size = UNSET
+    num_layers: Annotated[int, bounds(1, 1000)] = UNSET
+    num_heads: Annotated[int, bounds(1, 2**12)] = UNSET
+    dropout_rate: Annotated[float, bounds(0, lt=1)] = UNSET
+    layer_norm_epsilon: Annotated[float, bounds(gt=0, lt=1)] = UNSET
+    initializer_factor: Annotated[float, bounds(0)] = UNSET
+    rope_theta: Annotated[float, bounds(gt=0, most=1e12)] = UNSET
+    feed_forward_proj: Activation = UNSET
+    dense_act_fn: Activation = UNSET
     dtype: Text | None = None
     torch_dtype: Text | None = None
     attn_implementation: Literal["eager", "sdpa"] | None = None
     architectures: list[Text] | None = None
-    chronos_pipeline_class: Text = None
+    chronos_pipeline_class: Text = UNSET
     chronos_config: Forecasting
 
 
@@ -113,7 +115,7 @@ class _Index(Strict):
     model_config = ConfigDict(extra="ignore")
 
     weight_map: Annotated[
-        dict[Text, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")],
+        dict[Text, Annotated[Text, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors$")]],
         Field(min_length=1, max_length=100_000),
     ]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+
+log = logging.getLogger("chronos2_attention")
 
 
 def is_univariate(inputs: Any) -> bool:
@@ -52,26 +55,6 @@ class FlatSeries:
         matrix = np.full((len(rows), width), np.nan, dtype=np.float32)
         matrix[observed] = self.values[(self.ends[rows][:, None] + from_end)[observed]]
         return torch.from_numpy(matrix)
-
-
-class Shares:
-    """Hands out the similarities of one call's consecutive batches, and a seed for each.
-
-    `given` are the similarities of all rows, (rows, rows), or None; a batch's seed is `seed` and
-    its number.
-    """
-
-    def __init__(self, given: np.ndarray | None, seed: Sequence[int]) -> None:
-        self.given, self.seed = given, seed
-        self.rows_done = self.batches_done = 0
-
-    def take(self, rows: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
-        """Return the next batch's similarities (rows, rows), or None, and its seed."""
-        part = slice(self.rows_done, self.rows_done + rows)
-        seed = (*self.seed, self.batches_done)
-        self.rows_done += rows
-        self.batches_done += 1
-        return None if self.given is None else self.given[part, part], seed
 
 
 def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
@@ -157,3 +140,27 @@ def _cheapest_cuts(
     while cuts[-1]:
         cuts.append(came_from[cuts[-1]])
     return np.array(cuts[::-1])
+
+
+def in_batches(
+    forecast: Callable[[np.ndarray], Sequence[Any]], lengths: np.ndarray, batches: list[np.ndarray]
+) -> list[Any]:
+    """Forecast in batches, those that do not fit into memory in halves; results in input order."""
+    forecasts: list[Any] = [None] * len(lengths)
+    waiting = list(batches)
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            found = forecast(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            half = -(-len(batch) // 2)
+            said = "out of memory with %d inputs in a batch; going on with at most %d"
+            log.warning(said, len(batch), half)
+            waiting = [part for full in (batch, *waiting) for part in split(full, half)]
+            torch.cuda.empty_cache()
+            continue
+        for index, result in zip(batch, found, strict=True):
+            forecasts[index] = result
+    return forecasts

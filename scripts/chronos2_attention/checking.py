@@ -27,6 +27,7 @@ __all__ = [
     "Strict",
     "Text",
     "Unique",
+    "bounds",
     "check",
     "checked_dataclass",
     "matching",
@@ -50,14 +51,19 @@ class Strict(BaseModel):
 checked_dataclass = dataclass(config=_CONFIG)
 
 
+def bounds(least: float | None = None, most: float = 1e9, **more: float) -> Any:
+    """Return what a finite number must be: from `least` to `most`; `more` are gt, lt and such."""
+    return Field(strict=True, ge=least, le=most, **more)
+
+
 def whole(least: int | None = None, most: int = 10**9) -> Any:
     """Return the type of a whole number between two bounds (both included)."""
-    return Annotated[int, Field(strict=True, ge=least, le=most)]
+    return Annotated[int, bounds(least, most)]
 
 
-def number(least: float | None = None, most: float = 1e9, **bounds: float) -> Any:
-    """Return the type of a finite number from `least` to `most`; bounds left out are gt and lt."""
-    return Annotated[float, Field(strict=True, ge=least, le=most, allow_inf_nan=False, **bounds)]
+def number(least: float | None = None, most: float = 1e9, **more: float) -> Any:
+    """Return the type of a finite number between `bounds`."""
+    return Annotated[float, bounds(least, most, allow_inf_nan=False, **more)]
 
 
 def matching(pattern: str) -> Any:

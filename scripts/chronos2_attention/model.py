@@ -28,7 +28,7 @@ from .dense_layers import feed_forward, obstacle, rotation, time_layer
 from .errors import InputError
 from .group_attention import GroupAttention
 from .similarity import SimilaritySettings
-from .soft_groups import SoftGroupAttention, soft_bias, soft_mask, unrolled
+from .soft_groups import Parts, SoftGroupAttention, one_part, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
 from .variants import AttentionVariant, Full
 
@@ -79,7 +79,7 @@ class Chronos2VariantModel(Chronos2Model):
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
         # Of one batch, on the copy that forecasts it; None compares the contexts that are given.
-        self.batch_bias: torch.Tensor | None = None
+        self.batch_bias: Parts | None = None
         # Whether the fast path cannot run, on the copy of one call; None asks for each batch.
         self.is_hindered: bool | None = None
         self._said: dict[str, object] = {}
@@ -100,10 +100,10 @@ class Chronos2VariantModel(Chronos2Model):
         model.is_hindered = self._is_hindered()
         return model
 
-    def with_batch_bias(self, bias: torch.Tensor) -> Chronos2VariantModel:
-        """Return a model for one batch, which shares all but its soft mask with this one.
+    def with_batch_bias(self, bias: Parts) -> Chronos2VariantModel:
+        """Return a model for one batch, which shares all but its soft masks with this one.
 
-        The batch has as many rows as the bias or a multiple, the paths of an unrolled forecast.
+        The batch has as many rows as these or a multiple, the paths of an unrolled forecast.
         """
         model = on_weights_of(self, Chronos2VariantModel)
         model.batch_bias = bias
@@ -195,7 +195,7 @@ class Chronos2VariantModel(Chronos2Model):
         self,
         tokens: TokenBatch,
         group_ids: torch.Tensor,
-        bias: torch.Tensor | None,
+        bias: Parts | None,
         output_attentions: bool,
     ) -> Chronos2EncoderOutput:
         """Run upstream's blocks with the variant's masks: time (B, 1, S, S), group (S, 1, B, B)."""
@@ -210,8 +210,8 @@ class Chronos2VariantModel(Chronos2Model):
                 group_ids, tokens.mask, dtype
             )
         else:
-            bias = unrolled(bias.to(self.device), len(tokens.mask))
-            group_mask = soft_mask(bias, tokens.mask.mT > 0, dtype)
+            dense = unrolled(bias, len(tokens.mask)).to(self.device)
+            group_mask = soft_mask(dense, tokens.mask.mT > 0, dtype)
         hidden = encoder.dropout(tokens.embeddings)
         time_weights, group_weights = [], []
         for block in encoder.block:
@@ -264,7 +264,7 @@ class Chronos2VariantModel(Chronos2Model):
             tokens.embeddings.device,
             tokens.layout.valid,
         )
-        if bias is None or len(bias) == 1:  # nothing to mix
+        if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
             group = GroupAttention(group_ids, valid, dtype)
         else:
             group = SoftGroupAttention(bias, valid, dtype, device)
@@ -293,11 +293,11 @@ class Chronos2VariantModel(Chronos2Model):
         every = torch.arange(len(context), device=self.device)
         return torch.zeros_like(every) if self.variant.joins_groups else every
 
-    def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> torch.Tensor | None:
-        """Return the bias of a soft mask, (b, b) on the CPU, or None where groups are hard."""
+    def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> Parts | None:
+        """Return the soft masks of a batch, on the CPU, or None where groups are hard."""
         if not self.variant.softens_groups or self.batch_bias is not None:
             return self.batch_bias
-        return soft_bias(self.variant, group_ids, context, self.settings.similarity)
+        return one_part(soft_bias(self.variant, group_ids, context, self.settings.similarity))
 
     def time_attention(self, tokens: TokenBatch) -> TimeAttention:
         """Prepare the variant's time attention for one batch."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
-import logging
-import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,15 @@ import numpy as np
 import pandas as pd
 import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
-from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
 
 from . import batching, checkpoint, finetuning
-from .batching import split
+from .blocks import told_of_frame
+from .blockwise import BlockwisePipeline
 from .errors import InputError
 from .model import Chronos2VariantModel, EngineSettings
 from .similarity import SimilaritySettings
-from .soft_groups import soft_bias
-from .variants import AttentionVariant
+from .variants import AttentionVariant, Cluster, Grouped, Soft
 from .variants.base import whole_number
-
-log = logging.getLogger("chronos2_attention")
-
-# Tokens in a batch: enough to keep a CPU, or a GPU, busy; more only takes memory.
-MAX_TOKENS = {False: 8192, True: 65536}
-
-# What the start of a batch costs, in tokens: on 1 and 2 CPU cores 20 and 45 were measured; on a GPU
-# the launches of some 500 kernels would compute thousands (not measured).
-START_TOKENS = {False: 32, True: 4096}
 
 # Upstream's words.
 DEPRECATED = (
@@ -44,7 +32,7 @@ DEPRECATED = (
 )
 
 
-class Chronos2VariantPipeline(Chronos2Pipeline):
+class Chronos2VariantPipeline(BlockwisePipeline):
     """Chronos-2 under an attention variant.
 
     Everything that takes a `Chronos2Pipeline` takes this: `predict`, `predict_quantiles`,
@@ -67,9 +55,6 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
     weights_fingerprint:
         Identifies the checkpoint; empty for a model that was not loaded from one.
     """
-
-    # Of the call that a copy of the pipeline was made for; None on what users hold.
-    _shares: batching.Shares | None = None
 
     def __init__(
         self,
@@ -232,15 +217,16 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         cutoffs: Sequence | np.ndarray | None = None,
         similarity: np.ndarray | None = None,
         seed: int | Sequence[int] = 0,
+        groups: Sequence | np.ndarray | None = None,
         **kwargs: Any,
     ) -> list[torch.Tensor]:
         """Forecast, in input order; parameters and results are `Chronos2Pipeline.predict`'s.
 
         Independent inputs are batched by length, which changes the cost only; a batch that does
-        not fit into memory is halved, with a warning, and what was done is kept. Where series mix
-        (`joint`, soft masks, or ``cross_learning=True``) batches are consecutive inputs of one
-        cutoff, because there the batch decides who attends to whom; there a lack of memory is an
-        error.
+        not fit into memory is halved, with a warning, and what was done is kept. Where inputs mix
+        (`joint`, clusters, soft masks, or ``cross_learning=True``) they do so in blocks of
+        consecutive inputs of one cutoff, with `batch_size` series as upstream counts them, and with
+        `groups` in blocks of one label; see `predict_blocks`.
 
         Parameters
         ----------
@@ -253,13 +239,17 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             masks; by default that of the contexts in each batch.
         seed:
             Of the control ``permuted``.
+        groups:
+            A label of each input, shape (n,): those of one label, and one cutoff, are one group of
+            whatever size. Of ``grouped_COLUMN`` the values of the column; other variants that mix
+            series take none.
 
         Raises
         ------
         InputError
-            If `cutoffs` or `similarity` does not fit the inputs.
+            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant.
         """
-        options = {
+        options: dict[str, Any] = {
             "prediction_length": prediction_length,
             "batch_size": batch_size,
             "context_length": context_length,
@@ -269,17 +259,23 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         if kwargs.get("predict_batches_jointly") is not None:  # upstream's older name
             warnings.warn(DEPRECATED, category=FutureWarning, stacklevel=2)
             cross_learning = options.pop("predict_batches_jointly")
-        call = copy.copy(self)  # no other call sees what it holds
-        call.model = self.model.for_call()
-        upstream = super(Chronos2VariantPipeline, call).predict
-        if cross_learning or self.variant.mixes_series:
-            return call._predict_mixed(inputs, cutoffs, similarity, seed, options)
+        mixing, grouped = cross_learning or self.variant.mixes_series, groups is not None
+        if grouped != isinstance(self.variant, Grouped) and (mixing or not grouped):
+            what = f"variant '{self.variant}' {'takes no' if grouped else 'needs'} groups"
+            raise InputError(what, mend="give a label of each input, to full, sparse or grouped")
+        call, upstream = self._for_call()
         limit, most = self.model_context_length, self.model_prediction_length
         horizon = most if prediction_length is None else prediction_length
         kept = limit if context_length is None else context_length
         usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
-        if len(inputs) < 2 or not usual or call.model.is_hindered:
-            return upstream(inputs, **options)
+        joined = grouped or (mixing and not isinstance(self.variant, Soft | Cluster))
+        as_upstream = joined and not grouped and cutoffs is None and similarity is None
+        if (mixing or grouped) and usual and len(inputs) and not as_upstream:
+            return self._predict_mixed(inputs, cutoffs, similarity, seed, groups, joined, options)
+        if self.variant.splits_items and len(inputs):
+            return self._predict_targets(inputs, options)
+        if as_upstream or len(inputs) < 2 or not usual or call.model.is_hindered:
+            return upstream(inputs, cross_learning=joined, **options)
 
         plain = not kwargs and horizon <= most and kept <= limit
         kept = min(kept, limit)
@@ -304,110 +300,32 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
                 return upstream([prepared[index] for index in batch], **options)
 
-        on_gpu, patch_size = self.model.device.type == "cuda", self.model_output_patch_size
-        waiting = batching.batches_by_length(
-            lengths,
-            sizes,
-            batch_size=batch_size,
-            patch_size=patch_size,
-            extra_tokens=1 + math.ceil(horizon / patch_size),
-            max_tokens=MAX_TOKENS[on_gpu],
-            start_tokens=START_TOKENS[on_gpu],
+        return self._in_batches(forecast, lengths, sizes, batch_size, horizon)
+
+    def _predict_targets(self, inputs: Any, options: dict[str, Any]) -> list[torch.Tensor]:
+        """Forecast each target of each input by itself."""
+        prepared, _ = self._prepare(inputs, self._horizon(options))
+        targets = [item["context"][: item["n_targets"]] for item in prepared]
+        alone = self.with_variant("full").predict(
+            [row for item in targets for row in item], **options
         )
-        forecasts: list[torch.Tensor | None] = [None] * len(inputs)
-        while waiting:
-            batch = waiting.pop(0)
-            try:
-                found = forecast(batch)
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                half = math.ceil(len(batch) / 2)
-                said = "out of memory on %s with %d inputs in a batch; going on with at most %d"
-                log.warning(said, self.model.device, len(batch), half)
-                waiting = [part for full in (batch, *waiting) for part in split(full, half)]
-                torch.cuda.empty_cache()
-                continue
-            for index, tensor in zip(batch, found, strict=True):
-                forecasts[index] = tensor
-        return forecasts
-
-    def _predict_mixed(
-        self,
-        inputs: Any,
-        cutoffs: Sequence | np.ndarray | None,
-        similarity: np.ndarray | None,
-        seed: int | Sequence[int],
-        options: dict[str, Any],
-    ) -> list[torch.Tensor]:
-        """Forecast inputs that see each other, cutoff by cutoff, in upstream's own batches.
-
-        Called on the copy of one call, which it changes.
-        """
-        options = {**options, "cross_learning": not self.variant.softens_groups}
-        if self.variant.leaking:
-            cutoffs = None
-        if cutoffs is None and similarity is None:
-            self._shares = batching.Shares(None, (*np.atleast_1d(seed), 0))
-            return super().predict(inputs, **options)
-        horizon = options["prediction_length"]
-        horizon = self.model_prediction_length if horizon is None else horizon
-        prepared, sizes = self._prepare(inputs, horizon)
-        if cutoffs is None:
-            cutoffs = np.zeros(len(prepared), dtype=int)
-        if len(cutoffs) != len(prepared):
-            told = f"{len(cutoffs)} cutoffs for {len(prepared)} inputs"
-            raise InputError(told, mend="give one for each")
-        if similarity is not None and np.shape(similarity) != (sizes.sum(),) * 2:
-            raise InputError(
-                f"similarities of shape {np.shape(similarity)} for {sizes.sum()} series",
-                mend="give one for each pair, covariates included",
-            )
-        rows = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
-        forecasts: list[torch.Tensor | None] = [None] * len(prepared)
-        for number, batch in enumerate(batching.batches_by_cutoff(cutoffs, len(prepared))):
-            order = np.concatenate([rows[index] for index in batch])
-            given = None if similarity is None else similarity[np.ix_(order, order)]
-            self._shares = batching.Shares(given, (*np.atleast_1d(seed), number))
-            found = super().predict([prepared[index] for index in batch], **options)
-            for index, tensor in zip(batch, found, strict=True):
-                forecasts[index] = tensor
-        return forecasts
-
-    def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
-        """Upstream's; a soft mask is made once and serves the steps of an unrolled forecast too."""
-        call = self
-        if self.variant.softens_groups:
-            share = self._shares.take(len(context)) if self._shares else (None, (0, 0))
-            settings = self.model.settings.similarity
-            bias = soft_bias(self.variant, group_ids, context, settings, *share)
-            call = copy.copy(self)
-            call.model = self.model.with_batch_bias(bias)
-        return super(Chronos2VariantPipeline, call)._predict_batch(
-            context=context, group_ids=group_ids, **kwargs
-        )
-
-    @staticmethod
-    def _prepare(inputs: Any, horizon: int) -> tuple[Sequence[Mapping[str, Any]], np.ndarray]:
-        """Turn any input of `predict` into upstream's, one a forecast; count the series of each."""
-        unused = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}
-        prepared = Chronos2Dataset(
-            inputs, prediction_length=horizon, mode=DatasetMode.TEST, **unused
-        ).inputs
-        return prepared, np.array([item["context"].shape[0] for item in prepared])
+        ends = np.cumsum([0, *map(len, targets)])
+        return [torch.cat(alone[a:b]) for a, b in pairwise(ends)]
 
     def predict_df(self, df: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Forecast a long data frame; parameters and result are `Chronos2Pipeline.predict_df`'s.
 
-        Where series mix, those that end at different times do not see each other.
+        Where series mix, those that end at different times do not see each other. `groups` is the
+        name of a column, which is no covariate then, or a mapping of ids to labels.
         """
-        if self.variant.mixes_series and "cutoffs" not in kwargs:
+        groups = kwargs.pop("groups", None)
+        if groups is not None or (self.variant.mixes_series and "cutoffs" not in kwargs):
             asked = inspect.signature(Chronos2Pipeline.predict_df).bind(self, df, *args, **kwargs)
             asked.apply_defaults()
             names = asked.arguments["id_column"], asked.arguments["timestamp_column"]
             if set(names) <= set(df.columns):  # else upstream says which is missing
-                times = pd.to_datetime(df[names[1]])
-                kwargs["cutoffs"] = times.groupby(df[names[0]], sort=False).max().to_numpy()
+                df, told = told_of_frame(df, *names, groups)
+                kwargs = {**told, **kwargs}
         return super().predict_df(df, *args, **kwargs)
 
     def embed(
@@ -427,7 +345,7 @@ class Chronos2VariantPipeline(Chronos2Pipeline):
         InputError
             For variants that mix series: upstream embeds each input on its own.
         """
-        if self.variant.mixes_series:
+        if self.variant.mixes_series or self.variant.splits_items:
             raise InputError(
                 f"variant '{self.variant}' has no embeddings of single inputs",
                 mend="embed with_variant('full')",

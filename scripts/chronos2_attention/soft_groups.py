@@ -88,12 +88,38 @@ def soft_bias(
     return group_bias(weights, variant.temperature)
 
 
-def unrolled(bias: torch.Tensor, rows: int) -> torch.Tensor:
-    """Return a bias (b, b) for a batch of n b rows, series-major: paths see their like only."""
-    paths = rows // max(1, len(bias))
-    if paths <= 1:
-        return bias
-    same_path = torch.eye(paths, dtype=torch.bool, device=bias.device).repeat(len(bias), len(bias))
+# Soft masks of blocks of one size: their rows in the batch (g, s), and their biases (g, s, s).
+Parts = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def one_part(bias: torch.Tensor) -> Parts:
+    """Return the bias (B, B) of a batch that is one block."""
+    return [(torch.arange(len(bias))[None], bias[None])]
+
+
+def as_parts(biases: Sequence[torch.Tensor]) -> Parts:
+    """Stack the biases of consecutive blocks, (s, s) each, those of one size together."""
+    sizes = [len(bias) for bias in biases]
+    starts = np.cumsum([0, *sizes[:-1]])
+    parts = []
+    for size in sorted(set(sizes)):
+        which = [index for index, other in enumerate(sizes) if other == size]
+        rows = torch.from_numpy(starts[which])[:, None] + torch.arange(size)
+        parts.append((rows, torch.stack([biases[index] for index in which])))
+    return parts
+
+
+def unrolled(parts: Parts, rows: int) -> torch.Tensor:
+    """Return the bias, (rows, rows), of a batch whose series, n b rows, are unrolled along n paths.
+
+    Series-major: a path sees its like only, and a block nothing of another.
+    """
+    series = sum(of.numel() for of, _ in parts)
+    bias = torch.full((series, series), LOWEST)
+    for of, biases in parts:
+        bias[of[:, :, None], of[:, None, :]] = biases
+    paths = rows // max(1, series)
+    same_path = torch.eye(paths, dtype=torch.bool).repeat(series, series)
     spread = bias.repeat_interleave(paths, 0).repeat_interleave(paths, 1)
     return spread.masked_fill(~same_path, LOWEST)
 
@@ -101,31 +127,34 @@ def unrolled(bias: torch.Tensor, rows: int) -> torch.Tensor:
 def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
     """Return (T, 1, B, B) to add to scores: the bias (B, B), query by key, where a key is valid.
 
-    `valid` is boolean, (T, B); None makes one mask for all tokens.
+    `valid` is boolean, (T, B); None makes one mask for all tokens. Of g blocks of s series, biases
+    (g, s, s) and (T, g, s) make (T g, 1, s, s), or (1, ...) and (g, ...) where one serves all.
     """
-    mask = bias.to(dtype)[None, None]
+    mask = bias.to(dtype)
     if valid is None:
-        return mask
-    return torch.where(valid[:, None, None, :], mask, torch.finfo(dtype).min)
+        return mask.view(-1, 1, *mask.shape[-2:])
+    mask = torch.where(valid[..., None, :], mask, torch.finfo(dtype).min)
+    return mask.view(-1, 1, *mask.shape[-2:])
 
 
 class SoftGroupAttention:
     """Soft group attention of one batch, called by every layer.
 
-    `bias` is that of `soft_bias`, (B, B); `valid` is boolean (R, S), False at padding, or None
-    where nothing is padded. R is B, or a multiple n B where each series is unrolled along n paths
-    (series-major): then a path sees the same path of other series only, as upstream has it.
+    `parts` are the blocks of the batch, B series together; `valid` is boolean (R, S), False at
+    padding, or None where nothing is padded. R is B, or a multiple n B where each series is
+    unrolled along n paths (series-major): then a path sees its like only, as upstream has it.
     """
 
     def __init__(
         self,
-        bias: torch.Tensor,
+        parts: Parts,
         valid: torch.Tensor | None,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.bias, self.valid, self.dtype = bias.to(device), valid, dtype
-        self.series = len(bias)
+        self.parts = [(rows.to(device), bias.to(device)) for rows, bias in parts]
+        self.valid, self.dtype = valid, dtype
+        self.series = sum(rows.numel() for rows, _ in parts)
 
     def __call__(
         self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
@@ -147,19 +176,32 @@ class SoftGroupAttention:
             valid = self.valid[:, first_token:].unflatten(0, (self.series, paths))
             valid = valid.permute(1, 2, 0).flatten(0, 1)
         mixed = torch.empty_like(q)
-        at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads))
-        for start in range(0, len(q), at_once):
-            part = slice(start, start + at_once)
-            observed = None if valid is None else valid[part]
-            mask = soft_mask(self.bias, observed, self.dtype)
-            mixed[part] = self._attend(q[part], k[part], v[part], mask, observed)
+        for rows, bias in self.parts:
+            blocks, size = rows.shape
+            at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads, blocks, size))
+            for start in range(0, len(q), at_once):
+                part = slice(start, start + at_once)
+
+                def of_blocks(x: torch.Tensor, rows=rows, part=part) -> torch.Tensor:
+                    """(.., H, B, D) of some tokens -> (tokens * g, H, s, D)."""
+                    if rows.shape == (1, self.series):
+                        return x[part]
+                    return x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
+
+                observed = None if valid is None else valid[part][:, rows]
+                mask = soft_mask(bias, observed, self.dtype)
+                if observed is None and blocks > 1:
+                    mask = mask.repeat(len(q[part]), 1, 1, 1)
+                seen = None if observed is None else observed.flatten(0, 1)
+                out = self._attend(*map(of_blocks, (q, k, v)), mask, seen)
+                mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
         # (n * T, H, B, D) -> (B * n, T, inner)
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
 
-    def _elements(self, heads: int) -> int:
+    def _elements(self, heads: int, blocks: int, size: int) -> int:
         """Return what is written out for a token; without padding, one mask serves all."""
-        return 1 if self.valid is None else self.series**2
+        return 1 if self.valid is None and blocks == 1 else blocks * size**2
 
     def _attend(self, q, k, v, mask, observed) -> torch.Tensor:
         """Attend across series, (tokens, H, B, D) each; `observed` is (tokens, B) or None."""
@@ -174,8 +216,8 @@ class MeasuredGroupAttention(SoftGroupAttention):
     """
 
     def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
-        super().__init__(bias, *common)
-        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.bias.device)
+        super().__init__(one_part(bias), *common)
+        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.parts[0][1].device)
         self.cross_group_mass: list[float] = []
 
     def __call__(self, *layer_and_tokens) -> torch.Tensor:
@@ -184,8 +226,8 @@ class MeasuredGroupAttention(SoftGroupAttention):
         self.cross_group_mass.append(self._sum / self._count)
         return mixed
 
-    def _elements(self, heads: int) -> int:
-        return heads * self.series**2
+    def _elements(self, heads: int, blocks: int, size: int) -> int:
+        return heads * size**2
 
     def _attend(self, q, k, v, mask, observed):
         weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)

@@ -6,6 +6,8 @@ FIGURES, PAGES = (
     yaml.safe_load((REPO_ROOT / "workflow" / "report" / name).read_text(encoding="utf-8"))
     for name in ["figures.yaml", "pages.yaml"]
 )
+# Of a study of group attention, they hold that of the mechanism, too.
+GATES = ["validity", "soft_gates"]
 SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], [])[1:]
 
 
@@ -20,7 +22,7 @@ for figure, entry in {**FIGURES["sparse"], **FIGURES["soft"]}.items():
             f"plot_{figure}"
         input:
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
-            validity=f"results/{{study}}_{'soft_' * (figure in FIGURES['soft'])}validity.csv",
+            validity=f"results/{{study}}_{GATES[figure in FIGURES['soft']]}.csv",
         output:
             svg=in_report(
                 f"results/figures/{{study}}_{figure}.svg",
@@ -49,7 +51,7 @@ for family, pages in PAGES.items():
             f"report_{family}"
         input:
             **{page: each(entry["inputs"]) for page, entry in pages.items()},
-            gates=f"results/{{study}}_{'soft_' * (family == 'soft')}validity.csv",
+            gates=f"results/{{study}}_{GATES[family == 'soft']}.csv",
         output:
             **{
                 page: in_report(

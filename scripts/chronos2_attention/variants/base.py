@@ -58,6 +58,8 @@ class AttentionVariant:
         Whether group attention is weighted by similarity instead of masked by group.
     joins_groups:
         Whether all series of a batch are one group.
+    splits_items:
+        Whether each target of an item is forecast by itself, without covariates.
     leaking:
         Whether a batch may hold several cutoffs, so that a series sees another's future: a
         diagnostic, whose results say nothing about accuracy.
@@ -70,6 +72,7 @@ class AttentionVariant:
     mixes_series: ClassVar[bool] = False
     softens_groups: ClassVar[bool] = False
     joins_groups: ClassVar[bool] = False
+    splits_items: ClassVar[bool] = False
     leaking = False
 
     def __init_subclass__(cls) -> None:

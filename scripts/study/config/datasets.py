@@ -16,6 +16,7 @@ from pydantic import BaseModel, model_validator
 from chronos2_attention.errors import InputError, quote
 from study.config.yaml_files import (
     REPOSITORY,
+    Flag,
     Some,
     Text,
     Unique,
@@ -72,6 +73,13 @@ class Recipe:
     # Value columns, each a series of its own; ``"*"`` for all that are neither time nor id. Empty
     # only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
+    # Whether the value columns are those of one item; an item each by default, if there is nothing
+    # beside them.
+    multivariate: Flag = False
+    # Columns beside the values that a task may use: numbers, truth values or labels of each step,
+    # and one of an item.
+    covariates: Unique[Text] | tuple[()] = ()
+    static: Unique[Text] | tuple[()] = ()
     # Columns that tell the series of a long table apart.
     id: Unique[Text] | tuple[()] = ()
     # Of the series where neither `id` nor several value columns give a name, a prefix otherwise.
@@ -82,6 +90,11 @@ class Recipe:
     aggregate: Literal["sum", "mean", "count"] | None = None
     # What an absent row means: there is none, else an error; not observed (NaN); nothing happened.
     gaps: Literal["none", "missing", "zero"] = "none"
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Whether an item has the table's columns, and not one of them as its ``target``."""
+        return bool(self.multivariate or self.covariates or self.static)
 
 
 @checked_dataclass
@@ -133,6 +146,7 @@ class HubDataset(DatasetSpec):
     config: FolderName
     revision: Text = "main"
     targets: Unique[Text] | None = None
+    covariates: Unique[Text] | tuple[()] = ()
 
     @property
     def mirrored(self) -> tuple[str, ...]:
@@ -174,6 +188,7 @@ class LocalDataset(DatasetSpec):
     source: ClassVar[str] = "local"
     path: matching(r"[^\x00]*\.(?:parquet|csv)")
     targets: Unique[Text] | None = None
+    covariates: Unique[Text] | tuple[()] = ()
     recipe: Recipe | None = None
     freq: Text | None = None
 
@@ -252,9 +267,17 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
 
 
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
-    """Return a data set of the registry; an unknown name is an `InputError` with near ones."""
+    """Return a data set of the registry; an unknown name is an `InputError` with near ones.
+
+    ``owner--repository--configuration`` is one of the hub, without an entry: no name there holds
+    two hyphens in a row.
+    """
     if name in registry:
         return registry[name]
+    if name.count("--") == 2:
+        owner, repo, config = name.split("--")
+        fields = {"name": name, "repo": f"{owner}/{repo}", "config": config}
+        return check(HubDataset, fields, f"data set {quote(name)}", MEND)
     near = difflib.get_close_matches(name, registry, n=3) or [*sorted(registry)[:8], "..."]
     what, known = f"unknown data set {quote(name)}", f"known: {', '.join(near)}"
     raise InputError(what, "config/datasets.yaml", known)

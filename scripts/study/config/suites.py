@@ -1,10 +1,12 @@
 """Suites: named lists of forecasting tasks, read from ``config/suites/{name}.yaml``.
 
-Importing this module is cheap: `fev` is imported by the one function that needs it.
+A suite lists its tasks, or names a file that does: a benchmark of `fev` (YAML), or a table (CSV)
+with a task a row.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,49 +14,107 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+import yaml
+from pydantic import ConfigDict, Field, model_validator
 
-from chronos2_attention.checking import Some, Text, Unique, check, checked_dataclass, number, whole
-from chronos2_attention.errors import InputError, quote
-from study.config.yaml_files import Name, Strict, load_named, unknown
+from chronos2_attention.checking import (
+    Some,
+    Text,
+    Unique,
+    check,
+    checked_dataclass,
+    number,
+    whole,
+)
+from chronos2_attention.errors import InputError, explained, quote
+from study.config.yaml_files import Name, Strict, TaskName, load_named, load_yaml, unknown
 
 EVERY_TASK = "*"
 MOST_STEPS = 10_000_000
 Steps = whole(1, MOST_STEPS)
 # Fields that a suite may give for all of its tasks at once.
 DEFAULTS = ("num_windows", "window_step_size", "min_context_length", "max_context_length")
-DEFAULTS += ("target", "generate_univariate_targets_from")
+DEFAULTS += ("target", "generate_univariate_targets_from", "eval_metric", "extra_metrics")
+DEFAULTS += ("known_dynamic_columns", "past_dynamic_columns", "static_columns")
+LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+Metric = Text | dict[Text, Any]
+Columns = Unique[Text] | tuple[()]
+# What a benchmark of fev says in its own words, or only as it is everywhere here.
+FEV_ONLY = {"id_column": "id", "timestamp_column": "timestamp"}
+FIGURES = r"(?:.*_)?(?:SQL|MASE|WAPE|WQL)|num_forecasts|dataset_fingerprint|in_mini"
 
 
 @checked_dataclass
 class TaskSpec:
     """One task of a suite; the fields mean what they mean in `fev.Task`.
 
-    Lengths are in steps. None of `initial_cutoff` and `window_step_size` leaves the choice to
-    `fev`: non-overlapping windows that end with the series. `generate_univariate_targets_from`
-    names the columns to make univariate series of, or is ``"__ALL__"``.
+    Lengths are in steps. `initial_cutoff` may be a date, and `window_step_size` an offset of pandas
+    then; None leaves the choice to `fev`: non-overlapping windows that end with the series. Several
+    columns of `target` are forecast together; `generate_univariate_targets_from` names the columns
+    to make univariate series of, or is ``"__ALL__"``. A metric is a name, or a mapping of `name`
+    and its settings.
 
     Tests count tasks of one `source` (by default the data set's name) as one, and series of one
     `cluster` (by default each item its own). Neither changes a forecast.
     """
 
-    name: Name
+    name: TaskName
     dataset: Name
     horizon: Steps
     seasonality: Steps
     num_windows: Steps = 1
-    initial_cutoff: whole(-MOST_STEPS, MOST_STEPS) | None = None
-    window_step_size: Steps | None = None
+    initial_cutoff: whole(-MOST_STEPS, MOST_STEPS) | Text | None = None
+    window_step_size: Steps | Text | None = None
     min_context_length: Steps = 1
     max_context_length: Steps | None = None
-    target: Text = "target"
+    target: Text | Unique[Text] = "target"
     generate_univariate_targets_from: Literal["__ALL__"] | Unique[Text] | None = None
+    known_dynamic_columns: Columns = ()
+    past_dynamic_columns: Columns = ()
+    static_columns: Columns = ()
+    eval_metric: Metric = "MASE"
+    extra_metrics: tuple[Metric, ...] | list[Metric] = ()
     source: Name | None = field(default=None, repr=False)
     cluster: Name | None = field(default=None, repr=False)
 
+    @model_validator(mode="after")
+    def _columns_once(self) -> TaskSpec:
+        if self.generate_univariate_targets_from and not isinstance(self.target, str):
+            raise InputError(
+                f"task {self.name!r} has several targets to be forecast together and others to be "
+                "made univariate",
+                mend="give one of 'target' (a list) and 'generate_univariate_targets_from'",
+            )
+        dated = isinstance(self.initial_cutoff, str)
+        if isinstance(self.window_step_size, str) and not dated:
+            what = f"task {self.name!r}: window_step_size {quote(self.window_step_size)}"
+            raise InputError(f"{what} needs a date as initial_cutoff", mend="give steps")
+        used = Counter((*self.targets, *self.covariates, *self.static_columns))
+        if twice := [name for name, count in used.items() if count > 1]:
+            what = f"task {self.name!r} uses column {quote(twice[0])} twice"
+            raise InputError(what, mend="name it as a target, a covariate or a static column")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target columns."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """The dynamic columns that are not forecast."""
+        return (*self.known_dynamic_columns, *self.past_dynamic_columns)
+
+    @property
+    def kind(self) -> str:
+        """What group attention may find within an item."""
+        if self.covariates:
+            return "covariates"
+        return "several targets" if len(self.targets) > 1 else "neither"
+
     @property
     def window_step(self) -> int:
-        """Steps from one window's cutoff to the next."""
+        """Steps from one window's cutoff to the next, where they are not dates."""
         return self.window_step_size or self.horizon
 
     @property
@@ -69,6 +129,8 @@ class TaskSpec:
 
     def check_cutoffs(self, where: str) -> None:
         """Raise an `InputError` if windows reach beyond the end of every series."""
+        if isinstance(self.initial_cutoff, str):
+            return
         latest = -self.horizon - (self.num_windows - 1) * self.window_step
         if self.initial_cutoff is not None and latest < self.initial_cutoff < 0:
             raise InputError(
@@ -80,7 +142,7 @@ class TaskSpec:
 
     def check_length(self, longest: int, where: str) -> None:
         """Raise an `InputError` if not even a series of `longest` steps has all windows."""
-        if longest >= self.steps_needed:
+        if isinstance(self.initial_cutoff, str) or longest >= self.steps_needed:
             return
         most = self.num_windows - -(-(self.steps_needed - longest) // self.window_step)
         fixed = self.initial_cutoff is not None and self.initial_cutoff < 0
@@ -96,7 +158,9 @@ class TaskSpec:
 class Suite:
     """A list of tasks, the quantile levels to forecast, and the model it is meant for.
 
-    `pairs` is what a paired test counts as one pair: ``"task"`` or ``"series"``.
+    `pairs` is what a paired test counts as one pair: ``"task"`` or ``"series"``. `batch_size`,
+    where given, goes before the setting of that name; `published` is the table of
+    `config/reference` with figures of these tasks.
     """
 
     name: Text
@@ -106,6 +170,8 @@ class Suite:
     quantile_levels: Unique[number(gt=0, lt=1)]
     tasks: Some[TaskSpec]
     pairs: Literal["task", "series"] = "task"
+    batch_size: whole(1, 10**6) | None = None
+    published: Text | None = field(default=None, repr=False)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -171,6 +237,9 @@ def known_suites(config_dir: str | Path) -> list[str]:
 def load_suite(name: str, config_dir: str | Path) -> Suite:
     """Read ``{config_dir}/suites/{name}.yaml``; InputError if there is none, or it does not fit."""
     document, path = load_named("suite", name, Path(config_dir, "suites"))
+    if "benchmark" in document:
+        document = _of_benchmark(document, path)
+        path = str(Path(path).parent / document.pop("benchmark"))
     outline = check(_Outline, document, path)
     tasks = [{"dataset": task.get("name"), **outline.defaults, **task} for task in outline.tasks]
     document.pop("defaults", None)
@@ -181,3 +250,65 @@ def load_suite(name: str, config_dir: str | Path) -> Suite:
     for task in suite.tasks:
         task.check_cutoffs(path)
     return replace(suite, description=" ".join(suite.description.split()))
+
+
+class _Benchmark(Strict):
+    """What a suite says beside the file that lists its tasks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    benchmark: Text
+    tasks: Literal[None] = None  # the file's
+    subset: Text | None = None  # the column of a CSV that is True for the tasks to take
+
+
+def _of_benchmark(document: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a suite with the tasks of the file that it names, relative to its own folder."""
+    outline = check(_Benchmark, document, path)
+    file = Path(path).parent / outline.benchmark
+    if file.suffix == ".csv":
+        mend = "give a CSV file with a task a row"
+        with explained("no table of tasks", file, mend, (OSError, ValueError, csv.Error)):
+            rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        if outline.subset is not None:
+            rows = [row for row in rows if row.get(outline.subset) == "True"]
+        if not rows:
+            raise InputError("no task to take", str(file), "see its rows, and 'subset'")
+        tasks = [{k: _cell(k, v) for k, v in row.items() if v != ""} for row in rows]
+    else:
+        tasks = check(_Outline, load_yaml(file), str(file)).tasks
+    levels = {tuple(task.get("quantile_levels", LEVELS)) for task in tasks}
+    if len(levels) > 1:
+        raise InputError("its tasks differ in quantile_levels", str(file), "make a suite of each")
+    defaults = {"title": document["name"], "description": f"Tasks of {file.name}."}
+    defaults |= {"model": "chronos-2", "quantile_levels": list(*levels)}
+    own = {key: value for key, value in document.items() if key != "subset"}
+    return {**defaults, **own, "tasks": [_of_fev(task, str(file)) for task in tasks]}
+
+
+def _cell(name: str, text: str) -> Any:
+    """Read a cell of a CSV file: a number, a list, or text, such as a date."""
+    if name in ("task_name", "dataset_config", "dataset_path"):
+        return text
+    value = yaml.safe_load(text)
+    return value if isinstance(value, bool | int | float | list) else text
+
+
+def _of_fev(task: dict[str, Any], where: str) -> dict[str, Any]:
+    """Spell a task of a benchmark of fev as one of a suite.
+
+    A data set of the hub is named ``owner--repository--configuration``, see `find_spec`; one in a
+    file is that of the registry with the file's name.
+    """
+    for key, only in FEV_ONLY.items():
+        if task.get(key, only) != only:
+            mend = f"name it {only!r} in the data, or by an entry in config/datasets.yaml"
+            raise InputError(f"{key} {quote(task[key])}", where, mend)
+    config = task.get("dataset_config")
+    repo = task.get("dataset_path", "autogluon/fev_datasets")
+    dataset = Path(repo).stem if config is None else "--".join([*repo.split("/"), config])
+    left = {k: v for k, v in task.items() if not re.fullmatch(FIGURES, k) and k not in FEV_ONLY}
+    for key in ("dataset_path", "dataset_config", "quantile_levels"):
+        left.pop(key, None)
+    name = left.pop("task_name", None) or config or dataset
+    return {"name": name, "dataset": dataset, "horizon": 1, "seasonality": 1, **left}

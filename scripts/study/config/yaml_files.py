@@ -39,6 +39,14 @@ def _check_name(name: str) -> str:
 
 Name = Annotated[str, Field(strict=True), AfterValidator(_check_name)]
 
+
+def _check_parts(name: str) -> str:
+    return "/".join(map(_check_name, name.split("/")))
+
+
+# Names of tasks stand in tables alone, and may have parts.
+TaskName = Annotated[str, Field(strict=True), AfterValidator(_check_parts)]
+
 # --- YAML ---------------------------------------------------------------------------------------
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

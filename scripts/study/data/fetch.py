@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
 from study.config.datasets import DatasetSpec
-from study.data.series_table import ROWS_AT_ONCE, validate
+from study.data.series_table import ROWS_AT_ONCE, number_columns, validate
 from study.data.sources import fetch_source
 from study.jobs.files import atomic_path, sha256_of_file
 
@@ -52,8 +52,8 @@ def write_dataset(
     """
     parquet_path = Path(parquet_path)
     sidecar_path = parquet_path.with_suffix(".json")
-    targets = table.column_names[2:]
-    cells = np.concatenate([pc.list_flatten(table[name]).to_numpy() for name in targets])
+    numbers = number_columns(table)
+    cells = np.concatenate([pc.list_flatten(table[name]).to_numpy() for name in numbers])
     with atomic_path(parquet_path) as parquet, atomic_path(sidecar_path) as sidecar:
         pq.write_table(table, parquet, compression="zstd", row_group_size=ROWS_AT_ONCE)
         record = {
@@ -62,7 +62,7 @@ def write_dataset(
             "series": table.num_rows,
             "timestamps": pc.sum(pc.list_value_length(table["timestamp"])).as_py(),
             "observations": int(np.count_nonzero(~np.isnan(cells))),
-            "columns": targets,
+            "columns": table.column_names[2:],
             "parquet_sha256": sha256_of_file(parquet),
         }
         sidecar.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -8,7 +8,8 @@ trust in its author.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from study.data.cells import (
     Times,
     need_columns,
     nominal_times,
+    number_of,
     numbers_of,
     offset_of,
     read_times,
@@ -44,9 +46,10 @@ def cook(
 ) -> list[Series]:
     """Return the regular series of a table, one row an observation.
 
-    Each value column becomes an item with the one target ``target``. NaN before a series' first and
-    after its last observation is cut off; NaN in between stays. Times that have a zone are told in
-    UTC where steps are finer than a day, and are the local date otherwise. Without `freq`, which
+    Each value column becomes an item with the one target ``target``, unless the recipe keeps
+    columns: then an item has all of them, covariates and static ones, too. NaN before the first
+    and after the last observation is cut off; NaN in between stays. Times that have a zone are told
+    in UTC where steps are finer than a day, and are the local date otherwise. Without `freq`, which
     `start`, `aggregate` and `gaps` need, timestamps are taken as they are. `where` names data set
     and table in messages; `notes` gets ``time_zone`` and ``rows_left_out``, those of steps that are
     not whole.
@@ -69,6 +72,12 @@ def cook(
     if recipe.aggregate == "count":
         values = {name: (~np.isnan(cells)).astype(float) for name, cells in values.items()}
     values = values or {"": np.ones(len(frame))}
+    labels_of = {}
+    for name in recipe.covariates:
+        values[name], labels_of[name] = _covariate(frame[name], name, where, row)
+    if recipe.aggregate and any(labels is not None for labels in labels_of.values()):
+        what = f"a covariate of labels among {quote(list(labels_of))} has no {recipe.aggregate}"
+        raise InputError(what, where, "write it as numbers, or leave 'aggregate' out")
     axis = recipe.time
     times = None if axis.column is None else read_times(frame[axis.column], axis, where, row)
     series = []
@@ -77,19 +86,78 @@ def cook(
             own = nominal_times(axis, len(rows), freq, where)
         else:
             own = Times(times.instants[rows], times.clock[rows], times.zone)
-        for column, cells in values.items():
-            labels = [recipe.name or "", *key]
+        label = [recipe.name or "", *key]
+        together = [("", list(values))] if recipe.keeps_columns else [(c, [c]) for c in values]
+        for column, names in together:
+            labels = list(label)
             if column and (len(columns) > 1 or not any(labels)):
                 labels.append(str(column))
-            name = "_".join(filter(None, labels))
+            name = "_".join(filter(None, labels)) or ("all" if recipe.keeps_columns else "")
             place = f"{where} series {quote(name)}"
-            found = _on_grid(own, cells[rows], recipe, freq, place, notes)
-            if found.isna().all():
+            grid = {}
+            for c in names:
+                gaps = "missing" if c in labels_of and recipe.gaps == "zero" else recipe.gaps
+                how = replace(recipe, gaps=gaps)
+                grid[c] = _on_grid(own, values[c][rows], how, freq, place, notes)
+            found = pd.DataFrame(grid)
+            seen = found[[c for c in names if c not in labels_of]].notna().any(axis=1)
+            if not seen.any():
                 raise InputError("it holds no observation", place, "remove it from the table")
-            found = found[found.first_valid_index() : found.last_valid_index()]
+            found = found[seen.idxmax() : seen[::-1].idxmax()]
             stamps = found.index.to_numpy().astype("datetime64[us]")
-            series.append(Series(name, stamps, {"target": found.to_numpy()}))
+            cells = {c: _labelled(found[c].to_numpy(), labels_of.get(c)) for c in names}
+            if recipe.keeps_columns:
+                static = {c: _static(frame[c].iloc[rows], c, place) for c in recipe.static}
+                series.append(Series(name, stamps, cells, static))
+            else:
+                series.append(Series(name, stamps, {"target": cells[column]}))
     return series
+
+
+def _covariate(
+    column: pd.Series, name: str, where: str, row: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return numbers, or numbers of labels (NaN where missing) and the labels."""
+    known = [cell for cell in column if cell is not None and cell == cell and str(cell) != ""]
+    truths = {str(cell).lower() for cell in known} <= {"true", "false"}
+    if not truths:
+        try:
+            return numbers_of(column, name, where, row), None
+        except InputError:
+            if any(_is_number(cell) for cell in known):
+                raise  # numbers but for a slip
+    of = {c: str(c).lower() == "true" if truths else str(c) for c in known}
+    labels = np.array(sorted(set(of.values())), dtype=object)
+    number = {label: float(at) for at, label in enumerate(labels)}
+    cells = [number[of[cell]] if cell in of else np.nan for cell in column]
+    return np.array(cells, dtype=np.float64), labels
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        return not np.isnan(number_of(cell))
+    except ValueError:
+        return False
+
+
+def _labelled(cells: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Return the labels of numbers, None where missing; numbers of no labels as they are."""
+    if labels is None:
+        return cells
+    found = np.array([None] * len(cells), dtype=object)
+    there = ~np.isnan(cells)
+    found[there] = labels[cells[there].astype(int)]
+    return found
+
+
+def _static(column: pd.Series, name: str, where: str) -> object:
+    """Return the one value of an item, None if it has none."""
+    values = list(dict.fromkeys(c for c in column if c is not None and c == c and str(c) != ""))
+    if len(values) > 1:
+        what = f"static column {quote(name)} has {quote(values[0])} and {quote(values[1])}"
+        raise InputError(what, where, "give one value an item, or name it in 'covariates'")
+    value = values[0] if values else None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def several_targets(
@@ -109,6 +177,7 @@ def several_targets(
 def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]:
     names = list(frame.columns)
     keys = [*recipe.id, *([recipe.time.column] if recipe.time.column else [])]
+    keys += [*recipe.covariates, *recipe.static]
     values = list(recipe.values)
     if isinstance(recipe.values, str):
         values = [n for n in names if n not in keys and not ROW_NAMES.fullmatch(str(n))]

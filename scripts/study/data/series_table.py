@@ -1,8 +1,9 @@
 """The one layout of every data set: a row a series, and the checks that it holds.
 
-Columns: ``id`` (string), ``timestamp`` (list of timestamp[us], no time zone) and
-one or more target columns (list of double, NaN where nothing was observed). This
-is the layout that `fev` reads.
+Columns: ``id`` (string), ``timestamp`` (list of timestamp[us], no time zone) and one or more lists
+of double, NaN where nothing was observed: targets and covariates, which a suite tells apart.
+Covariates may also be lists of bool or string, and columns that are no lists are static; null where
+missing. This is the layout that `fev` reads.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +42,8 @@ DAY = 86_400_000_000  # microseconds
 SHORTEST_MONTH = 28 * DAY
 # What Arrow calls the types of cells.
 KINDS = {
-    "numbers": r"u?int\d+|halffloat|float|double|decimal.*|bool|null",
+    "numbers": r"u?int\d+|halffloat|float|double|decimal.*|null",
+    "truths": r"bool",
     "texts": r"(large_)?string(_view)?",
     "times": r"timestamp.*|date.*",
 }
@@ -50,16 +53,18 @@ FIRST_YEAR, LAST_YEAR = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T2
 @dataclass(frozen=True)
 class Series:
     """One item: its id, unique in the data set; its timestamps, ``datetime64[us]`` of shape (n,);
-    and by target column its values, float64 of shape (n,), NaN where missing.
+    and by column its values, of shape (n,): float64, NaN where missing, or objects. `static` are
+    single values by column.
     """
 
     id: str
     timestamps: np.ndarray
     targets: Mapping[str, np.ndarray]
+    static: Mapping[str, Any] = field(default_factory=dict)
 
 
 def series_table(series: Iterable[Series]) -> pa.Table:
-    """Return the table of `series`; all must have the target columns of the first."""
+    """Return the table of `series`; all must have the columns of the first."""
     rows = list(series)
     stamps = [pa.array(row.timestamps.astype("datetime64[us]")) for row in rows]
     columns: dict[str, pa.Array] = {
@@ -67,41 +72,71 @@ def series_table(series: Iterable[Series]) -> pa.Table:
         TIMESTAMP: pa.array(stamps, pa.list_(pa.timestamp("us"))),
     }
     for name in rows[0].targets if rows else ():
-        values = [np.asarray(row.targets[name], dtype=np.float64) for row in rows]
-        columns[name] = pa.array(values, pa.list_(pa.float64()))
+        columns[name] = pa.array([row.targets[name] for row in rows])
+    for name in rows[0].static if rows else ():
+        columns[name] = pa.array([row.static[name] for row in rows])
     return pa.table(columns)
 
 
 def conform(
-    table: pa.Table, dataset: str, targets: Sequence[str] | None = None, notes: Notes | None = None
+    table: pa.Table,
+    dataset: str,
+    targets: Sequence[str] | None = None,
+    notes: Notes | None = None,
+    covariates: Sequence[str] = (),
 ) -> pa.Table:
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
-    Target columns are `targets`, or all lists of numbers; others are left out. Nulls become NaN,
-    decimals and truth values numbers. Times with a zone become UTC where the steps are finer than a
-    day, the local date otherwise. `notes` gets ``time_zone`` and ``columns_left_out``.
+    Where `targets` are named, they are kept as numbers and with them the columns `covariates`; else
+    all lists of numbers, truth values or labels, and all single ones. Nulls of numbers become NaN.
+    Times with a zone become UTC where the steps are finer than a day, the local date otherwise.
+    `notes` gets ``time_zone`` and ``columns_left_out``.
     """
     notes = {} if notes is None else notes
     names, where = table.column_names, f"data set {dataset!r}"
-    chosen = targets
-    if targets is None:
-        lists = [f for f in table.schema if _is_list(f.type) and f.name not in (ID, TIMESTAMP)]
-        chosen = [field.name for field in lists if _holds(field.type) in ("numbers", "texts")]
-    need_columns(names, (ID, TIMESTAMP, *chosen), where)
+    need_columns(names, (ID, TIMESTAMP, *(targets or ()), *covariates), where)
+    kinds = {f.name: _holds(f.type) for f in table.schema if f.name not in (ID, TIMESTAMP)}
+    chosen = [n for n, kind in kinds.items() if kind in ("numbers", "texts", "truths")]
+    if targets is not None:
+        chosen = [*targets, *covariates]
     ids = texts(table[ID].to_pylist(), ID, where)
-    lists = {n: _cells(table[n], where, n, ids) for n in (TIMESTAMP, *chosen)}
+    listed = [n for n in chosen if _is_list(table[n].type) or n in (targets or ())]
+    lists = {n: _cells(table[n], where, n, ids) for n in (TIMESTAMP, *listed)}
+    numeric = list(targets or ())
     if targets is None:
-        chosen = [name for name in chosen if _is_target(lists[name], name, where)]
-    if not chosen:
+        numeric = [n for n in listed if _is_target(lists[n], n, where)]
+        numeric = numeric or [n for n in listed if kinds[n] == "truths"]
+    if not numeric:
         raise InputError("no target column (a list of numbers)", where, f"columns: {quote(names)}")
-    if others := sorted(set(names) - {ID, TIMESTAMP, *chosen}):
+    if others := sorted(set(kinds) - set(chosen)):
         notes["columns_left_out"] = others
     columns = {ID: pa.array(ids, pa.string()), TIMESTAMP: _times(lists[TIMESTAMP], where, notes)}
     for name in chosen:
+        if name not in lists:
+            columns[name] = _static(table[name])
+            continue
         flat, offsets, owner = lists[name]
-        values = numbers_of(to_pandas(flat, where), name, where, owner)
-        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
+        if name in numeric or kinds[name] == "numbers":
+            flat = pa.array(numbers_of(to_pandas(flat, where), name, where, owner))
+        elif kinds[name] == "texts":
+            flat = flat.cast(pa.string())
+        columns[name] = pa.ListArray.from_arrays(offsets, flat)
     return pa.table(columns).sort_by([(ID, "ascending")])
+
+
+def _static(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if _holds(kind) == "texts":
+        kind = pa.string()
+    elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        kind = pa.float64()
+    return column.cast(kind)
+
+
+def number_columns(table: pa.Table | pa.Schema) -> list[str]:
+    """Return the names of the lists of numbers of a conformed table, in its order."""
+    schema = table.schema if isinstance(table, pa.Table) else table
+    return [f.name for f in schema if f.type == pa.list_(pa.float64())]
 
 
 def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
@@ -116,7 +151,8 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
 
     if table.num_rows == 0:
         raise InputError(f"data set {dataset!r} holds no series", "", "check its source")
-    ids, targets = table[ID].to_pylist(), table.column_names[2:]
+    ids = table[ID].to_pylist()
+    dynamic = [f.name for f in table.schema if _is_list(f.type) and f.name != TIMESTAMP]
     lengths = pc.list_value_length(table[TIMESTAMP]).to_numpy()
     rows = np.arange(len(ids))
     owners = np.repeat(rows, lengths)
@@ -132,7 +168,7 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
 
     double = pd.Index(ids).duplicated()
     refuse(double, lambda at: "occurs more than once", "give every series its own id")
-    for name in targets:
+    for name in dynamic:
         refuse(
             pc.list_value_length(table[name]).to_numpy() != lengths,
             lambda at, name=name: (
@@ -189,7 +225,8 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
             lambda at: f"has frequency {aliases[1]!r} and series {quote(ids[one])} {aliases[0]!r}",
             "make a data set of each frequency",
         )
-    unseen = [np.isnan(pc.list_flatten(table[name]).to_numpy()) for name in targets]
+    numbers = [pc.list_flatten(table[name]).to_numpy() for name in number_columns(table)]
+    unseen = [np.isnan(values) for values in numbers]
     unseen = np.logical_and.reduceat(np.all(unseen, axis=0), starts)
     refuse(unseen, lambda at: "has only missing values", "remove it from the data")
     return _frequency(times[: ends[0]])
@@ -261,7 +298,7 @@ def _is_target(cells: _Cells, name: str, where: str) -> bool:
     """Return whether cells are numbers; refuse texts of numbers, which may be meant as labels."""
     flat, _, owner = cells
     if _holds(flat.type) != "texts":
-        return True
+        return _holds(flat.type) == "numbers"
     known = flat.drop_null().to_pylist()
     try:
         if np.isnan([number_of(cell) for cell in known]).all():

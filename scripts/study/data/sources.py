@@ -91,7 +91,7 @@ def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
         places = ", ".join(map(str, files.values()))
         raise InputError(what, places, "fetch all of them from one revision") from None
     notes: dict[str, Any] = {}
-    table = conform(whole, spec.name, spec.targets, notes)
+    table = conform(whole, spec.name, spec.targets, notes, spec.covariates)
     sums = {name: {"hub_checksum": checksum} for name, checksum in checksums.items()}
     return table, notes | hub_origin(spec, revision) | {
         "config": spec.config,
@@ -144,7 +144,7 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
         where = f"data set {spec.name!r}"
         frame = to_pandas(table, where) if isinstance(table, pa.Table) else table
         table = series_table(cook(frame, spec.recipe, spec.freq, where, notes))
-    return conform(table, spec.name, spec.targets, notes), notes | {
+    return conform(table, spec.name, spec.targets, notes, spec.covariates), notes | {
         "path": spec.path,
         "files": {path.name: {"sha256": sha256_of_file(path)}},
     }

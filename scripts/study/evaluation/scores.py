@@ -5,14 +5,16 @@ Scores of one forecast, one value a step of the horizon:
 - `scaled_abs_error`: |y - point| / the mean |y[t] - y[t - m]| over the context,
   NaN where the truth is missing or the scale is zero or undefined;
 - `abs_error`: |y - point|; `truth`: y, NaN where it is missing;
-- `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|.
+- `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|;
+- `scaled_quantile_loss`: its mean over levels, by the same scale;
 
-and one number, `seasonal_error`: that scale.
+and single numbers: `seasonal_error`, that scale, and the least mean of |`truth`| that the task's
+WAPE and WQL divide by, `wape_epsilon` and `wql_epsilon`.
 
 fev's figures per task follow from them, see `aggregate_scores`: for each window
-and target column, MASE is the mean of `scaled_abs_error` over items and steps,
-WQL at a level the mean of `ql_<level>` over the mean of |`truth`|; means
-leave out NaN; then plain means over levels, target columns and windows.
+and target column, MASE and SQL are the means of `scaled_abs_error` and `scaled_quantile_loss` over
+items and steps, WAPE and WQL at a level those of `abs_error` and `ql_<level>` over the mean of
+|`truth`|; means leave out NaN; then plain means over levels, target columns and windows.
 """
 
 from __future__ import annotations
@@ -44,10 +46,8 @@ from study.forecasts.files import (
     read_metadata,
     read_window,
 )
-from study.forecasts.windows import flat_series, lagged_differences, too_short, windows_of
+from study.forecasts.windows import METRICS, flat_series, lagged_differences, too_short, windows_of
 from study.jobs.progress import progress
-
-METRICS = ("MASE", "WQL")
 
 SEASONAL_NAIVE = "seasonal_naive"
 
@@ -72,23 +72,43 @@ def score_window(
     point: np.ndarray,
     quantiles: Mapping[float, np.ndarray],
     scale: np.ndarray,
-) -> dict[str, np.ndarray]:
+    epsilon: Mapping[str, float],
+) -> dict[str, np.ndarray | float]:
     """Score the forecasts of one window and target column.
 
     `truth` (NaN where missing), `point` and the forecasts at each level are (n, horizon), `scale`
-    is (n,), see `seasonal_error`. Returns the name of each score (see the module) with its matrix.
+    is (n,), see `seasonal_error`; `epsilon` is the least divisor of each metric. Returns the name
+    of each score (see the module) with its matrix.
     """
     error = np.abs(truth - point)
-    usable = np.where(scale > 0, scale, np.nan)  # false for NaN as well
+
+    def usable(metric: str) -> np.ndarray:
+        least = np.clip(scale, epsilon[metric], None)
+        return np.where(least > 0, least, np.nan)[:, None]  # false for NaN as well
+
     losses = {
         f"ql_{level}": 2 * np.abs((truth - forecast) * ((truth <= forecast) - level))
         for level, forecast in quantiles.items()
     }
     return {
-        "scaled_abs_error": error / usable[:, None],
+        "scaled_abs_error": error / usable("MASE"),
+        "scaled_quantile_loss": np.mean(list(losses.values()), axis=0) / usable("SQL"),
         "abs_error": error,
         "truth": truth,
+        "wape_epsilon": epsilon["WAPE"],
+        "wql_epsilon": epsilon["WQL"],
     } | losses
+
+
+def epsilons(task: fev.Task) -> dict[str, float]:
+    """Return the least divisor of each of `METRICS`, 0 unless the task says another."""
+    given = {m["name"]: m.get("epsilon", 0.0) for m in metrics_of(task) if isinstance(m, dict)}
+    return {metric: float(given.get(metric, 0.0)) for metric in METRICS}
+
+
+def metrics_of(task: fev.Task) -> list[str | dict[str, object]]:
+    """Return a task's metrics as it was given them."""
+    return [task.eval_metric, *task.extra_metrics]
 
 
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
@@ -146,8 +166,10 @@ class ScoredFile:
         if missing:
             raise InputError(f"no metadata {missing}", str(forecasts), "make the forecasts again")
         variant, levels = metadata["variant"], quantile_columns(pq.read_schema(forecasts).names)
-        lists = ["scaled_abs_error", "abs_error", "truth", *(f"ql_{q}" for q in levels)]
-        types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), "seasonal_error": pa.float64()}
+        lists = ["scaled_abs_error", "scaled_quantile_loss", "abs_error", "truth"]
+        lists += [f"ql_{q}" for q in levels]
+        numbers = ("seasonal_error", "wape_epsilon", "wql_epsilon")
+        types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), **dict.fromkeys(numbers, pa.float64())}
         self.forecasts, self.writer = forecasts, RowWriter(scores, types, metadata)
         self.name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
         self.run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
@@ -200,7 +222,7 @@ class ScoredFile:
             target=target,
             item_id=item_ids,
             seasonal_error=scale,
-            **score_window(truth, point, quantiles, scale),
+            **score_window(truth, point, quantiles, scale, epsilons(task)),
         )
         return table
 
@@ -292,7 +314,9 @@ def _table(
         for metric in METRICS:
             values = table["task_name"].map(whole[metric])
             table[metric] = table[metric].where(~sliced, values)
-        table["test_error"] = table["test_error"].where(~sliced, table["MASE"])
+        for metric in METRICS:
+            is_it = sliced & table["eval_metric"].astype(str).str.contains(metric)
+            table["test_error"] = table["test_error"].where(~is_it, table[metric])
     return table
 
 
@@ -315,14 +339,15 @@ def run_of(perf: pd.DataFrame) -> dict[str, object]:
 
 
 def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
-    """Compute MASE and WQL per task from a file of scores, as fev counts them.
+    """Compute the metrics of each task from a file of scores, as fev counts them.
 
     Returns `task_name` and `METRICS`. Reads one row group at a time; see the module for the means
     taken.
     """
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
-    columns = ["scaled_abs_error", "truth", *losses]
+    columns = ["scaled_abs_error", "scaled_quantile_loss", "abs_error", "truth", *losses]
+    least: dict[tuple, list[float]] = {}
     totals: dict[tuple, np.ndarray] = {}  # (sums, counts) of the columns
     for group in range(file.num_row_groups):
         table = file.read_row_group(group)
@@ -331,12 +356,14 @@ def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
         key = tuple(table.column(k)[0].as_py() for k in ("task_name", "window_index", "target"))
         part = np.array([_sum_and_count(table, column) for column in columns]).T
         totals[key] = totals.get(key, 0) + part
+        least[key] = [table.column(name)[0].as_py() for name in ("wape_epsilon", "wql_epsilon")]
     parts = []
     for key, (sums, counts) in totals.items():
         # A mean over nothing is NaN, as in fev.
-        scaled, target, *loss = ratio(sums, counts)
-        wql = np.divide(np.mean(loss), target, out=np.array(np.nan), where=target != 0)
-        parts.append((*key, scaled, float(wql)))
+        mase, sql, error, target, *loss = ratio(sums, counts)
+        shares = zip((error, np.mean(loss)), np.maximum(target, least[key]), strict=True)
+        wape, wql = (share / size if size else np.nan for share, size in shares)
+        parts.append((*key, mase, sql, wape, wql))
     frame = pd.DataFrame(parts, columns=["task_name", "window_index", "target", *METRICS])
     # A window or column without a value leaves the task without one, as in fev.
     for keys in (["task_name", "window_index"], ["task_name"]):

@@ -104,7 +104,7 @@ class RowWriter:
             values = columns[field.name]
             if field.type == LISTS:
                 arrays.append(list_column(values))
-            elif isinstance(values, str | int | np.integer):
+            elif isinstance(values, str | int | float | np.integer):
                 arrays.append(pa.repeat(pa.scalar(values, field.type), n))
             else:
                 arrays.append(pa.array(values, field.type))

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
-from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP
+from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP, number_columns
 from study.forecasts.files import group_sizes
 from study.forecasts.windows import context_of, contexts, fev_task, too_short
 
@@ -82,7 +82,7 @@ def features_of(suite: Suite, data_paths: Mapping[str, Path]) -> Callable[[str, 
     for task in suite.tasks:
         columns, path = task.generate_univariate_targets_from, data_paths[task.dataset]
         if isinstance(columns, str):
-            columns = [c for c in pq.read_schema(path).names if c not in (ID, TIMESTAMP)]
+            columns = number_columns(pq.read_schema(path))
         if columns is not None:
             # As fev's `generate_univariate_targets_from_multivariate` names them.
             ids = pq.read_table(path, columns=[ID])[ID].to_pylist()

@@ -17,10 +17,11 @@ import datasets
 import fev
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
-from study.data.series_table import quiet_frequencies
+from study.data.series_table import number_columns, quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -92,11 +93,13 @@ def too_short(task_name: str, where: str = "") -> InputError:
     )
 
 
-# What a suite says of a task in fev's own words.
+# What a suite says of a task in fev's own words, and what is scored besides, whatever it says.
 _DEFINITION = (
     *("horizon", "num_windows", "initial_cutoff", "window_step_size", "min_context_length"),
-    *("max_context_length", "seasonality", "target"),
+    *("max_context_length", "seasonality", "target", "generate_univariate_targets_from"),
+    *("known_dynamic_columns", "past_dynamic_columns", "static_columns", "eval_metric"),
 )
+METRICS = ("MASE", "SQL", "WAPE", "WQL")
 
 
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
@@ -113,16 +116,28 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
         raise InputError(
             f"task {task.name!r} has no data", str(data_path), "run the rule fetch_dataset first"
         )
-    columns = task.generate_univariate_targets_from
-    loaded = fev.Task(
-        dataset_path=str(data_path),
-        **{name: getattr(task, name) for name in _DEFINITION},
-        eval_metric="MASE",
-        extra_metrics=["WQL"],
-        quantile_levels=list(suite.quantile_levels),
-        generate_univariate_targets_from=list(columns) if isinstance(columns, tuple) else columns,
-        task_name=task.name,
-    )
+    definition = {name: getattr(task, name) for name in _DEFINITION}
+    definition = {k: list(v) if isinstance(v, tuple) else v for k, v in definition.items()}
+    if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
+        definition["generate_univariate_targets_from"] = number_columns(pq.read_schema(data_path))
+    named = {
+        metric if isinstance(metric, str) else metric.get("name")
+        for metric in (task.eval_metric, *task.extra_metrics)
+    }
+    try:
+        loaded = fev.Task(
+            dataset_path=str(data_path),
+            **definition,
+            extra_metrics=[*task.extra_metrics, *(m for m in METRICS if m not in named)],
+            quantile_levels=list(suite.quantile_levels),
+            task_name=task.name,
+        )
+    except (AssertionError, ValueError, TypeError, AttributeError) as error:
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        where = f"suite {suite.name!r}"
+        raise InputError(
+            f"fev has no task {task.name!r}: {text}", where, "mend the task"
+        ) from error
     try:
         with _private_cache(), quiet_frequencies():
             # 0 is "in this process": a pool would be started for each data set, and

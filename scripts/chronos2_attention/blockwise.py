@@ -1,0 +1,164 @@
+"""Forecasts of blocks of inputs, several in one pass."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import torch
+from chronos.chronos2 import Chronos2Pipeline
+from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
+
+from . import batching
+from .blocks import Block, form_blocks, groups_of_blocks
+from .model import Chronos2VariantModel
+
+# Tokens in a batch: enough to keep a CPU, or a GPU, busy; more only takes memory.
+MAX_TOKENS = {False: 8192, True: 65536}
+
+# What the start of a batch costs, in tokens: on 1 and 2 CPU cores 20 and 45 were measured; on a GPU
+# the launches of some 500 kernels would compute thousands (not measured).
+START_TOKENS = {False: 32, True: 4096}
+
+
+class BlockwisePipeline(Chronos2Pipeline):
+    """What `Chronos2VariantPipeline` does where inputs see each other."""
+
+    model: Chronos2VariantModel
+    # The blocks of a batch and the rows of each, on the copy of the pipeline that forecasts it.
+    _blocks: list[tuple[Block, int]] | None = None
+    _joined = False
+
+    def _for_call(self) -> tuple[Self, Callable[..., list[torch.Tensor]]]:
+        """Return a copy for one call, of which no other sees what it holds, and its upstream."""
+        call = copy.copy(self)
+        call.model = self.model.for_call()
+        return call, partial(Chronos2Pipeline.predict, call)
+
+    def _in_batches(
+        self,
+        forecast: Callable[[np.ndarray], Sequence[Any]],
+        lengths: np.ndarray,
+        sizes: np.ndarray,
+        batch_size: int,
+        horizon: int,
+    ) -> list[Any]:
+        """Forecast units of `sizes` series and `lengths` in the batches that cost least."""
+        on_gpu, patch_size = self.model.device.type == "cuda", self.model_output_patch_size
+        batches = batching.batches_by_length(
+            lengths,
+            sizes,
+            batch_size=batch_size,
+            patch_size=patch_size,
+            extra_tokens=1 + math.ceil(horizon / patch_size),
+            max_tokens=MAX_TOKENS[on_gpu],
+            start_tokens=START_TOKENS[on_gpu],
+        )
+        return batching.in_batches(forecast, lengths, batches)
+
+    def _horizon(self, options: Mapping[str, Any]) -> int:
+        asked = options.get("prediction_length")
+        return self.model_prediction_length if asked is None else asked
+
+    def _predict_mixed(
+        self,
+        inputs: Any,
+        cutoffs: Sequence | np.ndarray | None,
+        similarity: np.ndarray | None,
+        seed: int | Sequence[int],
+        groups: Sequence | np.ndarray | None,
+        joined: bool,
+        options: dict[str, Any],
+    ) -> list[torch.Tensor]:
+        """Forecast inputs that see each other, in blocks of one cutoff and label."""
+        prepared, sizes = self._prepare(inputs, self._horizon(options))
+        cutoffs = None if self.model.variant.leaking else cutoffs
+        told = cutoffs, groups, similarity, seed
+        members, blocks = form_blocks(prepared, sizes, options.pop("batch_size"), *told)
+        found = self.predict_blocks(blocks, joined=joined, **options)
+        forecasts: list[Any] = [None] * len(prepared)
+        for part, results in zip(members, found, strict=True):
+            for index, tensor in zip(part, results, strict=True):
+                forecasts[index] = tensor
+        return forecasts
+
+    @torch.no_grad()
+    def predict_blocks(
+        self,
+        blocks: Sequence[Block],
+        prediction_length: int | None = None,
+        *,
+        context_length: int | None = None,
+        joined: bool | None = None,
+        **options: Any,
+    ) -> list[list[torch.Tensor]]:
+        """Forecast blocks of inputs that may see each other, several in one pass.
+
+        No block sees another, whatever their cutoffs, and none is split: how they share passes, up
+        to a number of tokens, changes the cost only. Passes that do not fit into memory are halved.
+
+        Parameters
+        ----------
+        blocks:
+            Their inputs, similarities and seeds.
+        prediction_length, context_length, options:
+            As in `predict`.
+        joined:
+            Whether all series of a block are one group; by default as the variant has it.
+
+        Returns
+        -------
+        For each block a list with, for each input, a float32 tensor of shape (n_targets,
+        n_quantiles, prediction_length) on the CPU.
+
+        Raises
+        ------
+        InputError
+            If similarities do not fit their block.
+        """
+        call, upstream = self._for_call()
+        call._joined = self.model.variant.joins_groups if joined is None else joined
+        options |= {"prediction_length": prediction_length, "context_length": context_length}
+        horizon, limit = self._horizon(options), self.model_context_length
+        kept = min(limit, limit if context_length is None else context_length)
+        prepared, counts, longest = [], [], []
+        for block in blocks:
+            items, sizes = self._prepare(block.inputs, horizon)
+            prepared.append(items)
+            counts.append(int(sizes.sum()))
+            longest.append(min(kept, max(item["context"].shape[-1] for item in items)))
+
+        def forecast(batch: np.ndarray) -> list[list[torch.Tensor]]:
+            call._blocks = [(blocks[index], counts[index]) for index in batch]
+            options["batch_size"] = sum(rows for _, rows in call._blocks)
+            found = upstream([item for index in batch for item in prepared[index]], **options)
+            ends = np.cumsum([0, *(len(prepared[index]) for index in batch)])
+            return [found[a:b] for a, b in pairwise(ends)]
+
+        rows = max(max(counts, default=1), MAX_TOKENS[self.model.device.type == "cuda"])
+        return self._in_batches(forecast, np.array(longest), np.array(counts), rows, horizon)
+
+    def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
+        """Upstream's; what blocks are is decided once and serves an unrolled forecast too."""
+        call, settings = self, self.model.settings.similarity
+        if self._blocks is not None:
+            asked = self.model.variant, self._blocks, self._joined, group_ids, context, settings
+            group_ids, bias = groups_of_blocks(*asked)
+            if bias is not None:
+                call = copy.copy(self)
+                call.model = self.model.with_batch_bias(bias)
+        return Chronos2Pipeline._predict_batch(call, context=context, group_ids=group_ids, **kwargs)
+
+    @staticmethod
+    def _prepare(inputs: Any, horizon: int) -> tuple[Sequence[Mapping[str, Any]], np.ndarray]:
+        """Turn any input of `predict` into upstream's, one a forecast; count the series of each."""
+        unused = {"context_length": 1, "batch_size": 1, "output_patch_size": 1}
+        prepared = Chronos2Dataset(
+            inputs, prediction_length=horizon, mode=DatasetMode.TEST, **unused
+        ).inputs
+        return prepared, np.array([item["context"].shape[0] for item in prepared])
