@@ -39,7 +39,7 @@ rule soft_statistics:
     output:
         **{table: f"results/{{study}}_soft_{table}.csv" for table in SOFT_TABLES},
         page="results/{study}_soft_verdicts.md",
-        gates="results/{study}_soft_validity.csv",
+        gates="results/{study}_soft_gates.csv",
     log:
         "results/logs/soft_statistics/{study}.log",
     benchmark:
