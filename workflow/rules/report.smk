@@ -6,13 +6,8 @@ FIGURES, PAGES = (
     yaml.safe_load((REPO_ROOT / "workflow" / "report" / name).read_text(encoding="utf-8"))
     for name in ["figures.yaml", "pages.yaml"]
 )
-<<<<<<< HEAD
-# Studies of group attention have a gate more.
-GATES = {"soft": "soft_", "group_value": "group_"}
-=======
 # Of a study of group attention, they hold that of the mechanism, too.
-GATES = ["validity", "soft_gates"]
->>>>>>> stats
+GATES = {"soft": "soft_gates", "group_value": "group_gates"}
 SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], [])[1:]
 
 
@@ -28,11 +23,7 @@ for family, figure in [(family, figure) for family in FIGURES for figure in FIGU
             f"plot_{figure}"
         input:
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
-<<<<<<< HEAD
-            validity=f"results/{{study}}_{GATES.get(family, '')}validity.csv",
-=======
-            validity=f"results/{{study}}_{GATES[figure in FIGURES['soft']]}.csv",
->>>>>>> stats
+            validity=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
             svg=in_report(
                 f"results/figures/{{study}}_{figure}.svg",
@@ -61,11 +52,7 @@ for family, pages in PAGES.items():
             f"report_{family}"
         input:
             **{page: each(entry["inputs"]) for page, entry in pages.items()},
-<<<<<<< HEAD
-            gates=f"results/{{study}}_{GATES.get(family, '')}validity.csv",
-=======
-            gates=f"results/{{study}}_{GATES[family == 'soft']}.csv",
->>>>>>> stats
+            gates=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
             **{
                 page: in_report(

@@ -78,7 +78,7 @@ rule group_value:
         scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in GROUP_VALUE],
     output:
         table="results/{study}_group_value.csv",
-        gates="results/{study}_group_validity.csv",
+        gates="results/{study}_group_gates.csv",
     log:
         "results/logs/group_value/{study}.log",
     conda:
