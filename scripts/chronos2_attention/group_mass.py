@@ -24,6 +24,7 @@ def cross_group_mass(
     similarity: np.ndarray | None = None,
     seed: int | Sequence[int] = 0,
     items: Sequence[int] | np.ndarray | None = None,
+    counted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Measure the share of group-attention weight that crosses groups in one batch.
 
@@ -43,6 +44,9 @@ def cross_group_mass(
         Of the control ``permuted``, as `Chronos2VariantPipeline.predict` uses it.
     items:
         The item of each series, integers (n,): those of one are a group.
+    counted:
+        Bool, shape (n, n): for which pairs of query and key weight counts; None for those of
+        different groups.
 
     Returns
     -------
@@ -68,5 +72,7 @@ def cross_group_mass(
     bias = soft_bias(soft, groups, context, model.settings.similarity, similarity, seed)
     dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
     measured = MeasuredGroupAttention(groups, bias, tokens.layout.valid, dtype, device)
+    if counted is not None:
+        measured.different = torch.as_tensor(counted, device=device)
     model.run_blocks(tokens, measured, model.time_attention(tokens))
     return np.array(measured.cross_group_mass)

@@ -26,7 +26,7 @@ from study.config.targets import TargetCheck
 from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
 from study.jobs.script import check_writable, plain_interpreter
-from study.soft_masks.sweep import JOINT, sweep_variants, with_controls
+from study.soft_masks.sweep import JOINT, LADDER, sweep_variants, with_controls
 
 
 @contextmanager
@@ -62,6 +62,8 @@ if not IS_MODULE:
     shell.prefix("set -euo pipefail; trap 'kill $! 2>/dev/null; wait; exit 130' INT; ")
     shell.suffix(" & wait $!")
 
+# The suite on which group attention must be seen to work.
+PROOF = "leading_factor"
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
 # How many threads there were changes last digits only: no reason to make results anew.
 FORECAST = {key: value for key, value in config["forecast"].items() if key != "threads"}
@@ -91,13 +93,24 @@ wildcard_constraints:
 
 
 # Read once: every job's inputs and parameters ask for them.
-study_by_name = cache(partial(load_study, config_dir=CONFIG_DIR, only=config["only"]))
+@cache
+def study_by_name(name):
+    """A study; `only` is of those asked for, and leaves the proof of a model's mechanism whole."""
+    only = None if name.startswith(f"{PROOF}@") else config["only"]
+    return load_study(name, config_dir=CONFIG_DIR, only=only)
+
+
 model_spec = cache(partial(load_model_spec, config_dir=CONFIG_DIR))
 registry = cache(partial(load_registry, CONFIG_DIR / "datasets.yaml"))
 
 
 def study_of(wildcards):
     return study_by_name(wildcards.study)
+
+
+def clusters_of(wildcards):
+    """Which tasks and series are one cluster to a test; no part of what forecasts depend on."""
+    return study_of(wildcards).suite.clusters
 
 
 def data_of(wildcards):
@@ -153,6 +166,21 @@ def pieces(process, name, suffix, variants=("{variant}",)):
 def reference(*names):
     """Tables of `config/reference`, as parameters."""
     return [KnownFile.at(CONFIG_DIR / "reference" / f"{name}.csv") for name in names]
+
+
+def published_of(wildcards):
+    """The published figures of a study's suite, one table at most."""
+    name = study_of(wildcards).suite.published
+    return [KnownFile.at(CONFIG_DIR / "reference" / name)] if name else []
+
+
+def inputs_of_validity(wildcards):
+    """Where figures of the model were published, forecasts in the setting of these, too."""
+    name, model = f"{wildcards.study}_joint", study_of(wildcards).model.name.replace("-", "_")
+    joint = [f"results/accuracy/{name}.csv", f"results/forecasts/{name}.parquet"]
+    heads = [open(table.path).readline() for table in published_of(wildcards)]
+    known = any(f"{model}_MASE" in head for head in heads)
+    return {"joint": joint, "data": data_of(wildcards)} if known else {}
 
 
 def own_files_of(wildcards):

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from study.evaluation.clusters import forecast_errors, task_log_ratios
 from study.evaluation.gates import relative_mase
-from study.evaluation.statistics import forecast_errors, task_log_ratios
 from study.report.style import (
     BLUE,
     CENTRED,
