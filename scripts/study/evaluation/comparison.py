@@ -268,6 +268,7 @@ def ttest_row(
         "baseline_rel_mase": validity.baseline_rel_mase,
         "valid": bool(validity.valid),
         **late,
+        "checked": validity.checked,
         **{name: run.get(name, "") for name in about},
         "reason": "; ".join(filter(None, reasons)),
     }
