@@ -28,6 +28,7 @@ from study.evaluation.comparison import (
     radius_summary,
     sparse_test,
     ttest_row,
+    win_rate,
 )
 from study.evaluation.gates import Validity
 from study.evaluation.scores import score_files
@@ -550,6 +551,10 @@ def test_errors_of_forecasts_are_those_of_fev(tmp_path):
     for metric in ("MASE", "SQL"):
         mean = pairs.mean(found[metric].to_numpy())
         assert mean == pytest.approx(table[metric].to_numpy(), rel=1e-6), metric
+    other = table.assign(model_name="other", MASE=0.9 * table["MASE"])
+    told = win_rate(table, other)
+    assert (told["win_rate"], told["skill_score"]) == pytest.approx((1, 0.1))
+    assert {"win_rate_lower", "skill_score_upper"} <= told.keys()
     # Over |truth|, which its forecasts share, loss and scaled loss are one.
     one = found[(found["window_index"] == 0) & (found["target"] == "a")].dropna()
     assert (one["WQL"] > 0).all()
