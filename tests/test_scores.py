@@ -157,7 +157,7 @@ def test_file_of_scores(tasks, tmp_path):
     first = (scaled[0].as_py()[0], error[0].as_py()[0], scale[0].as_py())
     assert first[0] == pytest.approx(first[1] / first[2])
     # Each row group holds one window and target, so that a reader needs one at a time.
-    assert pq.ParquetFile(scores).num_row_groups == 3 + 1 + 4
+    assert pq.ParquetFile(scores).num_row_groups == 3 + 1 + 4 + 6
 
 
 def test_perf_is_read_by_fev(tasks, tmp_path):
