@@ -155,11 +155,8 @@ def similarity_settings_of(wildcards):
 
 def inputs_of_model(wildcards):
     """What a job needs that runs a study's model under the variants of soft masks, too."""
-    return {
-        "data": data_of(wildcards),
-        **model_of(wildcards),
-        "similarity": similarity_of(wildcards),
-    }
+    named = {"data": data_of(wildcards), "similarity": similarity_of(wildcards)}
+    return named | model_of(wildcards)
 
 
 def pieces(process, name, suffix, variants=("{variant}",)):
@@ -234,14 +231,9 @@ def files_of_tested(wildcards):
 
 # Real series for the ragged regimes: of the mirror where there is one, else of `demo`.
 MIRRORED = [f"monash_{name}" for name in ("m3_quarterly", "m3_yearly", "tourism_quarterly")]
-RAGGED = {
-    "short": (
-        [*MIRRORED, "monash_hospital"]
-        if MIRROR
-        else ["prison", "visnights", "arrivals", "us_macro"]
-    ),
-    "long": ["m4_hourly"] if MIRROR else ["nyc_weather"],
-}
+RAGGED = {"short": ["prison", "visnights", "arrivals", "us_macro"], "long": ["nyc_weather"]}
+if MIRROR:
+    RAGGED = {"short": [*MIRRORED, "monash_hospital"], "long": ["m4_hourly"]}
 
 
 def series_of_regime(wildcards):
@@ -269,10 +261,7 @@ def each(patterns):
 
 def settings_of(keys):
     """What a figure is given beside its inputs: of its study, or of the settings."""
-    return lambda wildcards: {
-        key: getattr(study_of(wildcards), key) if hasattr(study_of(wildcards), key) else config[key]
-        for key in keys
-    }
+    return lambda wildcards: {k: getattr(study_of(wildcards), k, config.get(k)) for k in keys}
 
 
 def in_report(path, caption, entry, shows):
@@ -289,6 +278,5 @@ def shown(family):
     """Figures and pages of the studies of the settings."""
     results = [f"figures/{{study}}_{name}.{{suffix}}" for name in FIGURES.get(family, [])]
     results += [f"report/{{study}}_{page}.html" for page in PAGES[family]]
-    return expand(
-        [f"results/{path}" for path in results], study=config["run"], suffix=["svg", "png"]
-    )
+    results = [f"results/{path}" for path in results]
+    return expand(results, study=config["run"], suffix=["svg", "png"])

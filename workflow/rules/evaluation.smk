@@ -1,6 +1,5 @@
 # Accuracy of forecasts: per item, window and step, and per task as fev reports it.
 
-
 SCORE_PIECES = "results/scores/pieces/{study}"
 
 
@@ -57,10 +56,8 @@ ruleorder: score_soft > score
 ruleorder: score_soft_piece > score_piece
 
 
-FORECAST_FILES = ["scores", "forecasts"]
-
-
 # From the accuracy of two methods to a verdict, and the checks that it depends on.
+FORECAST_FILES = ["scores", "forecasts"]
 
 
 rule validity:

@@ -15,7 +15,7 @@ report: "../report/workflow.rst"
 
 
 for family, figure in [(family, figure) for family in FIGURES for figure in FIGURES[family]]:
-    entry = FIGURES[family][figure]
+    entry, drawn = FIGURES[family][figure], f"results/figures/{{study}}_{figure}"
 
     # As SVG and PNG; every one carries the study's validity.
     rule:
@@ -25,13 +25,8 @@ for family, figure in [(family, figure) for family in FIGURES for figure in FIGU
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
             validity=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
-            svg=in_report(
-                f"results/figures/{{study}}_{figure}.svg",
-                f"figures/{figure}",
-                entry,
-                f"figure: {entry['shows']}",
-            ),
-            png=f"results/figures/{{study}}_{figure}.png",
+            svg=in_report(f"{drawn}.svg", f"figures/{figure}", entry, f"figure: {entry['shows']}"),
+            png=f"{drawn}.png",
         log:
             f"results/logs/plot_{figure}/{{study}}.log",
         conda:

@@ -1,9 +1,8 @@
 # Study 1: soft group masks, their controls, and what their gain is worth.
 
 SOFT_SETTINGS = config["soft"]
-SWEEP = sweep_variants(
-    SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], SOFT_SETTINGS["controls"]
-)
+MASKS = SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"]
+SWEEP = sweep_variants(*MASKS, SOFT_SETTINGS["controls"])
 # Of these, one must gain where there is something to find.
 MIXING = [JOINT, "soft_correlation_t20"]
 SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"]
