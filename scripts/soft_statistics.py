@@ -26,7 +26,7 @@ with rule_script(snakemake) as log:
         "batch_sizes": batch_sizes,
         "evaluated": evaluate_files(baseline, pairs, dict(zip(variants, files, strict=True))),
         "controls": params.controls,
-        "validity": validity_of(gates),
+        "validity": validity_of(gates, params.invented),
         "criteria": Criteria.of(params.statistics),
     }
     if snakemake.rule == "soft_ttest":

@@ -3,7 +3,13 @@
 from chronos2_attention import AttentionVariant
 from study.evaluation import gates
 from study.evaluation.clusters import forecast_errors
-from study.evaluation.comparison import compare_tasks, sparse_test, ttest_row, with_timings
+from study.evaluation.comparison import (
+    compare_tasks,
+    sparse_test,
+    ttest_row,
+    win_rate,
+    with_timings,
+)
 from study.evaluation.scores import run_of
 from study.evaluation.statistics import Criteria
 from study.jobs.files import read_results
@@ -33,6 +39,6 @@ with rule_script(snakemake) as log:
         validity.unless(gates.same_weights(full, sparse)),
         setting={"radius": variant.radius},
         run=run_of(sparse),
-    ).assign(**extra)
+    ).assign(**extra, **win_rate(full, sparse))
     row.to_csv(snakemake.output.ttest, index=False)
     log.info("\n".join(f"{name}: {value}" for name, value in row.iloc[0].items()))

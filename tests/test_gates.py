@@ -256,6 +256,8 @@ def test_summary_and_its_file(tmp_path):
         assert (found.valid, bool(found.reason)) == (valid, not valid)
         assert found == gates.summary(rows)
         assert found.baseline_rel_mase == 0.5
+    assert found.checked == "baseline 1 of 1, attention 0 of 1, data 0 of 1, weights 1 of 1"
+    assert "m4's dates are invented" in gates.validity_of(table, ["m4"]).checked
     assert "random weights" in found.reason
     assert gates.Validity(True).unless("why") == gates.Validity(True).unless("")._replace(
         valid=False, reason="why"

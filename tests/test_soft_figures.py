@@ -65,6 +65,7 @@ def tables():
 DRAW = {
     "heatmap": lambda t, c: soft_figures.heatmap(t["summary"], c),
     "controls": lambda t, c: soft_figures.controls(t["summary"], c),
+    "by_mass": lambda t, c: soft_figures.by_mass(t["summary"], c),
     "by_horizon": lambda t, c: soft_figures.by_horizon(t["by_horizon"], t["summary"], c),
     "by_feature": lambda t, c: soft_figures.by_feature(t["by_feature"], t["summary"], c),
     "by_sample_size": lambda t, c: soft_figures.by_sample_size(

@@ -56,6 +56,8 @@ def summary():
             "log_ratio_ci_low": [-0.004, -0.002],
             "log_ratio_ci_high": [0.01, 0.004],
             "tost_margin": 0.01,
+            "n_clusters": [22, 13],
+            "effect_80": [0.023, 0.027],
         }
     )
 
@@ -85,6 +87,7 @@ DRAW = {
     "mass_by_radius": lambda c: figures.mass_by_radius(mass(), c),
     "mass_by_layer": lambda c: figures.mass_by_layer_and_head(mass(), c, radius=4),
     "delta_mase": lambda c: figures.changes_by_task({8: ratios(0), 32: ratios(0.01)}, summary(), c),
+    "power": lambda c: figures.power(summary(), {"alpha": 0.05, "tost_margin": 0.01}, c),
     "speedup": lambda c: figures.speedup(compared(), mass(), c),
     "memory": lambda c: figures.memory(perf(), c),
     "skill": lambda c: figures.skill(accuracy(0.8, 0.9, 1.2), accuracy(1, 1, 1), 1.0, c),

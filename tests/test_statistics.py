@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 
-import fev
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +28,7 @@ from study.evaluation.comparison import (
     radius_summary,
     sparse_test,
     ttest_row,
+    win_rate,
 )
 from study.evaluation.gates import Validity
 from study.evaluation.scores import score_files
@@ -544,7 +544,6 @@ def test_the_prior_study_is_tested_where_it_cut(reference, repo_root):
 def test_errors_of_forecasts_are_those_of_fev(tmp_path):
     """MASE and SQL of forecasts add up to fev's of tasks."""
     task = make_task(tmp_path, "one", targets=("a", "b"))
-    task = fev.Task(**{**task.to_dict(), "extra_metrics": ["SQL", "WQL"]})
     write_forecasts(tmp_path / "f.parquet", [task])
     (table,) = score_files([task], (tmp_path / "f.parquet", tmp_path / "s.parquet"))
     found = forecast_errors(tmp_path / "s.parquet", tmp_path / "f.parquet")
@@ -552,6 +551,10 @@ def test_errors_of_forecasts_are_those_of_fev(tmp_path):
     for metric in ("MASE", "SQL"):
         mean = pairs.mean(found[metric].to_numpy())
         assert mean == pytest.approx(table[metric].to_numpy(), rel=1e-6), metric
+    other = table.assign(model_name="other", MASE=0.9 * table["MASE"])
+    told = win_rate(table, other)
+    assert (told["win_rate"], told["skill_score"]) == pytest.approx((1, 0.1))
+    assert {"win_rate_lower", "skill_score_upper"} <= told.keys()
     # Over |truth|, which its forecasts share, loss and scaled loss are one.
     one = found[(found["window_index"] == 0) & (found["target"] == "a")].dropna()
     assert (one["WQL"] > 0).all()

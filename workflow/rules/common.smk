@@ -113,6 +113,12 @@ def clusters_of(wildcards):
     return study_of(wildcards).suite.clusters
 
 
+def invented_of(wildcards):
+    """Data sets of a study whose dates are invented."""
+    datasets = study_of(wildcards).suite.datasets
+    return [name for name in datasets if find_spec(registry(), name).dates == "invented"]
+
+
 def data_of(wildcards):
     return [f"results/data/{dataset}.parquet" for dataset in study_of(wildcards).suite.datasets]
 

@@ -5,13 +5,14 @@ SWEEP = sweep_variants(
     SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], SOFT_SETTINGS["controls"]
 )
 # Of these, one must gain where there is something to find.
-MIXING = [JOINT, f"soft_{SOFT_SETTINGS['measures'][0]}_t{max(SOFT_SETTINGS['temperatures']):g}"]
+MIXING = [JOINT, "soft_correlation_t20"]
 SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"]
 SOFT_PARAMS = {
     "study": study_of,
     "statistics": config["statistics"],
     "clusters": clusters_of,
     "controls": SOFT_SETTINGS["controls"],
+    "invented": invented_of,
 }
 SOFT_INPUTS = {
     "data": data_of,

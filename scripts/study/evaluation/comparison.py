@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from math import nan
 
+import fev
 import numpy as np
 import pandas as pd
 
@@ -182,6 +183,18 @@ def metric_columns(
     return {**columns, "coverage": coverage, "coverage_change": change, "nothing_lost": lost}
 
 
+def win_rate(full: pd.DataFrame, variant: pd.DataFrame, metric: str = "MASE") -> dict[str, float]:
+    """Return the variant's win rate and skill score against full over tasks, as fev's leaderboard.
+
+    With their 95 % intervals, `_lower` and `_upper`, from a bootstrap over tasks.
+    """
+    names = [table["model_name"].iloc[0] for table in (variant, full)]
+    found = fev.pairwise_comparison(
+        [variant, full], metric, missing_strategy="drop", n_resamples=1000
+    )
+    return found.loc[tuple(names)].to_dict()
+
+
 def nothing_lost(verdicts: Sequence[str]) -> str:
     """Say from the verdicts in all metrics whether accuracy is kept."""
     if WORSE in verdicts:
@@ -268,6 +281,7 @@ def ttest_row(
         "baseline_rel_mase": validity.baseline_rel_mase,
         "valid": bool(validity.valid),
         **late,
+        "checked": validity.checked,
         **{name: run.get(name, "") for name in about},
         "reason": "; ".join(filter(None, reasons)),
     }

@@ -227,9 +227,9 @@ def _by_cluster(
     room = log1p(margin) - abs(mean)
     one_out = (count * mean - values) / (count - 1)
     sd = error * sqrt(count)
-    effect_80 = _detectable(count, alpha, POWER, "two-sided")
+    effect_80 = detectable(count, alpha)
     # Without a difference, each of the two one-sided tests may miss with half of what is left.
-    margin_80 = _detectable(count, alpha, (1 + POWER) / 2, "larger")
+    margin_80 = detectable(count, alpha, (1 + POWER) / 2, "larger")
     return {
         "log_ratio_mean": mean,
         "log_ratio_ci_low": mean - wide,
@@ -254,7 +254,9 @@ def _power(effect: float, count: float, alpha: float, alternative: str = "two-si
 
 
 @lru_cache(maxsize=512)
-def _detectable(count: int, alpha: float, power: float, alternative: str) -> float:
+def detectable(
+    count: int, alpha: float, power: float = POWER, alternative: str = "two-sided"
+) -> float:
     """Return the effect that is found with this power, in standard deviations."""
     return optimize.brentq(lambda d: _power(d, count, alpha, alternative) - power, 1e-6, 1e3)
 

@@ -159,6 +159,27 @@ def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
     return figure
 
 
+def by_mass(summary: pd.DataFrame, caption: Caption) -> Figure:
+    """Plot the gain against the group attention that goes to other groups, where measures meet."""
+    figure = titled_figure(
+        "Gain by attention to other series", caption, pairs_line(summary), 7, 4.2
+    )
+    axis = figure.subplots()
+    for index, (measure, rows) in enumerate(summary[is_soft(summary)].groupby("measure")):
+        rows = rows.sort_values("cross_group_mass")
+        gains = [percent_gain(rows[f"log_ratio_{end}"]) for end in ("mean", "ci_high", "ci_low")]
+        mass, style = 100 * rows["cross_group_mass"], STYLES[index % len(STYLES)]
+        axis.plot(
+            mass, gains[0], color=CYCLE[index], ls=style, marker=MARKERS[index], label=measure
+        )
+        axis.fill_between(mass, *gains[1:], color=CYCLE[index], alpha=0.12, lw=0)
+    axis.axhline(0, color="black", lw=0.8)
+    axis.set_xlabel("group attention that goes to other series (%)")
+    axis.set_ylabel("reduction of MASE (%)")
+    axis.legend()
+    return figure
+
+
 def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
     """Plot the gain at each step of the horizon: each measure at its best temperature."""
     line = f"{pairs_line(summary)}, 95 % intervals over them"

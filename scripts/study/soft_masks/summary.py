@@ -35,7 +35,7 @@ from study.evaluation.statistics import (
     Criteria,
     PairedResult,
     correct_family,
-    paired_test,
+    log_ratios,
 )
 from study.forecasts.files import ratio, read_metadata
 from study.jobs.files import read_results
@@ -247,11 +247,6 @@ def rows_of(
             setting=setting_of(name),
             run={**one.run, "variant": name},
         )
-        alone = {
-            other: found.test("MASE", other, criteria, among=mixing)
-            for other in compared
-            if other in (SMOOTHED, DAMPED)
-        }
         coverage = (
             np.nanmean(x) if mixing.any() else nan
             for x in (pairs.mean(base["covered"]), pairs.mean(one.metrics["covered"]))
@@ -264,8 +259,9 @@ def rows_of(
         }
         for other, result in compared.items():
             extra |= _columns(other, result)
-        for other, result in alone.items():
-            extra |= {f"{other}_alone_{column}": getattr(result, column) for column in COMPARED[:4]}
+        for other in (SMOOTHED, DAMPED):
+            alone = found.test("MASE", other, criteria, among=mixing)
+            extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
         left_out = int((mixing & ~shuffled.counted).sum())
         extra |= {f"vs_{other}_left_out": left_out for other in compared if other in controls}
         values = {"": results["MASE"].means, "SQL_": results["SQL"].means}
@@ -297,17 +293,9 @@ def chosen_early(
     errors = {name: evaluated[name].error for name in names}
     full = errors_of(baseline.forecasts)
     is_early = early(baseline.all_keys)
-    first = pairs.where(is_early)
-    base, among = first.mean(full), first.counted
-    found = {
-        name: paired_test(
-            *(x[among] for x in (base, first.mean(error))),
-            criteria,
-            clusters=pairs.labels["cluster"][among],
-        ).log_ratio_mean
-        for name, error in errors.items()
-    }
-    best = pd.Series(found, dtype=float).dropna()
+    first, cluster = pairs.where(is_early), pairs.labels["cluster"]
+    gains = {name: log_ratios(first.mean(full), first.mean(one)) for name, one in errors.items()}
+    best = pd.DataFrame(gains).groupby(cluster).mean().mean().dropna()
     if best.empty:
         return None
     name, later = str(best.idxmin()), pairs.where(~is_early)
