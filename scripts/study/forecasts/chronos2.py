@@ -70,7 +70,7 @@ def metadata_of(
         "chunk_size": sparse["chunk_size"] or AUTO_CHUNK_SIZE,
         "seed": forecast["seed"],
         "threads": torch.get_num_threads(),
-        "batch_size": forecast["batch_size"],
+        "batch_size": study.suite.batch_size or forecast["batch_size"],
         **{name: version(name) for name in ("torch", "chronos-forecasting", "fev")},
         "python": platform.python_version(),
     }
