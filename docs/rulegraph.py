@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BLOCK = re.compile(r"```mermaid\n.*?```", flags=re.S)
-TARGETS = ["all", "soft"]
+TARGETS = ["all", "soft", "results/report/demo_group_verdicts.html"]
 
 
 def edges_of(mermaid: str) -> set[tuple[str, str]]:

@@ -18,11 +18,11 @@ with rule_script(snakemake) as log:
         int(re.search(r"_r(\d+)\.csv$", file.path)[1]): read_results(file.path)
         for file in params.sparse
     }
-    table = prior_study(full, radii, published, mass, criteria)
+    table = prior_study(full, radii, published, mass, params.clusters, criteria)
     table.to_csv(output.validity, index=False)
     for _, row in table.iterrows():
         told = (row["radius"], row["t"], row["p"], row["reason"] or "valid")
         log.info("r=%d: t %.5f, p %.6f, %s", *told)
-    row = prior_soft(soft, published, criteria)
+    row = prior_soft(soft, published, params.clusters, criteria)
     row.to_csv(output.soft, index=False)
     log.info("soft masks: %s", row.iloc[0].to_dict())

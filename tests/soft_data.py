@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from study.forecasts.files import KEY_TYPES, LISTS, SIMILARITY_TYPES, ForecastWriter, RowWriter
-from study.soft_masks.pairs import Baseline, TaskForecasts
+from study.soft_masks.pairs import Baseline, TaskForecasts, soft_pairs
 
 LEVELS = [0.1, 0.5, 0.9]
 TASKS = {f"task{index:02d}": 6 + 2 * index for index in range(12)}  # name and horizon
@@ -18,7 +18,20 @@ ITEMS, WINDOWS = 5, 3
 
 def forecasts(path: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> TaskForecasts:
     width = scale[:, None] * np.ones_like(path)
-    return TaskForecasts(path, path - width, path + width, np.abs(truth - path) / scale[:, None])
+    error = np.abs(truth - path)
+    return TaskForecasts(
+        path,
+        path - width,
+        path + width,
+        error / scale[:, None],
+        losses(truth, path, width).mean((0, 2)),
+    )
+
+
+def losses(truth: np.ndarray, path: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Quantile losses at `LEVELS`, (levels, n, horizon)."""
+    pairs = zip(LEVELS, (path - width, path, path + width), strict=True)
+    return np.array([2 * np.abs((truth - x) * ((truth <= x) - q)) for q, x in pairs])
 
 
 def make_baseline(seed: int = 0, roughness: float = 0.0, level: float = 1.0) -> Baseline:
@@ -70,7 +83,8 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
     """Write a method's files of scores and forecasts, window by window; return both paths."""
     run = {"study": "s", "model": "m", "variant": name, "weights_fingerprint": fingerprint}
     paths = folder / f"{name}_scores.parquet", folder / f"{name}_forecasts.parquet"
-    lists = dict.fromkeys(["scaled_abs_error", "truth"], LISTS)
+    names = [f"ql_{level}" for level in LEVELS]
+    lists = dict.fromkeys(["scaled_abs_error", "truth", *names], LISTS)
     types = {**KEY_TYPES, **lists, "seasonal_error": pa.float64()}
     with (
         RowWriter(paths[0], types, run) as scores,
@@ -78,6 +92,7 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
     ):
         for task in list(baseline.keys)[:: 1 if order is None else order]:
             part = method[task]
+            loss = losses(baseline.truth[task], part.point, part.high - part.point)
             for window, rows in baseline.keys[task].groupby("window_index"):
                 at = rows.index.to_numpy()[:: 1 if order is None else order]
                 ids = list(baseline.keys[task]["item_id"].iloc[at])
@@ -89,6 +104,7 @@ def write_method(folder, name, baseline, method, *, order=None, fingerprint="abc
                     scaled_abs_error=part.scaled_error[at],
                     truth=baseline.truth[task][at],
                     seasonal_error=baseline.scale[task][at],
+                    **dict(zip(names, loss[:, at], strict=True)),
                 )
                 quantiles = np.stack([part.low[at], part.point[at], part.high[at]], axis=-1)
                 lengths = np.full(len(at), 100)
@@ -129,3 +145,9 @@ def without_scale(baseline: Baseline, task: str) -> Baseline:
         scale={**baseline.scale, task: scale},
         forecasts={**baseline.forecasts, task: forecast},
     )
+
+
+def pairs_by(baseline: Baseline, unit: str = "task", sizes: dict[str, int] | None = None):
+    """Pairs of which each task is its own source, and batch sizes, as `soft_pairs` finds them."""
+    clusters = {task: (task, None) for task in baseline.keys}
+    return soft_pairs(baseline, unit, batch_sizes(baseline, sizes), clusters)

@@ -27,6 +27,7 @@ def test_prior_study_is_invalid_by_gates_3_and_4(reference):
         {r: reference(f"prior_cbii_perf_sparse_r{r}") for r in (32, 8)},
         reference("published_cbii_seasonal_naive"),
         reference("prior_cbii_mass_per_window"),
+        {},
     )
     assert table["radius"].tolist() == [8, 32]
     assert table["t"].tolist() == pytest.approx([-1.66693, 1.08253], abs=5e-6)
@@ -58,6 +59,91 @@ def test_data_gate_spares_a_namesake_with_another_definition():
     assert "seasonality" not in row.note
     (row,) = gates.data_gate(here.assign(horizon=24, initial_cutoff=-24), published)
     assert row.verdict == "fail"
+
+
+FEV_BENCH = "published_fev_bench"
+SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}
+
+
+@pytest.fixture
+def fev_bench(reference):
+    """Published figures of two tasks, and a study's own that equal them."""
+    published = reference(FEV_BENCH)
+    published = published[published["task_name"].isin(["ETT_1H", "rossmann_1W"])]
+    own = published.rename(columns=lambda name: name.removeprefix("chronos_2_"))
+    return published, own
+
+
+def reproduced(own, published, model="chronos-2", setting=SETTING, **more):
+    rows = gates.reproduction_gate(own, published, model, setting, **more)
+    assert {row.gate for row in rows} == {"reproduction"}
+    return rows
+
+
+def test_reproduction_passes_on_equal_figures_and_fails_at_one_and_a_half_percent(fev_bench):
+    published, own = fev_bench
+    whole, *rows = reproduced(own, published)
+    assert [row.task for row in rows] == ["ETT_1H", "ETT_1H", "rossmann_1W", "rossmann_1W"]
+    assert [row.note.split()[0] for row in rows] == ["MASE", "SQL"] * 2
+    assert {row.verdict for row in (whole, *rows)} == {"pass"}
+    assert "2 of 2 tasks" in whole.note
+    for metric, share in (("MASE", 1.015), ("SQL", 0.985)):
+        near = own.assign(**{metric: own[metric] * [1.009, share]})
+        whole, *rows = reproduced(near, published)
+        failed = [row for row in rows if row.verdict == "fail"]
+        assert [(row.task, row.note.split()[0]) for row in failed] == [("rossmann_1W", metric)]
+        assert failed[0].value == pytest.approx(0.015)
+        assert (whole.verdict, whole.value) == ("fail", pytest.approx(0.015))
+        assert "rossmann_1W" in gates.summary([whole, *rows]).reason
+    whole, *rows = reproduced(own.assign(SQL=math.nan), published)
+    assert [row.verdict for row in (whole, *rows)] == ["fail", "pass", "fail", "pass", "fail"]
+
+
+def test_reproduction_is_not_applicable_to_what_was_not_published(fev_bench):
+    published, own = fev_bench
+    (row,) = reproduced(own, published, model="nano")
+    assert (row.verdict, "of nano" in row.note) == ("not applicable", True)
+    (row,) = reproduced(own, None)
+    assert row.verdict == "not applicable"
+    # Another model's name that begins alike has no figures either.
+    (row,) = reproduced(own, published, model="chronos-2-small")
+    assert row.verdict == "not applicable"
+    for key, value in {"dtype": "bfloat16", "batch_size": "256", "variant": "full"}.items():
+        (row,) = reproduced(own, published, setting={**SETTING, key: value})
+        assert (row.verdict, value in row.note) == ("not applicable", True)
+    (row,) = reproduced(None, published)
+    assert row.verdict == "not run"
+    (row,) = reproduced(None, published, model="nano")
+    assert row.verdict == "not applicable"
+    other = own.assign(target=["['HUFL', 'OT']", "Sales"])
+    whole, first, *rest = reproduced(other, published)
+    assert (first.task, first.verdict) == ("ETT_1H", "not applicable")
+    assert [row.verdict for row in (whole, *rest)] == ["pass"] * 3
+    assert "1 of 2 tasks" in whole.note
+    order = own.assign(target=["['OT', 'HUFL', 'HULL', 'MUFL', 'MULL', 'LUFL', 'LULL']", "Sales"])
+    assert reproduced(order, published)[0].verdict == "pass"
+
+
+def test_reproduction_says_where_published_batches_mix_cutoffs(fev_bench):
+    published, own = fev_bench
+    told = {row.task: row.note for row in reproduced(own, published, staggered=["ETT_1H"])[1:]}
+    assert "mix their cutoffs" in told["ETT_1H"]
+    assert "mix their cutoffs" not in told["rossmann_1W"]
+
+
+def test_data_gate_compares_every_published_metric_and_the_fingerprint(fev_bench):
+    published, _ = fev_bench
+    here = published.rename(columns=lambda name: name.removeprefix("seasonal_naive_"))
+    assert [row.verdict for row in gates.data_gate(here, published)] == ["pass", "pass"]
+    for metric in ("MASE", "SQL", "WAPE", "WQL"):
+        far = here.assign(**{metric: here[metric] * [1, 1.015]})
+        one, other = gates.data_gate(far, published)
+        assert (one.verdict, other.verdict) == ("pass", "fail")
+        assert other.value == pytest.approx(0.015)
+    renewed = here.assign(dataset_fingerprint=["abd94afdf0b158e2", "0"])
+    one, other = gates.data_gate(renewed, published)
+    assert "; the data's fingerprint is that published" in one.note
+    assert "; the data's fingerprint is not that published" in other.note
 
 
 def run(source="hub", strict="True", fingerprint="f1"):
@@ -170,6 +256,8 @@ def test_summary_and_its_file(tmp_path):
         assert (found.valid, bool(found.reason)) == (valid, not valid)
         assert found == gates.summary(rows)
         assert found.baseline_rel_mase == 0.5
+    assert found.checked == "baseline 1 of 1, attention 0 of 1, data 0 of 1, weights 1 of 1"
+    assert "m4's dates are invented" in gates.validity_of(table, ["m4"]).checked
     assert "random weights" in found.reason
     assert gates.Validity(True).unless("why") == gates.Validity(True).unless("")._replace(
         valid=False, reason="why"
@@ -183,13 +271,6 @@ def test_same_weights():
     assert gates.same_weights(one, one) == ""
     assert "f2" in gates.same_weights(one, one.assign(weights_fingerprint="f2"))
     assert gates.same_weights(one, one.assign(weights_fingerprint=math.nan))
-
-
-def test_published_figures_only_where_a_task_is_named(repo_root):
-    path = repo_root / "config" / "reference" / "published_cbii_seasonal_naive.csv"
-    assert len(gates.read_published(path, ["ETTh", "mine"])) == 27
-    assert gates.read_published(path, ["mine"]) is None
-    assert gates.read_published(None, ["ETTh"]) is None
 
 
 def test_all_gates_on_one_line():

@@ -188,26 +188,26 @@ def test_each_failed_gate_is_a_reason_of_its_own():
         ("equivalent", "as accurate as full attention within 2 %."),
         ("worse", "less accurate than full attention."),
         ("better", "more accurate than full attention."),
-        ("inconclusive", "not shown to differ, nor shown to be equivalent."),
+        ("open", "not shown to differ, nor to be equivalent."),
     ],
 )
 def test_a_verdict_in_words(verdict, words):
     summary = pd.DataFrame(
         {
             "radius": [8],
-            "verdict_holm": [verdict],
+            "verdict_family": [verdict],
             "tost_margin": [0.02],
             "log_ratio_mean": [0.01],
             "log_ratio_ci_low": [-0.02],
             "log_ratio_ci_high": [0.03],
-            "n": [27],
+            "n_clusters": [18],
             "median_speedup": [1.25],
         }
     )
     (sentence,) = report_tables.sparse_sentences(summary)
     assert words in sentence
     assert (
-        "by +1.01 % (95 % interval -1.98 to +3.05 %, 27 pairs), at a median of 1.25 times"
+        "by +1.01 % (95 % interval -1.98 to +3.05 %, 18 sources), at a median of 1.25 times"
         in sentence
     )
 

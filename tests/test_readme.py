@@ -22,6 +22,7 @@ README = (REPO_ROOT / "README.md").read_text(encoding="utf-8")
 # Too long for a test, or in need of a hub, a cluster or the tests themselves: what stands in.
 PLANNED = {
     "make test": "this",
+    "snakemake --cores 2 results/demo_groups_group_value.csv": "test_group_value.py",
     "snakemake --cores 2 results/demo_soft_verdicts.csv": "test_soft_proof.py, a smaller sweep",
     "snakemake --cores 2 all soft": "test_soft_proof.py and test_soft_figures.py",
     'make report OF="all soft"': "test_report.py",

@@ -9,8 +9,8 @@ import pytest
 from scipy.cluster.hierarchy import leaves_list, linkage
 from soft_data import (
     TASKS,
-    batch_sizes,
     make_baseline,
+    pairs_by,
     towards_truth,
     write_similarities,
 )
@@ -21,7 +21,6 @@ from study.evaluation.statistics import USUAL
 from study.report import soft_figures
 from study.report.style import Caption, save
 from study.soft_masks.examples import Window, clustered, largest_batch, median_gain
-from study.soft_masks.pairs import pairs_of
 from study.soft_masks.summary import evaluate
 from study.soft_masks.sweep import sweep_variants
 from study.soft_masks.verdicts import sweep_tables
@@ -44,7 +43,7 @@ WINDOW = Window(
 def tables():
     gc.freeze()
     baseline = make_baseline()
-    pairs = pairs_of(baseline, "task", batch_sizes(baseline))
+    pairs, batches = pairs_by(baseline)
     run = {"weights_fingerprint": "abc", "study": "s"}
     names = sweep_variants(["correlation", "cosine"], [0.5, 5], CONTROLS)
     gains = {name: 0.2 if name == "soft_cosine_t5" else 0.0 for name in names}
@@ -56,8 +55,8 @@ def tables():
         for i, (name, gain) in enumerate(gains.items())
     }  # fmt: skip
     found = sweep_tables(
-        "s", baseline, pairs, made, CONTROLS, Validity(True, "", 0.9), lambda task, item: item,
-        USUAL, resamples=20, seed=0,
+        "s", baseline, pairs, batches, made, CONTROLS, Validity(True, "", 0.9),
+        lambda task, item: item, USUAL, resamples=20, seed=0,
     )  # fmt: skip
     gc.unfreeze()
     return found
@@ -66,6 +65,7 @@ def tables():
 DRAW = {
     "heatmap": lambda t, c: soft_figures.heatmap(t["summary"], c),
     "controls": lambda t, c: soft_figures.controls(t["summary"], c),
+    "by_mass": lambda t, c: soft_figures.by_mass(t["summary"], c),
     "by_horizon": lambda t, c: soft_figures.by_horizon(t["by_horizon"], t["summary"], c),
     "by_feature": lambda t, c: soft_figures.by_feature(t["by_feature"], t["summary"], c),
     "by_sample_size": lambda t, c: soft_figures.by_sample_size(
@@ -126,7 +126,7 @@ def test_the_example_has_the_median_gain():
     baseline = make_baseline()
     variant = towards_truth(baseline, 0.1, noise=0.3)
     alone = next(iter(TASKS))
-    pairs = pairs_of(baseline, "task", batch_sizes(baseline, {alone: 1}))
+    pairs, _ = pairs_by(baseline, sizes={alone: 1})
     task, row = median_gain(baseline, variant, pairs)
     assert task != alone
     gains = np.concatenate(
@@ -134,7 +134,7 @@ def test_the_example_has_the_median_gain():
     )
     chosen = 1 - variant[task].error[row] / baseline.forecasts[task].error[row]
     assert chosen == np.quantile(gains, 0.5, method="lower")
-    nobody = pairs_of(baseline, "task", batch_sizes(baseline, dict.fromkeys(TASKS, 1)))
+    nobody, _ = pairs_by(baseline, sizes=dict.fromkeys(TASKS, 1))
     with pytest.raises(InputError, match="no series shares a batch"):
         median_gain(baseline, variant, nobody)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from study.evaluation.clusters import task_log_ratios
 from study.evaluation.gates import Validity
-from study.evaluation.statistics import task_log_ratios
 from study.report import sparse_figures as figures
 from study.report.style import Caption, save
 
@@ -56,6 +56,8 @@ def summary():
             "log_ratio_ci_low": [-0.004, -0.002],
             "log_ratio_ci_high": [0.01, 0.004],
             "tost_margin": 0.01,
+            "n_clusters": [22, 13],
+            "effect_80": [0.023, 0.027],
         }
     )
 
@@ -85,6 +87,7 @@ DRAW = {
     "mass_by_radius": lambda c: figures.mass_by_radius(mass(), c),
     "mass_by_layer": lambda c: figures.mass_by_layer_and_head(mass(), c, radius=4),
     "delta_mase": lambda c: figures.changes_by_task({8: ratios(0), 32: ratios(0.01)}, summary(), c),
+    "power": lambda c: figures.power(summary(), {"alpha": 0.05, "tost_margin": 0.01}, c),
     "speedup": lambda c: figures.speedup(compared(), mass(), c),
     "memory": lambda c: figures.memory(perf(), c),
     "skill": lambda c: figures.skill(accuracy(0.8, 0.9, 1.2), accuracy(1, 1, 1), 1.0, c),
@@ -129,7 +132,7 @@ def errors(rng, n, ratio=1.0):
     base = rng.gamma(2, 1, n)
     keys = {"task_name": "t", "window_index": 0, "item_id": np.arange(n).astype(str), "target": "y"}
     variant = base * ratio * rng.lognormal(0, 0.1, n)
-    return (pd.DataFrame({**keys, "error": values}) for values in (base, variant))
+    return (pd.DataFrame({**keys, "MASE": values}) for values in (base, variant))
 
 
 def test_intervals_agree_with_a_bootstrap():
@@ -137,7 +140,7 @@ def test_intervals_agree_with_a_bootstrap():
     base, variant = errors(rng, 400, 1.05)
     row = task_log_ratios(base, variant).iloc[0]
     picks = rng.integers(0, 400, (4000, 400))
-    b, v = base["error"].to_numpy()[picks].mean(1), variant["error"].to_numpy()[picks].mean(1)
+    b, v = base["MASE"].to_numpy()[picks].mean(1), variant["MASE"].to_numpy()[picks].mean(1)
     low, high = np.quantile(np.log(v / b), [0.025, 0.975])
     assert row["n"] == 400
     assert row["ci_low"] == pytest.approx(low, abs=1.5e-3)
@@ -146,11 +149,11 @@ def test_intervals_agree_with_a_bootstrap():
 
 def test_one_forecast_has_no_interval_and_missing_ones_are_left_out():
     base, variant = errors(np.random.default_rng(1), 3)
-    base.loc[0, "error"] = np.nan
-    variant.loc[1, "error"] = np.nan
+    base.loc[0, "MASE"] = np.nan
+    variant.loc[1, "MASE"] = np.nan
     row = task_log_ratios(base, variant).iloc[0]
     assert row["n"] == 1
-    assert row["log_ratio"] == pytest.approx(np.log(variant["error"][2] / base["error"][2]))
+    assert row["log_ratio"] == pytest.approx(np.log(variant["MASE"][2] / base["MASE"][2]))
     assert np.isnan(row["ci_low"])
 
 

@@ -23,6 +23,8 @@ def cross_group_mass(
     context_length: int | None = None,
     similarity: np.ndarray | None = None,
     seed: int | Sequence[int] = 0,
+    items: Sequence[int] | np.ndarray | None = None,
+    counted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Measure the share of group-attention weight that crosses groups in one batch.
 
@@ -31,7 +33,7 @@ def cross_group_mass(
     pipeline:
         Its variant is a soft mask or `joint`, the soft mask of temperature 0.
     series:
-        n univariate contexts, each a group of its own; they share their cutoff.
+        n contexts, each a group of its own unless `items` are given; they share their cutoff.
     prediction_length:
         Steps of the horizon; at most what the model forecasts in one pass counts.
     context_length:
@@ -40,6 +42,11 @@ def cross_group_mass(
         Shape (n, n); None compares the contexts.
     seed:
         Of the control ``permuted``, as `Chronos2VariantPipeline.predict` uses it.
+    items:
+        The item of each series, integers (n,): those of one are a group.
+    counted:
+        Bool, shape (n, n): for which pairs of query and key weight counts; None for those of
+        different groups.
 
     Returns
     -------
@@ -59,11 +66,13 @@ def cross_group_mass(
     patches, kept = pipeline.sizes(prediction_length, context_length)
     context = FlatSeries.of(series, kept).left_padded(np.arange(len(series)))
     tokens = model.probed_tokens(context, patches)
-    groups = torch.arange(len(series))
+    groups = torch.arange(len(series)) if items is None else torch.as_tensor(items)
     soft = variant if variant.softens_groups else Soft("uniform", 0)
     seed = (*np.atleast_1d(seed), 0, 0)  # of the cutoff and of the batch, as predict counts them
     bias = soft_bias(soft, groups, context, model.settings.similarity, similarity, seed)
     dtype, device = tokens.embeddings.dtype, tokens.embeddings.device
     measured = MeasuredGroupAttention(groups, bias, tokens.layout.valid, dtype, device)
+    if counted is not None:
+        measured.different = torch.as_tensor(counted, device=device)
     model.run_blocks(tokens, measured, model.time_attention(tokens))
     return np.array(measured.cross_group_mass)

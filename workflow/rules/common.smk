@@ -26,7 +26,7 @@ from study.config.targets import TargetCheck
 from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
 from study.jobs.script import check_writable, plain_interpreter
-from study.soft_masks.sweep import JOINT, sweep_variants, with_controls
+from study.soft_masks.sweep import JOINT, LADDER, sweep_variants, with_controls
 
 
 @contextmanager
@@ -62,6 +62,8 @@ if not IS_MODULE:
     shell.prefix("set -euo pipefail; trap 'kill $! 2>/dev/null; wait; exit 130' INT; ")
     shell.suffix(" & wait $!")
 
+# The suite on which group attention must be seen to work.
+PROOF = "leading_factor"
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
 # How many threads there were changes last digits only: no reason to make results anew.
 FORECAST = {key: value for key, value in config["forecast"].items() if key != "threads"}
@@ -91,13 +93,30 @@ wildcard_constraints:
 
 
 # Read once: every job's inputs and parameters ask for them.
-study_by_name = cache(partial(load_study, config_dir=CONFIG_DIR, only=config["only"]))
+@cache
+def study_by_name(name):
+    """A study; `only` is of those asked for, and leaves the proof of a model's mechanism whole."""
+    only = None if name.startswith(f"{PROOF}@") else config["only"]
+    return load_study(name, config_dir=CONFIG_DIR, only=only)
+
+
 model_spec = cache(partial(load_model_spec, config_dir=CONFIG_DIR))
 registry = cache(partial(load_registry, CONFIG_DIR / "datasets.yaml"))
 
 
 def study_of(wildcards):
     return study_by_name(wildcards.study)
+
+
+def clusters_of(wildcards):
+    """Which tasks and series are one cluster to a test; no part of what forecasts depend on."""
+    return study_of(wildcards).suite.clusters
+
+
+def invented_of(wildcards):
+    """Data sets of a study whose dates are invented."""
+    datasets = study_of(wildcards).suite.datasets
+    return [name for name in datasets if find_spec(registry(), name).dates == "invented"]
 
 
 def data_of(wildcards):
@@ -136,11 +155,8 @@ def similarity_settings_of(wildcards):
 
 def inputs_of_model(wildcards):
     """What a job needs that runs a study's model under the variants of soft masks, too."""
-    return {
-        "data": data_of(wildcards),
-        **model_of(wildcards),
-        "similarity": similarity_of(wildcards),
-    }
+    named = {"data": data_of(wildcards), "similarity": similarity_of(wildcards)}
+    return named | model_of(wildcards)
 
 
 def pieces(process, name, suffix, variants=("{variant}",)):
@@ -153,6 +169,21 @@ def pieces(process, name, suffix, variants=("{variant}",)):
 def reference(*names):
     """Tables of `config/reference`, as parameters."""
     return [KnownFile.at(CONFIG_DIR / "reference" / f"{name}.csv") for name in names]
+
+
+def published_of(wildcards):
+    """The published figures of a study's suite, one table at most."""
+    name = study_of(wildcards).suite.published
+    return [KnownFile.at(CONFIG_DIR / "reference" / name)] if name else []
+
+
+def inputs_of_validity(wildcards):
+    """Where figures of the model were published, forecasts in the setting of these, too."""
+    name, model = f"{wildcards.study}_joint", study_of(wildcards).model.name.replace("-", "_")
+    joint = [f"results/accuracy/{name}.csv", f"results/forecasts/{name}.parquet"]
+    heads = [open(table.path).readline() for table in published_of(wildcards)]
+    known = any(f"{model}_MASE" in head for head in heads)
+    return {"joint": joint, "data": data_of(wildcards)} if known else {}
 
 
 def own_files_of(wildcards):
@@ -200,14 +231,9 @@ def files_of_tested(wildcards):
 
 # Real series for the ragged regimes: of the mirror where there is one, else of `demo`.
 MIRRORED = [f"monash_{name}" for name in ("m3_quarterly", "m3_yearly", "tourism_quarterly")]
-RAGGED = {
-    "short": (
-        [*MIRRORED, "monash_hospital"]
-        if MIRROR
-        else ["prison", "visnights", "arrivals", "us_macro"]
-    ),
-    "long": ["m4_hourly"] if MIRROR else ["nyc_weather"],
-}
+RAGGED = {"short": ["prison", "visnights", "arrivals", "us_macro"], "long": ["nyc_weather"]}
+if MIRROR:
+    RAGGED = {"short": [*MIRRORED, "monash_hospital"], "long": ["m4_hourly"]}
 
 
 def series_of_regime(wildcards):
@@ -235,10 +261,7 @@ def each(patterns):
 
 def settings_of(keys):
     """What a figure is given beside its inputs: of its study, or of the settings."""
-    return lambda wildcards: {
-        key: getattr(study_of(wildcards), key) if hasattr(study_of(wildcards), key) else config[key]
-        for key in keys
-    }
+    return lambda wildcards: {k: getattr(study_of(wildcards), k, config.get(k)) for k in keys}
 
 
 def in_report(path, caption, entry, shows):
@@ -255,6 +278,5 @@ def shown(family):
     """Figures and pages of the studies of the settings."""
     results = [f"figures/{{study}}_{name}.{{suffix}}" for name in FIGURES.get(family, [])]
     results += [f"report/{{study}}_{page}.html" for page in PAGES[family]]
-    return expand(
-        [f"results/{path}" for path in results], study=config["run"], suffix=["svg", "png"]
-    )
+    results = [f"results/{path}" for path in results]
+    return expand(results, study=config["run"], suffix=["svg", "png"])

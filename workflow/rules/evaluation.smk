@@ -1,6 +1,5 @@
 # Accuracy of forecasts: per item, window and step, and per task as fev reports it.
 
-
 SCORE_PIECES = "results/scores/pieces/{study}"
 
 
@@ -58,10 +57,12 @@ ruleorder: score_soft_piece > score_piece
 
 
 # From the accuracy of two methods to a verdict, and the checks that it depends on.
+FORECAST_FILES = ["scores", "forecasts"]
 
 
 rule validity:
     input:
+        unpack(inputs_of_validity),
         accuracy_full="results/accuracy/{study}_full.csv",
         accuracy_seasonal_naive="results/accuracy/{study}_seasonal_naive.csv",
         mass="results/mass/{study}_layers.parquet",
@@ -73,9 +74,9 @@ rule validity:
     conda:
         "../../envs/environment.yaml"
     params:
-        published=reference("published_cbii_seasonal_naive"),
+        study=study_of,
+        published=published_of,
         data_tolerance=config["statistics"]["data_tolerance"],
-        baseline_rel_mase_max=lambda wildcards: study_of(wildcards).baseline_rel_mase_max,
     script:
         "../../scripts/validity.py"
 
@@ -86,6 +87,8 @@ rule ttest:
         accuracy_full="results/accuracy/{study}_full.csv",
         accuracy_variant="results/accuracy/{study}_sparse_r{r}.csv",
         efficiency=lambda wildcards: efficiency_of(wildcards.study, wildcards.r),
+        full=[f"results/{kind}/{{study}}_full.parquet" for kind in FORECAST_FILES],
+        variant=[f"results/{kind}/{{study}}_sparse_r{{r}}.parquet" for kind in FORECAST_FILES],
     output:
         compare="results/{study}_perf_compare_r{r}.csv",
         ttest="results/{study}_ttest_r{r}.csv",
@@ -95,13 +98,15 @@ rule ttest:
         "../../envs/environment.yaml"
     params:
         statistics=config["statistics"],
+        clusters=clusters_of,
     script:
         "../../scripts/ttest.py"
 
 
 rule radius_summary:
     input:
-        [f"results/{{study}}_ttest_r{r}.csv" for r in config["radii"]],
+        ttest=[f"results/{{study}}_ttest_r{r}.csv" for r in config["radii"]],
+        compare=[f"results/{{study}}_perf_compare_r{r}.csv" for r in config["radii"]],
     output:
         "results/{study}_radius_summary.csv",
     log:
@@ -130,5 +135,6 @@ rule prior:
         soft=reference("prior_cbii_soft_vs_hard"),
         published=reference("published_cbii_seasonal_naive"),
         statistics=config["statistics"],
+        clusters=load_study("cbii", CONFIG_DIR).suite.clusters,
     script:
         "../../scripts/prior.py"

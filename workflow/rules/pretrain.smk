@@ -4,17 +4,12 @@
 # maintainer copies the three files of a good training.
 
 
-PRETRAINED = {
-    "config": "config.json",
-    "weights": "model.safetensors",
-    "card": "README.md",
-    "losses": "loss.csv",
-}
-
-
 rule pretrain:
     output:
-        **{part: f"results/pretrain/nano/{name}" for part, name in PRETRAINED.items()},
+        weights="results/pretrain/nano/model.safetensors",
+        config="results/pretrain/nano/config.json",
+        card="results/pretrain/nano/README.md",
+        losses="results/pretrain/nano/loss.csv",
     log:
         "results/logs/pretrain.log",
     benchmark:

@@ -6,13 +6,16 @@ FIGURES, PAGES = (
     yaml.safe_load((REPO_ROOT / "workflow" / "report" / name).read_text(encoding="utf-8"))
     for name in ["figures.yaml", "pages.yaml"]
 )
+# Of a study of group attention, they hold that of the mechanism, too.
+GATES = {"soft": "soft_gates", "group_value": "group_gates"}
 SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], [])[1:]
 
 
 report: "../report/workflow.rst"
 
 
-for figure, entry in {**FIGURES["sparse"], **FIGURES["soft"]}.items():
+for family, figure in [(family, figure) for family in FIGURES for figure in FIGURES[family]]:
+    entry, drawn = FIGURES[family][figure], f"results/figures/{{study}}_{figure}"
 
     # As SVG and PNG; every one carries the study's validity.
     rule:
@@ -20,15 +23,10 @@ for figure, entry in {**FIGURES["sparse"], **FIGURES["soft"]}.items():
             f"plot_{figure}"
         input:
             **{name: each(patterns) for name, patterns in entry["inputs"].items()},
-            validity="results/{study}_validity.csv",
+            validity=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
-            svg=in_report(
-                f"results/figures/{{study}}_{figure}.svg",
-                f"figures/{figure}",
-                entry,
-                f"figure: {entry['shows']}",
-            ),
-            png=f"results/figures/{{study}}_{figure}.png",
+            svg=in_report(f"{drawn}.svg", f"figures/{figure}", entry, f"figure: {entry['shows']}"),
+            png=f"{drawn}.png",
         log:
             f"results/logs/plot_{figure}/{{study}}.log",
         conda:
@@ -49,7 +47,7 @@ for family, pages in PAGES.items():
             f"report_{family}"
         input:
             **{page: each(entry["inputs"]) for page, entry in pages.items()},
-            gates="results/{study}_validity.csv",
+            gates=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
             **{
                 page: in_report(

@@ -1,14 +1,17 @@
 # Study 1: soft group masks, their controls, and what their gain is worth.
 
 SOFT_SETTINGS = config["soft"]
-SWEEP = sweep_variants(
-    SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], SOFT_SETTINGS["controls"]
-)
+MASKS = SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"]
+SWEEP = sweep_variants(*MASKS, SOFT_SETTINGS["controls"])
+# Of these, one must gain where there is something to find.
+MIXING = [JOINT, "soft_correlation_t20"]
 SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"]
 SOFT_PARAMS = {
     "study": study_of,
     "statistics": config["statistics"],
+    "clusters": clusters_of,
     "controls": SOFT_SETTINGS["controls"],
+    "invented": invented_of,
 }
 SOFT_INPUTS = {
     "data": data_of,
@@ -16,7 +19,17 @@ SOFT_INPUTS = {
     "scores_full": "results/scores/{study}_full.parquet",
     "forecasts_full": "results/forecasts/{study}_full.parquet",
     "similarity": f"results/similarity/{{study}}_{SOFT_SETTINGS['measures'][0]}.parquet",
+    "mechanism": lambda wildcards: [
+        f"results/accuracy/{proof_of(wildcards)}_{method}.csv" for method in ["full", *MIXING]
+    ],
+    "leaders": lambda wildcards: f"results/group_mass/{proof_of(wildcards)}_{JOINT}.csv",
 }
+
+
+def proof_of(wildcards):
+    """The study of the same weights on leading factors: itself where it is one."""
+    study = study_of(wildcards)
+    return study.name if study.suite.name == PROOF else f"{PROOF}@{study.model.name}"
 
 
 rule soft_statistics:
@@ -26,6 +39,7 @@ rule soft_statistics:
     output:
         **{table: f"results/{{study}}_soft_{table}.csv" for table in SOFT_TABLES},
         page="results/{study}_soft_verdicts.md",
+        gates="results/{study}_soft_gates.csv",
     log:
         "results/logs/soft_statistics/{study}.log",
     benchmark:
@@ -51,3 +65,27 @@ use rule soft_statistics as soft_ttest with:
     params:
         **SOFT_PARAMS,
         variants=tested,
+
+
+# What group attention is worth: each target alone, whole items, all items, and what is between.
+BETWEEN = config["group_value"]["variants"]
+GROUP_VALUE = [*LADDER, *(n for v in BETWEEN for n in with_controls(v, SOFT_SETTINGS["controls"]))]
+
+
+rule group_value:
+    input:
+        **{gate: SOFT_INPUTS[gate] for gate in ["validity", "mechanism", "leaders"]},
+        scores=[f"results/scores/{{study}}_{variant}.parquet" for variant in GROUP_VALUE],
+    output:
+        table="results/{study}_group_value.csv",
+        gates="results/{study}_group_gates.csv",
+    log:
+        "results/logs/group_value/{study}.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        **SOFT_PARAMS,
+        scored=GROUP_VALUE,
+        variants=BETWEEN,
+    script:
+        "../../scripts/group_value.py"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,20 @@ from study.forecasts.slices import task_slices
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.group_mass")
+
+
+def to_leaders(items: Sequence[str]) -> np.ndarray:
+    """Pairs (n, n) of a follower and a leader of its group, by the names of `factor_series`."""
+    names = [item.partition("_") for item in items]
+    return np.array(
+        [
+            [
+                one[0] == other[0] and one[2][:8] == "follower" and other[2][:6] == "leader"
+                for other in names
+            ]
+            for one in names
+        ]
+    )
 
 
 def measure_group_mass(
@@ -39,29 +54,37 @@ def measure_group_mass(
     Returns a row per variant, task, window and layer: `variant`, `task_name`, `window_index`,
     `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
     that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
+    Where items are leaders and followers, `leader_lift`: weight from followers to the leaders of
+    their group over that of uniform attention.
     """
     tables = []
     work = Work(pipeline.model_output_patch_size)
     limit = settings.limit(pipeline)
+    batch_size = study.suite.batch_size or settings.batch_size
     for task in progress(study.suite.tasks, desc=f"group mass of {study.name}", unit="task"):
         evaluation = next(task_slices(task, study.suite, data_paths[task.dataset]))
-        for window in WindowBatches.of(evaluation, settings.batch_size, windows_per_task):
-            work.add(window.lengths, window.horizon, limit)
+        for window in WindowBatches.of(evaluation, batch_size, windows_per_task):
+            work.add(np.repeat(window.lengths, window.sizes), window.horizon, limit)
             for variant in variants:
-                masses, mixed = [], 0
-                for batch in window.batches(variant):
+                masses, mixed, lift = [], 0, []
+                for batch, block in window.blocks(variant, similarities, settings.seed):
                     if len(batch) < 2:
                         continue
-                    told = window.mixing(batch, variant, similarities, settings.seed)
-                    found = cross_group_mass(
+                    measure = partial(
+                        cross_group_mass,
                         pipeline.with_variant(variant),
-                        [window.series[index] for index in batch],
+                        window.rows(batch),
                         window.horizon,
                         context_length=settings.context_length,
-                        similarity=told.get("similarity"),
-                        seed=told["seed"],
+                        similarity=block.similarity,
+                        seed=block.seed[:2],
+                        items=np.repeat(batch, window.sizes[batch]),
                     )
-                    masses.append(found * len(batch))
+                    masses.append(measure() * len(batch))
+                    ids = [window.item_ids[index] for index in batch]
+                    led = to_leaders(np.repeat(ids, window.sizes[batch]).tolist())
+                    if led.any():
+                        lift.append(measure(counted=led) / led.mean())
                     mixed += len(batch)
                 layers = pipeline.model.config.num_layers
                 mass = sum(masses) / mixed if mixed else np.full(layers, np.nan)
@@ -71,8 +94,9 @@ def measure_group_mass(
                     "window_index": window.window_index,
                     "layer": range(layers),
                     "cross_group_mass": mass,
-                    "num_series": len(window.series),
+                    "num_series": len(window.items),
                     "num_mixed_series": mixed,
+                    "leader_lift": np.mean(lift, axis=0) if lift else np.nan,
                 }
                 tables.append(pd.DataFrame(columns))
     log.info("probed groups of %s: %s", {**pipeline.describe(), "backend": "dense"}, work)

@@ -135,6 +135,8 @@ class DatasetSpec:
     _: KW_ONLY
     description: Text | None = field(default=None, repr=False)
     origin: Text | None = field(default=None, repr=False)
+    # Whether timestamps are those of the observations: invented ones make no common cutoff.
+    dates: Literal["real", "invented"] = field(default="real", repr=False)
 
 
 @checked_dataclass

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from chronos2_attention import AttentionVariant
 from chronos2_attention.checking import Flag, Many, Pair, Some, Unique, matching, number, whole
 from chronos2_attention.errors import InputError
 from chronos2_attention.variants.soft import CONTROLS, MEASURES, Soft
@@ -60,6 +61,12 @@ class SoftMasks(Strict):
     resamples: whole(1, 1_000_000)
 
 
+class GroupValue(Strict):
+    variants: Unique[
+        Annotated[Text, AfterValidator(lambda name: str(AttentionVariant.parse(name)))]
+    ]
+
+
 class Sparse(Strict):
     backend: Literal["auto"] | BACKEND
     chunk_size: whole(1, 1_000_000) | None
@@ -105,6 +112,7 @@ class Settings(Strict):
     forecast: Forecast
     similarity: Similarity
     soft: SoftMasks
+    group_value: GroupValue
     sparse: Sparse
     mass: Mass
     efficiency: Efficiency

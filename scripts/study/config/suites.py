@@ -53,6 +53,9 @@ class TaskSpec:
     columns of `target` are forecast together; `generate_univariate_targets_from` names the columns
     to make univariate series of, or is ``"__ALL__"``. A metric is a name, or a mapping of `name`
     and its settings.
+
+    Tests count tasks of one `source` (by default the data set's name) as one, and series of one
+    `cluster` (by default each item its own). Neither changes a forecast.
     """
 
     name: TaskName
@@ -71,6 +74,8 @@ class TaskSpec:
     static_columns: Columns = ()
     eval_metric: Metric = "MASE"
     extra_metrics: tuple[Metric, ...] | list[Metric] = ()
+    source: Name | None = field(default=None, repr=False)
+    cluster: Name | None = field(default=None, repr=False)
 
     @model_validator(mode="after")
     def _columns_once(self) -> TaskSpec:
@@ -172,6 +177,11 @@ class Suite:
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets that the tasks need, each once, in order."""
         return tuple(dict.fromkeys(task.dataset for task in self.tasks))
+
+    @property
+    def clusters(self) -> dict[str, tuple[str, str | None]]:
+        """Each task's source, and the cluster of all its series where it names one."""
+        return {task.name: (task.source or task.dataset, task.cluster) for task in self.tasks}
 
     def task(self, name: str) -> TaskSpec:
         """Return one task; an unknown name is an `InputError` with close matches."""

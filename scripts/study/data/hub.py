@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
 from huggingface_hub import set_client_factory as use_clients
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -51,6 +52,7 @@ NAMES = dict.fromkeys(("ETag", "X-Linked-Etag"), r"[\w-]+(\.[\w-]+)*")
 NAMES["X-Repo-Commit"] = COMMIT.pattern
 CACHE_MEND = "fill the Hugging Face cache (HF_HOME) on a machine with a network"
 LISTING_BYTES = 1e8
+ABSENT = "no file fits"  # a code beside the hub's
 # What the client raises where an answer lacks what it takes for granted.
 DEFECTS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 # A file without its size, such as one of a mirror, may still come with some headers.
@@ -108,10 +110,47 @@ def hub_files(
             raise FetchError(*why.split("; ")) from None
         if error.final:
             mend = error.mend.replace("TMPDIR", "HF_HOME")
-            raise FetchError(f"{repo} at revision {revision!r}: {error}", mend) from None
+            why = f"{repo} at revision {revision!r}: {error}"
+            raise FetchError(why, mend, code=error.code) from None
         because = FetchError(f"the hub cannot be used ({error})", error.mend)
     log.warning("%s: %s; looking into the cache", repo, because)
     return _from_cache(repo, kind, revision, patterns, because)
+
+
+def dataset_files(repo: str, config: str, revision: str, *, offline: bool = False) -> HubFiles:
+    """Fetch a configuration's Parquet files: ``<config>/*.parquet``, or those that the card names.
+
+    See `hub_files`.
+    """
+    get = partial(hub_files, repo, "dataset", revision, offline=offline)
+    try:
+        return get([f"{config}/*.parquet"])
+    except FetchError as error:
+        if error.code != ABSENT:
+            raise
+        try:
+            (card,) = get(["README.md"]).paths.values()
+        except FetchError:
+            raise error from None
+        named = _named_by_card(card.read_text(encoding="utf-8", errors="replace"), config)
+        if not named:
+            raise error
+    return get(named)
+
+
+def _named_by_card(text: str, config: str) -> list[str]:
+    """Return the data files that a card gives a configuration, as patterns; none if it does not."""
+    head = re.match(r"---\n(.*?)\n---", text.replace("\r\n", "\n"), re.DOTALL)
+    try:
+        card = yaml.safe_load(head[1]) if head else {}
+        (entry,) = [e for e in card["configs"] if e["config_name"] == config]
+        files = entry["data_files"]
+        files = files if isinstance(files, list) else [files]
+        paths = [file["path"] if isinstance(file, dict) else file for file in files]
+        paths = [p for path in paths for p in (path if isinstance(path, list) else [path])]
+    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+        return []
+    return [path for path in paths if isinstance(path, str) and path.endswith(".parquet")]
 
 
 def _endpoint() -> str:
@@ -130,7 +169,7 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
             there = dict.fromkeys(name.split("/")[0] for name in names if name.count("/") >= depth)
             near = difflib.get_close_matches(pattern.split("/")[0], there, n=5) or list(there)[:5]
             why = f"no file {pattern} in {where}, which has {', '.join(near) or 'none'}"
-            raise FetchError(why, final=True)
+            raise FetchError(why, code=ABSENT, final=True)
         chosen.update(fitting)
     return sorted(chosen)
 
@@ -246,7 +285,8 @@ def _from_cache(
         mend = f"delete {_blob(path)} and fetch it again"
         raise FetchError(f"{because} and a file in the cache is damaged: {error}", mend) from None
     except FetchError as error:
-        raise FetchError(f"{lacks} all of {repo}: {error}", because.mend) from None
+        why = f"{lacks} all of {repo}: {error}"
+        raise FetchError(why, because.mend, code=error.code) from None
     return HubFiles(root.name, paths, checksums)
 
 

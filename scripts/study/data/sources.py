@@ -43,7 +43,7 @@ from study.data.download import (
     reason,
     unavailable,
 )
-from study.data.hub import CACHE_MEND, hub_files, hub_origin
+from study.data.hub import CACHE_MEND, dataset_files, hub_origin
 from study.data.recipes import cook, resample_table, several_targets
 from study.data.series_table import Series, conform, series_table, to_pandas
 from study.jobs.files import sha256_of_file
@@ -67,15 +67,14 @@ def fetch_source(
 def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Read a configuration's Parquet files from the mirror, the hub or the hub's cache.
 
-    Never runs a repository's code: only ``<config>/*.parquet`` is read. Without a
+    Never runs a repository's code: only Parquet files are read. Without a
     network, files that the Hugging Face cache holds complete are used.
     """
     revision, checksums = None, {}
     files = _mirrored(spec, mirror)
     if not files:
-        patterns = [f"{spec.config}/*.parquet"]
         try:
-            found = hub_files(spec.repo, "dataset", spec.revision, patterns, offline=offline)
+            found = dataset_files(spec.repo, spec.config, spec.revision, offline=offline)
             if part := _part_of_shards(found.paths):
                 why = f"the cache holds {part} of {spec.config}/ at revision {found.commit}"
                 raise FetchError(why)

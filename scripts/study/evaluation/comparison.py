@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from math import nan
 
+import fev
+import numpy as np
 import pandas as pd
 
 from chronos2_attention.errors import InputError
+from study.evaluation.clusters import METRICS, TASK, Errors, cut_edges, pairs_of
 from study.evaluation.gates import Validity, attention_gate, baseline_gate, by_task, summary
-from study.evaluation.statistics import UNDECIDED, USUAL, Criteria, correct_family, paired_test
-from study.forecasts.files import RUN_COLUMNS
+from study.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
+    NO,
+    PLAIN,
+    UNDECIDED,
+    USUAL,
+    WORSE,
+    YES,
+    Criteria,
+    PairedResult,
+    correct_family,
+    log_ratios,
+    paired_test,
+)
+from study.forecasts.files import KEY_COLUMNS, RUN_COLUMNS
 
 TIMING_COLUMNS = [
     *("inference_time_s_median", "inference_time_s_mean", "inference_time_s_std"),
     *("perf_repeats", "perf_series", "peak_alloc_mb_median", "peak_alloc_mb_max"),
     *("peak_reserved_mb_median", "peak_reserved_mb_max", "peak_rss_mb"),
 ]
+
+COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
+
+# Fields of a result that come first in a row, as they did when study 2 was published.
+FIRST = {*PLAIN, "wilcoxon_p", "log_ratio_mean", "log_ratio_p", "tost_margin", "tost_p", "verdict"}
+
+# What a row of sparse attention measures: windows that it cuts, or those that it leaves whole.
+CUT, HIDDEN = "attention cut", "future hidden"
 
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
 TIMED_COLUMNS = list(RUN_COLUMNS[4:])
@@ -50,12 +75,131 @@ def with_timings(
     return table
 
 
-def radius_summary(rows: Sequence[pd.DataFrame], *, alpha: float = 0.05) -> pd.DataFrame:
-    """Put the tests of several radii, from `ttest_row`, into one table.
+def radius_summary(
+    rows: Sequence[pd.DataFrame], compared: Sequence[pd.DataFrame], criteria: Criteria = USUAL
+) -> pd.DataFrame:
+    """Put the tests of several radii, from `ttest_row`, into one table, with the tasks of each.
 
-    Together they are the family that `correct_family` corrects, at level `alpha`.
+    Together they are the family that `correct_family` corrects, in MASE and in SQL. A row more,
+    without a radius, tests the windows that the largest radius leaves whole: there the variant
+    only hides the future from the context (column `effect`).
     """
-    return correct_family(pd.concat(rows, ignore_index=True), alpha=alpha)
+    table = pd.concat(rows, ignore_index=True).assign(effect=CUT)
+    table = correct_family(table, [_of_sources(tasks, "MASE_cut") for tasks in compared], criteria)
+    sql = table[[c for c in table if c.startswith("SQL_")]].rename(
+        columns=lambda name: name.removeprefix("SQL_")
+    )
+    sql = correct_family(sql, [_of_sources(tasks, "SQL_cut") for tasks in compared], criteria)
+    table["SQL_verdict_family"] = sql["verdict_family"]
+    table["nothing_lost"] = [
+        nothing_lost(pair)
+        for pair in zip(table["verdict_family"], sql["verdict_family"], strict=True)
+    ]
+    widest = compared[int(table["radius"].argmax())].dropna(subset=["MASE_uncut_full"])
+    whole = paired_test(
+        widest["MASE_uncut_full"], widest["MASE_uncut_sparse"], criteria, clusters=widest["source"]
+    )
+    shown = {name: value for name, value in asdict(whole).items() if name in table}
+    shown |= {name: table.iloc[0][name] for name in ("study", "model", "metric_col", "valid")}
+    shown |= {"effect": HIDDEN, "verdict_family": whole.verdict}
+    return pd.concat([table, pd.DataFrame([shown])], ignore_index=True)
+
+
+def _of_sources(tasks: pd.DataFrame, what: str) -> pd.Series:
+    """Mean log ratio of each source, from the tasks of a radius."""
+    base, other = (tasks[f"{what}_{label}"].to_numpy() for label in ("full", "sparse"))
+    found = pd.Series(log_ratios(base, other), tasks["source"]).dropna()
+    return found.groupby(level=0, sort=False).mean()
+
+
+def sparse_test(
+    compared: pd.DataFrame,
+    full: pd.DataFrame,
+    sparse: pd.DataFrame,
+    radius: int,
+    clusters: Mapping[str, tuple[str, str | None]],
+    criteria: Criteria = USUAL,
+) -> tuple[pd.DataFrame, PairedResult, dict[str, object]]:
+    """Test sparse attention where it cuts anything, from the `forecast_errors` of both.
+
+    A window whose context no edge is cut of is not tested, and counted. Returns `compared` with
+    each task's `source`, the mean share `edges_cut` of the context's edges, and MASE and SQL of
+    windows ``cut`` and ``uncut``; the result in MASE, its plain tests over all tasks; and what else
+    the row says: the tasks `n_uncut`, `edges_cut`, and `metric_columns`.
+    """
+    keys = full[list(KEY_COLUMNS)]
+    both = {"full": full, "sparse": keys.merge(sparse, on=list(KEY_COLUMNS), how="left")}
+    pairs = pairs_of(keys, full["steps"], TASK, clusters)
+    edges = cut_edges(full["context_length"], radius)
+    parts = {"cut": pairs.where(edges > 0), "uncut": pairs.where(edges == 0)}
+    cut = parts["cut"]
+    added = {"source": pairs.labels["cluster"], "edges_cut": pairs.mean(edges)}
+    errors = {
+        (metric, label): one[metric].to_numpy() for metric in METRICS for label, one in both.items()
+    }
+    for (metric, label), error in errors.items():
+        if metric != "WQL":
+            added |= {f"{metric}_{p}_{label}": of.mean(error) for p, of in parts.items()}
+    added = pd.DataFrame(added).set_index(pairs.labels["task_name"]).loc[compared["task_name"]]
+    tested = Errors(cut, errors)
+    results = {
+        metric: tested.test((metric, "full"), (metric, "sparse"), criteria, among=cut.counted)
+        for metric in METRICS
+    }
+    coverage = [np.nanmean(pairs.mean(one["covered"].to_numpy())) for one in both.values()]
+    extra = {
+        "n_uncut": int((~cut.counted).sum()),
+        "edges_cut": float(pairs.mean(edges).mean()),
+        **metric_columns(results, *coverage),
+    }
+    result = with_plain_tests(
+        results["MASE"], compared["MASE_full"], compared["MASE_sparse"], criteria
+    )
+    return pd.concat([compared, added.reset_index(drop=True)], axis=1), result, extra
+
+
+def with_plain_tests(
+    result: PairedResult, baseline: pd.Series, variant: pd.Series, criteria: Criteria
+) -> PairedResult:
+    """Return a result with the plain tests of other pairs: all that the variant was run on."""
+    whole = paired_test(baseline, variant, criteria)
+    return replace(result, **{name: getattr(whole, name) for name in PLAIN})
+
+
+def metric_columns(
+    results: Mapping[str, PairedResult], coverage: float, variant_coverage: float
+) -> dict[str, object]:
+    """Return the columns of metrics beside MASE, and whether nothing is lost in MASE and in SQL.
+
+    `coverage` is that of the interval between the outer levels; it and its change.
+    """
+    columns = {
+        f"{metric}_{name}": getattr(results[metric], name)
+        for metric in METRICS[1:]
+        for name in (*COMPARED, "verdict")
+    }
+    lost = nothing_lost([results[metric].verdict for metric in METRICS[:2]])
+    change = variant_coverage - coverage
+    return {**columns, "coverage": coverage, "coverage_change": change, "nothing_lost": lost}
+
+
+def win_rate(full: pd.DataFrame, variant: pd.DataFrame, metric: str = "MASE") -> dict[str, float]:
+    """Return the variant's win rate and skill score against full over tasks, as fev's leaderboard.
+
+    With their 95 % intervals, `_lower` and `_upper`, from a bootstrap over tasks.
+    """
+    names = [table["model_name"].iloc[0] for table in (variant, full)]
+    found = fev.pairwise_comparison(
+        [variant, full], metric, missing_strategy="drop", n_resamples=1000
+    )
+    return found.loc[tuple(names)].to_dict()
+
+
+def nothing_lost(verdicts: Sequence[str]) -> str:
+    """Say from the verdicts in all metrics whether accuracy is kept."""
+    if WORSE in verdicts:
+        return NO
+    return YES if set(verdicts) <= {BETTER, EQUIVALENT} else UNDECIDED
 
 
 def compare_tasks(
@@ -105,28 +249,25 @@ def compare_tasks(
 
 def ttest_row(
     compared: pd.DataFrame,
+    result: PairedResult,
     validity: Validity,
     *,
-    labels: tuple[str, str] = ("full", "sparse"),
     metric: str = "MASE",
     setting: Mapping[str, object] | None = None,
     run: Mapping[str, object] | None = None,
-    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
-    """Summarise a comparison over tasks, from `compare_tasks` with the same labels, in one row.
+    """Put the test of a comparison over tasks, from `compare_tasks`, into one row.
 
-    Returns `metric_col`, the setting, `chunk_size`, `backend`, the fields of `PairedResult` but its
-    log-ratio interval, means of speed and memory, `baseline_rel_mase` (geometric mean of the
-    baseline's MASE relative to Seasonal Naive's), `valid`; then the log-ratio interval, the rest of
-    `RUN_COLUMNS` and `reason` (of the gates and of the statistics). What `run` lacks is empty.
+    Returns `metric_col`, the setting, `chunk_size`, `backend`, the first fields of `PairedResult`,
+    means of speed and memory, `baseline_rel_mase` (geometric mean of the baseline's MASE relative
+    to Seasonal Naive's), `valid`; then its other fields, the rest of `RUN_COLUMNS` and `reason` (of
+    the gates and of the statistics). What `run` lacks is empty.
     """
-    first, second = labels
-    result = paired_test(compared[f"{metric}_{first}"], compared[f"{metric}_{second}"], criteria)
     run = run or {}
     about = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
-    found = asdict(result)
+    found = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "means"}
     reasons = [validity.reason, found.pop("reason")]
-    late = {name: found.pop(name) for name in ("log_ratio_ci_low", "log_ratio_ci_high")}
+    late = {name: found.pop(name) for name in list(found) if name not in FIRST}
     row = {
         "metric_col": metric,
         **(setting or {}),
@@ -140,6 +281,7 @@ def ttest_row(
         "baseline_rel_mase": validity.baseline_rel_mase,
         "valid": bool(validity.valid),
         **late,
+        "checked": validity.checked,
         **{name: run.get(name, "") for name in about},
         "reason": "; ".join(filter(None, reasons)),
     }
@@ -147,7 +289,10 @@ def ttest_row(
 
 
 def prior_soft(
-    table: pd.DataFrame, published: pd.DataFrame, criteria: Criteria = USUAL
+    table: pd.DataFrame,
+    published: pd.DataFrame,
+    clusters: Mapping[str, tuple[str, str | None]],
+    criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
 
@@ -163,13 +308,13 @@ def prior_soft(
     common = hard[hard["task_name"].isin(published["task_name"])]
     validity = summary(baseline_gate(common, published))
     absent = "gates data, weights and attention could not run"
+    compared = compare_tasks(hard, soft, labels=labels, setting=setting)
     row = ttest_row(
-        compare_tasks(hard, soft, labels=labels, setting=setting),
+        compared,
+        _prior_test(compared, labels, clusters, criteria),
         validity._replace(reason="; ".join(filter(None, [validity.reason, absent]))),
-        labels=labels,
         setting=setting,
         run={"study": "prior_cbii", "variant": "soft_correlation_t5"},
-        criteria=criteria,
     )
     return row.assign(
         gate_tasks=len(common), more_than_smoothing=UNDECIDED, more_than_random=UNDECIDED
@@ -181,27 +326,47 @@ def prior_study(
     by_radius: Mapping[int, pd.DataFrame],
     published: pd.DataFrame,
     mass: pd.DataFrame,
+    clusters: Mapping[str, tuple[str, str | None]],
     criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
     """Put the tables of the prior sparse study through these statistics and gates.
 
     Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2 cannot run; the
     published Seasonal Naive is the denominator of gate 3. One row a radius, see `ttest_row`, with
-    `attention_lift` after `baseline_rel_mase`.
+    `attention_lift` after `baseline_rel_mase`, and `n_uncut`: tasks that are not tested, as no edge
+    of their context was cut. `clusters` holds the tasks' sources.
     """
     attention = attention_gate(mass)
     validity = summary([*baseline_gate(full, published), *attention])
+    tokens = mass.groupby("task_name")["ctx_tokens"].max()
     rows = []
     for radius, sparse in sorted(by_radius.items()):
         setting = {"radius": radius}
+        compared = compare_tasks(full, sparse, setting=setting)
+        cut = (compared["task_name"].map(tokens) > radius + 1).to_numpy()
         row = ttest_row(
-            compare_tasks(full, sparse, setting=setting),
+            compared,
+            _prior_test(compared, ("full", "sparse"), clusters, criteria, cut),
             validity,
             setting=setting,
             run={"study": "prior_cbii", "variant": f"sparse_r{radius}"},
-            criteria=criteria,
-        )
+        ).assign(n_uncut=int((~cut).sum()))
         place = row.columns.get_loc("baseline_rel_mase") + 1
         row.insert(place, "attention_lift", attention[0].value)
         rows.append(row)
     return pd.concat(rows, ignore_index=True)
+
+
+def _prior_test(
+    compared: pd.DataFrame,
+    labels: tuple[str, str],
+    clusters: Mapping[str, tuple[str, str | None]],
+    criteria: Criteria,
+    among: np.ndarray | slice = slice(None),
+) -> PairedResult:
+    """Test the chosen tasks by source, with the plain tests of all."""
+    one, other = (compared[f"MASE_{label}"] for label in labels)
+    sources = [clusters.get(task, (task,))[0] for task in compared["task_name"]]
+    chosen = (part.to_numpy()[among] for part in (one, other))
+    result = paired_test(*chosen, criteria, clusters=np.array(sources)[among])
+    return with_plain_tests(result, one, other, criteria)

@@ -8,29 +8,41 @@ study invalid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from math import isfinite, nan
-from pathlib import Path
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chronos2_attention.errors import InputError
-from study.evaluation.statistics import geometric_mean_ratio
-from study.jobs.files import read_results
+from study.evaluation.statistics import BETTER, geometric_mean_ratio, paired_test
 
 PASS, FAIL = "pass", "fail"
 
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
 
 # What makes a task the one that a figure was published for.
-DEFINITION = ("horizon", "seasonality", "num_windows", "initial_cutoff")
+DEFINITION = (
+    *("horizon", "seasonality", "num_windows", "initial_cutoff", "window_step_size", "target"),
+    *("known_dynamic_columns", "past_dynamic_columns"),
+)
+
+METRICS = ("MASE", "SQL", "WAPE", "WQL")
+
+# How the figures of fev-bench were made, in the words of the metadata of forecasts.
+PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}
 
 # Attention that is a tenth more or less local than uniform attention counts as learned.
 LIFT_MARGIN = 0.1
 
 SMALL_RADIUS = 8
+
+# Attention to leaders, over uniform attention, from which on group attention finds them.
+LEADER_LIFT = 1.1
 
 # A lift that stays the same at every radius, but is not 1, is padding: see `attention_gate`.
 _FLAT = 0.01
@@ -39,11 +51,15 @@ _OFF_ONE = 1e-3
 
 
 class Validity(NamedTuple):
-    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown)."""
+    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown).
+
+    `checked` says of how many rows each gate could check what it is for.
+    """
 
     valid: bool
     reason: str = ""
     baseline_rel_mase: float = nan
+    checked: str = ""
 
     def unless(self, fault: str) -> Validity:
         """Return this verdict or, if there is a fault, that the study is not valid for it, too."""
@@ -76,42 +92,118 @@ def _verdict(passed: bool) -> str:
     return PASS if passed else FAIL
 
 
+def published_metrics(published: pd.DataFrame | None, method: str) -> dict[str, str]:
+    """Columns of published figures that are of a model (or of ``seasonal_naive``), by metric."""
+    prefix, columns = method.replace("-", "_"), () if published is None else published.columns
+    return {m: f"{prefix}_{m}" for m in METRICS if f"{prefix}_{m}" in columns}
+
+
+def _compared(
+    blank: GateRow, perf: pd.DataFrame, published: pd.DataFrame | None, method: str
+) -> Iterator[GateRow]:
+    """Yield a row a task and metric: its relative deviation from what was published of a method.
+
+    A task without figures of its definition has one row, not applicable, which says why.
+    """
+    columns = published_metrics(published, method)
+    known = by_task(published, "published figures") if columns else pd.DataFrame()
+    for task, row in by_task(perf, method).iterrows():
+        blank, why = blank._replace(task=task), "no published value"
+        figures = known.loc[task] if task in known.index else row
+        both = [key for key in DEFINITION if key in row and key in figures]
+        other = [key for key in both if not _equal(row[key], figures[key])]
+        if other:
+            told = ", ".join(f"{key} {row[key]} instead of {figures[key]}" for key in other)
+            why = f"published for another definition: {told}"
+        if other or task not in known.index:
+            yield blank._replace(note=why)
+            continue
+        note = ""
+        if "dataset_fingerprint" in row and "dataset_fingerprint" in figures:
+            same = str(row["dataset_fingerprint"]) == str(figures["dataset_fingerprint"])
+            note = f"; the data's fingerprint is {'' if same else 'not '}that published"
+        for metric, column in columns.items():
+            if metric in row:
+                value = float(abs(row[metric] / figures[column] - 1))
+                text = f"{metric} {row[metric]:.6g}, published {figures[column]:.6g}{note}"
+                verdict = _verdict(value <= blank.threshold)  # false for NaN
+                yield blank._replace(value=value, verdict=verdict, note=text)
+
+
+def reproduction_gate(
+    perf: pd.DataFrame | None,
+    published: pd.DataFrame | None,
+    model: str,
+    run: Mapping[str, str],
+    staggered: Collection[str] = (),
+    tolerance: float = 0.01,
+) -> list[GateRow]:
+    """Gate 5, the strongest: MASE and SQL under the published setting equal those published.
+
+    `perf` holds them, `run` is the metadata of their forecasts; None where these were not made. A
+    row that counts the tasks, then one a task and metric, whose `value` is the relative deviation.
+    `staggered` tasks have series that end at different times.
+    """
+    whole = GateRow("reproduction", "all", nan, tolerance, NOT_APPLICABLE, "")
+    if not published_metrics(published, model):
+        return [whole._replace(note=f"no published figures of {model}")]
+    if perf is None:
+        return [not_run("reproduction", f"no forecasts of {PUBLISHED_SETTING['variant']}")]
+    setting = {key: str(run.get(key)) for key in PUBLISHED_SETTING}
+    if setting != PUBLISHED_SETTING:
+        return [whole._replace(note=f"published for {PUBLISHED_SETTING}, not {setting}")]
+    mixed = "; series end at different times, and published batches mix their cutoffs"
+    perf = perf.drop(columns=["WAPE", "WQL"], errors="ignore")
+    rows = [
+        row._replace(note=row.note + mixed * (row.task in staggered))
+        for row in _compared(whole, perf, published, model)
+    ]
+    checked = [row for row in rows if row.verdict != NOT_APPLICABLE]
+    if checked:
+        near = sum(row.verdict == PASS for row in checked)
+        note = (
+            f"{len({row.task for row in checked})} of {len(perf)} tasks checked: {near} of"
+            f" {len(checked)} figures within {tolerance:.0%} of those published"
+        )
+        worst = float(np.max([row.value for row in checked]))
+        whole = whole._replace(value=worst, verdict=_verdict(near == len(checked)), note=note)
+    return [whole, *rows]
+
+
 def data_gate(
     perf_seasonal_naive: pd.DataFrame,
     published: pd.DataFrame | None,
     tolerance: float = 0.01,
 ) -> list[GateRow]:
-    """Gate 1: Seasonal Naive's MASE here equals the published one; a row a task.
+    """Gate 1: Seasonal Naive's figures here equal the published ones; a row a task.
 
-    `value` is the relative deviation. `published` has `task_name`, `MASE` and, to tell a namesake
-    with another definition, `DEFINITION`; None for a suite without published figures.
+    `value` is the largest relative deviation of a metric. `published` has `task_name`, the columns
+    of `published_metrics` or, where it holds nothing else, those of `METRICS`, and, to tell a
+    namesake with another definition, `DEFINITION`; None for a suite without published figures.
     """
-    here = by_task(perf_seasonal_naive, "seasonal naive")
-    known = by_task(published, "published figures") if published is not None else None
+    if published is not None and "MASE" in published:
+        published = published.rename(columns={m: f"seasonal_naive_{m}" for m in METRICS})
+    if published is not None and "seasonal_naive_SQL" in published:
+        # fev-bench gave Seasonal Naive intervals; here, as in Chronos Benchmark II, it has a point.
+        published = published.drop(columns=["seasonal_naive_SQL", "seasonal_naive_WQL"])
+    blank = GateRow("data", "", nan, tolerance, NOT_APPLICABLE, "")
+    every = _compared(blank, perf_seasonal_naive, published, "seasonal_naive")
     rows = []
-    for task, row in here.iterrows():
-        deviation, verdict, note = nan, NOT_APPLICABLE, "no published value"
-        if known is not None and task in known.index:
-            figure = known.loc[task]
-            other = [
-                f"{key} {row[key]} instead of {figure[key]}"
-                for key in DEFINITION
-                if key in row and key in figure and not _equal(row[key], figure[key])
-            ]
-            note = f"published for another definition: {', '.join(other)}"
-            if not other:
-                deviation = float(abs(row["MASE"] / figure["MASE"] - 1))
-                verdict = _verdict(deviation <= tolerance)  # false for NaN
-                note = f"MASE {row['MASE']:.6g}, published {figure['MASE']:.6g}"
-        rows.append(GateRow("data", task, deviation, tolerance, verdict, note))
+    for _, of_task in groupby(every, attrgetter("task")):
+        found = list(of_task)
+        worst = next((row for row in found if row.verdict == FAIL), found[0])
+        parts = dict.fromkeys("; ".join(row.note for row in found).split("; "))
+        value = float(np.max([row.value for row in found]))
+        rows.append(worst._replace(value=value, note="; ".join(parts)))
     return rows
 
 
 def _equal(one: object, other: object) -> bool:
     try:
         return float(one) == float(other)
-    except (TypeError, ValueError):  # a cutoff may be a date
-        return str(one) == str(other)
+    except (TypeError, ValueError):  # a date, or names of columns in any order
+        words = ({*re.findall(r"[^\s\[\]',]+", str(value))} for value in (one, other))
+        return next(words) == next(words)
 
 
 def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
@@ -228,6 +320,35 @@ def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
     return [GateRow("attention", "all", value, LIFT_MARGIN, _verdict(passed), note)]
 
 
+def mechanism_gate(
+    group_mass: pd.DataFrame, full: pd.DataFrame, *mixing: pd.DataFrame
+) -> list[GateRow]:
+    """Gate 6: the same weights use group attention where there is something to find.
+
+    Of the suite of leading factors: the attention of `joint`, of which `value`, the largest layer's
+    mean weight from followers to their leaders over that of uniform attention, must be
+    `LEADER_LIFT` or more, and the performance of `full` and of variants that mix series, one of
+    which must be better.
+    """
+    base = by_task(full, "full")["MASE"]
+    found = {
+        table["variant"].iloc[0]: paired_test(
+            base, by_task(table, "mixing")["MASE"].loc[base.index]
+        )
+        for table in mixing
+    }
+    lift = float(group_mass.groupby("layer")["leader_lift"].mean().max())
+    gains = ", ".join(
+        f"{name} {np.expm1(one.log_ratio_mean):+.1%} ({one.verdict})" for name, one in found.items()
+    )
+    note = (
+        f"on {len(base)} leading factors MASE changes by {gains};"
+        f" attention to leaders is {lift:.3f} times uniform"
+    )
+    passed = lift >= LEADER_LIFT and any(one.verdict == BETTER for one in found.values())
+    return [GateRow("mechanism", "all", lift, LEADER_LIFT, _verdict(passed), note)]
+
+
 def not_run(gate: str, note: str) -> GateRow:
     """Row of a gate whose input was not made."""
     return GateRow(gate, "all", nan, nan, NOT_RUN, note)
@@ -235,6 +356,7 @@ def not_run(gate: str, note: str) -> GateRow:
 
 def summary(rows: Iterable[GateRow]) -> Validity:
     """Whether no gate failed, and one sentence on those that did."""
+    rows = list(rows)
     failed: dict[str, list[str]] = {}
     relative = nan
     for row in rows:
@@ -246,7 +368,15 @@ def summary(rows: Iterable[GateRow]) -> Validity:
     for gate, notes in failed.items():
         more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
         parts.append(f"gate {gate} failed ({'; '.join(notes[:3])}{more})")
-    return Validity(not failed, "; ".join(parts), relative)
+    return Validity(not failed, "; ".join(parts), relative, _checked(pd.DataFrame(rows)))
+
+
+def _checked(table: pd.DataFrame) -> str:
+    """Say of how many of its rows each gate could check anything."""
+    if table.empty:
+        return ""
+    found = table["verdict"].isin([PASS, FAIL]).groupby(table["gate"], sort=False)
+    return ", ".join(f"{gate} {rows.sum()} of {len(rows)}" for gate, rows in found)
 
 
 def summary_line(rows: Iterable[GateRow]) -> str:
@@ -262,20 +392,32 @@ def summary_line(rows: Iterable[GateRow]) -> str:
 
 def validity_table(rows: Sequence[GateRow]) -> pd.DataFrame:
     """The rows as a table, with the row ``all`` of the summary at its end."""
-    valid, reason, _ = summary(rows)
+    valid, reason, *_ = summary(rows)
     last = GateRow("all", "all", nan, nan, _verdict(valid), reason)
     return pd.DataFrame([*rows, last], columns=GateRow._fields)
 
 
-def validity_of(table: pd.DataFrame) -> Validity:
-    """Read the verdict back from a table that `validity_table` made."""
+def with_mechanism(table: pd.DataFrame, *proof: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of validity with `mechanism_gate` of the proof more."""
+    known = [GateRow(**row) for row in table[table["gate"] != "all"].to_dict("records")]
+    return validity_table([*known, *mechanism_gate(*proof)])
+
+
+def validity_of(table: pd.DataFrame, invented: Iterable[str] = ()) -> Validity:
+    """Read the verdict back from a table that `validity_table` made.
+
+    The dates of data sets that are `invented` are said to be so with what was checked.
+    """
     last = table[(table["gate"] == "all") & (table["task"] == "all")]
     if len(last) != 1:
         raise InputError("no row of the summary", "table of validity", "make it again")
     row = last.iloc[0]
     relative = table["value"][table["gate"] == "baseline"]
     reason = "" if pd.isna(row["note"]) else str(row["note"])
-    return Validity(row["verdict"] == PASS, reason, float(next(iter(relative[::-1]), nan)))
+    relative = float(next(iter(relative[::-1]), nan))
+    checked = _checked(table[table["gate"] != "all"])
+    checked += "".join(f"; {name}'s dates are invented: no cutoff is shared" for name in invented)
+    return Validity(row["verdict"] == PASS, reason, relative, checked)
 
 
 def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:
@@ -284,11 +426,3 @@ def same_weights(baseline: pd.DataFrame, variant: pd.DataFrame) -> str:
     if prints[0] == prints[1] and len(prints[0]) == 1:
         return ""
     return f"gate weights failed (baseline has {prints[0]}, variant {prints[1]})"
-
-
-def read_published(path: Path | str | None, tasks: Iterable[str]) -> pd.DataFrame | None:
-    """Read published figures if they name any of the tasks, else return None."""
-    if not path:
-        return None
-    table = read_results(path)
-    return table if set(table["task_name"]) & set(tasks) else None

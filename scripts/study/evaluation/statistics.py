@@ -1,32 +1,42 @@
-"""Paired comparison of two methods over tasks: tests, intervals, equivalence.
+"""Paired comparison of two methods: tests by cluster, intervals, equivalence, power, families.
 
-All numbers come from scipy and statsmodels. Errors are such that less is
-better; a difference is always variant minus baseline, and a ratio variant over
+All numbers come from scipy and statsmodels; docs/method.md says why each is the one. Errors are
+such that less is better; a difference is always variant minus baseline, and a ratio variant over
 baseline.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, log, nan
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from math import exp, inf, log1p, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_paired
-
-from study.forecasts.files import KEY_COLUMNS, ratio
+from scipy import optimize, stats
+from statsmodels.stats.power import TTestPower
 
 # Spread below this share of the values that were subtracted is rounding.
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
 NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
+
+BETTER, WORSE, EQUIVALENT = "better", "worse", "equivalent"
+OPEN, NOT_TESTED = "open", "not tested"
+
+# Bounds of a relative error, as in `fev.pairwise_comparison`.
+CLIP = (0.01, 100.0)
+
+# Five clusters have 32 ways to flip signs: no two-sided p value below 1/16.
+FEWEST_CLUSTERS = 6
+
+# Most ways to flip signs that are gone through; of more, as many are drawn.
+FLIPS = 9_999
+
+POWER = 0.8
 
 
 class Criteria(NamedTuple):
@@ -48,13 +58,19 @@ USUAL = Criteria()
 class PairedResult:
     """What `paired_test` finds of `n` pairs; NaN stands for what they cannot tell.
 
-    `mean_delta` and `sd_delta` (n - 1) are of variant minus baseline, `t`, `p`, `test` their paired
-    t-test, two-sided, with its name in scipy, `ci_low`, `ci_high` the mean's interval at level 1 -
-    alpha, `cohens_dz` is mean over standard deviation. `wilcoxon_p`: signed-rank test, two-sided,
-    zero differences left out. `log_ratio_*`: mean of log(variant / baseline), its interval and
-    paired t-test. `tost_p`: two one-sided tests that it lies within +- log(1 + tost_margin).
-    `verdict`: better, worse, equivalent or inconclusive. `reason`: why a number is missing or a
-    verdict needs a word.
+    Over pairs: `mean_delta` and `sd_delta` (n - 1) of variant minus baseline, `t`, `p`, `test` of
+    their paired t-test, two-sided, with its name in scipy, `ci_low`, `ci_high` the mean's interval
+    at level 1 - alpha, `cohens_dz` mean over standard deviation; `wilcoxon_p` of the log ratios.
+
+    Over the `n_clusters` means of log(variant / baseline): `log_ratio_mean`, its interval, `_p` by
+    sign flips. `tost_low`, `tost_high`: the interval at level 1 - 2 alpha; `tost_p`: of two
+    one-sided tests that the mean lies within +- log(1 + tost_margin); `least_margin`: the smallest
+    margin within which it would. `effect_80`: the smallest relative change that is found in 80 % of
+    such studies; `margin_80`: the smallest margin that no change at all lies within in 80 %;
+    `n_for_1_percent`, `n_for_2_percent`: the clusters for which `effect_80` is that.
+    `without_one_*`: range of the mean leaving one cluster out; `most_influential`: the one that
+    moves it most; `trimmed_mean`: without a tenth at each end. `n_left_out`: pairs without a ratio.
+    `means`: of the clusters. `reason`: why a number is missing or a verdict needs a word.
     """
 
     n: int
@@ -71,29 +87,60 @@ class PairedResult:
     log_ratio_ci_low: float = nan
     log_ratio_ci_high: float = nan
     log_ratio_p: float = nan
+    n_clusters: int = 0
+    n_left_out: int = 0
     tost_margin: float = nan
     tost_p: float = nan
-    verdict: str = "inconclusive"
+    tost_low: float = nan
+    tost_high: float = nan
+    least_margin: float = nan
+    effect_80: float = nan
+    margin_80: float = nan
+    n_for_1_percent: float = nan
+    n_for_2_percent: float = nan
+    without_one_low: float = nan
+    without_one_high: float = nan
+    trimmed_mean: float = nan
+    most_influential: Hashable = ""
+    verdict: str = NOT_TESTED
     reason: str = ""
+    means: pd.Series = field(default_factory=lambda: pd.Series(dtype=float), repr=False)
+
+
+# Those of its fields that are of the plain tests over pairs.
+PLAIN = ("n", "mean_delta", "sd_delta", "t", "p", "test", "ci_low", "ci_high", "cohens_dz")
+
+
+def log_ratios(baseline: np.ndarray, variant: np.ndarray) -> np.ndarray:
+    """Return log(variant / baseline), the ratio within `CLIP`; NaN where it is undefined."""
+    known = (baseline >= 0) & (variant >= 0) & (baseline + variant > 0)
+    known &= np.isfinite(baseline) & np.isfinite(variant)
+    found = np.full(np.shape(baseline), nan)
+    with np.errstate(divide="ignore", over="ignore"):
+        found[known] = np.log(np.clip(variant[known] / baseline[known], *CLIP))
+    return found
 
 
 def paired_test(
-    baseline: Sequence[float], variant: Sequence[float], criteria: Criteria = USUAL
+    baseline: Sequence[float],
+    variant: Sequence[float],
+    criteria: Criteria = USUAL,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    drawn: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> PairedResult:
-    """Compare the errors of two methods on the same tasks, both of shape (n,).
+    """Compare the errors of two methods on the same pairs, both of shape (n,).
 
-    The verdict rests on the log ratios, because differences are ruled by the tasks with the largest
-    errors. In this order:
+    `clusters` names the cluster of each pair, (n,), by default each pair is one; `drawn` are both
+    methods' errors in samples drawn from within the clusters, (draws, n) each, whose spread widens
+    the interval. The verdict rests on the clusters' mean log ratios. In this order:
 
-    1. ``equivalent``: all pairs are identical, or the mean log ratio lies within the margin
-       (`tost_p` < alpha). This goes before the next two: a difference that is both significant and
-       within the margin is real but too small to matter, and `reason` then says so.
-    2. ``better`` / ``worse``: the mean log ratio is below / above zero with `log_ratio_p` < alpha.
-    3. ``inconclusive``: neither.
-
-    Fewer than two pairs, or a value that is not finite, give NaN throughout. Without spread (every
-    difference the same) the tests of the differences are NaN; with a value of zero or less, or
-    without spread of the log ratios, those of the log ratios. `reason` says which.
+    1. ``not tested``: fewer than `FEWEST_CLUSTERS` clusters.
+    2. ``equivalent``: the mean lies within the margin (`tost_p` < alpha). This goes before the next
+       two: a difference that is both significant and within the margin is real but too small to
+       matter, and `reason` then says so, with its sign.
+    3. ``better`` / ``worse``: the mean is below / above zero with `log_ratio_p` < alpha.
+    4. ``open``: neither.
     """
     alpha, margin = criteria
     base = np.asarray(baseline, dtype=np.float64)
@@ -102,97 +149,205 @@ def paired_test(
         raise ValueError(f"pairs of shapes {base.shape} and {other.shape}")
     if not (margin > 0 and 0 < alpha < 1):
         raise ValueError(f"margin {margin} or alpha {alpha} out of range")
-    n = len(base)
-    bad = int((~(np.isfinite(base) & np.isfinite(other))).sum())
-    if bad or n < 2:
-        reason = f"{bad} of {n} pairs are not finite" if bad else f"{n} pairs, fewer than 2"
-        return PairedResult(n, tost_margin=margin, reason=reason)
+    labels = np.arange(len(base)) if clusters is None else np.asarray(clusters)
+    ratios = log_ratios(base, other)
+    known = ~np.isnan(ratios)
+    found, reasons = _plain(base, other, alpha)
+    found |= {"tost_margin": margin, "n_left_out": int((~known).sum())}
+    if found["n_left_out"]:
+        reasons.append(f"{found['n_left_out']} of {len(base)} pairs have no relative error")
+    # Clipped, so that rounding of equal pairs is no difference.
+    ratios = np.where(np.abs(ratios) <= _ROUNDING, 0.0, ratios)[known]
+    if len(ratios) > 1 and ratios.any():
+        found["wilcoxon_p"] = float(stats.wilcoxon(ratios).pvalue)
+    values = pd.Series(ratios).groupby(labels[known], sort=False).mean()
+    within = 0.0
+    if drawn is not None and known.any():
+        spread = pd.DataFrame(log_ratios(*drawn)[:, known].T).groupby(labels[known], sort=False)
+        within = float(spread.mean().var(axis=1, ddof=1).fillna(0).sum())
+    found |= {"n_clusters": len(values), "means": values}
+    if len(values) < 2:
+        reasons.append(f"{len(values)} clusters, fewer than 2")
+        mean = float(values.iloc[0]) if len(values) else nan
+        return PairedResult(**found, log_ratio_mean=mean, reason="; ".join(reasons))
+    found |= _by_cluster(values, within, alpha, margin)
+    mean, p = found["log_ratio_mean"], nan
+    if len(values) < FEWEST_CLUSTERS:
+        found["tost_p"] = nan
+        reasons.append(f"{len(values)} clusters, fewer than {FEWEST_CLUSTERS}: no p value")
+    else:
+        p = found["log_ratio_p"] = sign_flip_p(values.to_numpy())
+        if not values.any():
+            reasons.append("every pair is identical")
+        elif found["tost_p"] < alpha and p < alpha:
+            word = BETTER if mean < 0 else WORSE
+            reasons.append(f"significantly {word}, but within the margin of {margin:.2%}")
+    verdict = str(verdicts(found["tost_p"], p, mean, alpha))
+    return PairedResult(**found, verdict=verdict, reason="; ".join(reasons))
 
+
+def verdicts(tost_p: np.ndarray, p: np.ndarray, mean: np.ndarray, alpha: float) -> np.ndarray:
+    """Return the verdict that p values and a mean log ratio lead to, see `paired_test`."""
+    tost_p, p, mean = map(np.asarray, (tost_p, p, mean))
+    conditions = [np.isnan(p), tost_p < alpha, (p < alpha) & (mean < 0), p < alpha]
+    return np.select(conditions, [NOT_TESTED, EQUIVALENT, BETTER, WORSE], OPEN)
+
+
+def _plain(base: np.ndarray, other: np.ndarray, alpha: float) -> tuple[dict, list[str]]:
+    """Return the paired t-test of the differences, of pairs that are finite, and what ails it."""
+    finite = np.isfinite(base) & np.isfinite(other)
+    base, other = base[finite], other[finite]
     delta = other - base
-    found = {"mean_delta": float(delta.mean()), "sd_delta": float(delta.std(ddof=1))}
-    found["tost_margin"] = margin
-    if not delta.any():
-        if (base > 0).all():
-            found["log_ratio_mean"] = 0.0
-        return PairedResult(n, **found, verdict="equivalent", reason="every pair is identical")
-
-    reasons = []
-    if _has_spread(delta, base, other):
-        found |= _t_test(base, other, alpha)
-        found["cohens_dz"] = found["mean_delta"] / found["sd_delta"]
-        found["wilcoxon_p"] = float(stats.wilcoxon(delta).pvalue)
-    else:
-        reasons.append("all differences are the same")
-
-    verdict = "inconclusive"
-    if (base <= 0).any() or (other <= 0).any():
-        reasons.append("errors of zero or less have no log ratio")
-    else:
-        log_base, log_other = np.log(base), np.log(other)
-        ratios = log_other - log_base
-        found["log_ratio_mean"] = float(ratios.mean())
-        if _has_spread(ratios, log_base, log_other, np.ones(1)):
-            logs = _t_test(log_base, log_other, alpha)
-            found |= {f"log_ratio_{name}": logs[name] for name in ("ci_low", "ci_high", "p")}
-            limit = log(1 + margin)
-            found["tost_p"] = float(ttost_paired(log_other, log_base, -limit, limit)[0])
-            significant = logs["p"] < alpha
-            if found["tost_p"] < alpha:
-                verdict = "equivalent"
-                if significant:
-                    reasons.append(
-                        f"the difference is significant but within the margin of {margin:.2%}"
-                    )
-            elif significant:
-                verdict = "better" if found["log_ratio_mean"] < 0 else "worse"
-        else:
-            reasons.append("all log ratios are the same")
-    return PairedResult(n, **found, verdict=verdict, reason="; ".join(reasons))
-
-
-def _has_spread(differences: np.ndarray, *terms: np.ndarray) -> bool:
-    scale = max(np.abs(values).max() for values in (differences, *terms))
-    return bool(differences.std() > _ROUNDING * scale)
-
-
-def _t_test(base: np.ndarray, other: np.ndarray, alpha: float) -> dict[str, float]:
+    found = {"n": len(delta)}
+    if len(delta) < 2:
+        return found, [f"{len(delta)} pairs, fewer than 2"]
+    found |= {"mean_delta": float(delta.mean()), "sd_delta": float(delta.std(ddof=1))}
+    scale = max(np.abs(x).max() for x in (delta, base, other))
+    if not found["sd_delta"] > _ROUNDING * scale:
+        return found, ["all differences are the same"] if delta.any() else []
     result = stats.ttest_rel(other, base)
     interval = result.confidence_interval(1 - alpha)
+    found |= {"t": float(result.statistic), "p": float(result.pvalue)}
+    found |= {"ci_low": float(interval.low), "ci_high": float(interval.high)}
+    return found | {"cohens_dz": found["mean_delta"] / found["sd_delta"]}, []
+
+
+def _by_cluster(
+    values: pd.Series, within: float, alpha: float, margin: float
+) -> dict[str, float | Hashable]:
+    """Return interval, equivalence, power and influence of the mean of two and more clusters."""
+    count, mean = len(values), float(values.mean())
+    # The variance that a bootstrap over clusters gives, free of its bias, in closed form; that of
+    # the draws within clusters is added, as a second stage adds it.
+    error = sqrt(float(values.var(ddof=1)) / count + within / count**2)
+    if error <= _ROUNDING * abs(mean):
+        error = 0.0
+    wide, narrow = (float(stats.t.ppf(1 - a, count - 1) * error) for a in (alpha / 2, alpha))
+    low, high = mean - narrow, mean + narrow
+    room = log1p(margin) - abs(mean)
+    one_out = (count * mean - values) / (count - 1)
+    sd = error * sqrt(count)
+    effect_80 = detectable(count, alpha)
+    # Without a difference, each of the two one-sided tests may miss with half of what is left.
+    margin_80 = detectable(count, alpha, (1 + POWER) / 2, "larger")
     return {
-        "t": float(result.statistic),
-        "p": float(result.pvalue),
-        "ci_low": float(interval.low),
-        "ci_high": float(interval.high),
+        "log_ratio_mean": mean,
+        "log_ratio_ci_low": mean - wide,
+        "log_ratio_ci_high": mean + wide,
+        "tost_low": low,
+        "tost_high": high,
+        "tost_p": float(stats.t.sf(room / error if error else inf * np.sign(room), count - 1)),
+        "least_margin": exp(max(-low, high)) - 1,
+        "effect_80": exp(min(effect_80 * sd, 50)) - 1,
+        "margin_80": exp(min(margin_80 * sd, 50)) - 1,
+        **{f"n_for_{k}_percent": clusters_for(log1p(k / 100), sd, alpha) for k in (1, 2)},
+        "without_one_low": float(one_out.min()),
+        "without_one_high": float(one_out.max()),
+        "trimmed_mean": float(stats.trim_mean(values, 0.1)),
+        "most_influential": (one_out - mean).abs().idxmax(),
     }
 
 
-def holm(pvalues: Sequence[float]) -> np.ndarray:
-    """Adjust p-values, shape (m,), by Holm's method; NaN, a test not made, stays NaN."""
-    adjusted = np.array(pvalues, dtype=np.float64)
-    known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+def _power(effect: float, count: float, alpha: float, alternative: str = "two-sided") -> float:
+    """Power of a t-test; statsmodels has NaN where the effect is so large that it is 1."""
+    return float(np.nan_to_num(TTestPower().power(effect, count, alpha, None, alternative), nan=1))
+
+
+@lru_cache(maxsize=512)
+def detectable(
+    count: int, alpha: float, power: float = POWER, alternative: str = "two-sided"
+) -> float:
+    """Return the effect that is found with this power, in standard deviations."""
+    return optimize.brentq(lambda d: _power(d, count, alpha, alternative) - power, 1e-6, 1e3)
+
+
+def clusters_for(effect: float, sd: float, alpha: float) -> float:
+    """Return how many clusters of this spread find an effect with `POWER`; at least 2."""
+    if not sd > 0:
+        return nan
+    size = min(effect / sd, 1e3)
+    if _power(size, 2, alpha) >= POWER:
+        return 2.0
+    return float(np.ceil(optimize.brentq(lambda n: _power(size, n, alpha) - POWER, 2, 1e9)))
+
+
+def sign_flip_p(values: np.ndarray) -> float:
+    """Return the two-sided p value of a mean by sign flips: exact, or of `FLIPS` drawn."""
+    return float(
+        stats.permutation_test(
+            (values,),
+            lambda x, axis: x.mean(axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=FLIPS,
+            rng=np.random.default_rng(0),
+        ).pvalue
+    )
+
+
+def flipped_t(values: np.ndarray) -> np.ndarray:
+    """Return |t| of the means of values (clusters, m) under sign flips: (flips, m).
+
+    The first row is not flipped. All tests share their flips, which keeps how they depend on each
+    other. A cluster that a test lacks is NaN.
+    """
+    known = ~np.isnan(values)
+    count, filled = known.sum(axis=0), np.where(known, values, 0.0)
+    clusters = len(values)
+    if 2**clusters <= FLIPS + 1:
+        signs = np.array(list(product([1.0, -1.0], repeat=clusters)))
+    else:
+        signs = np.random.default_rng(0).choice([1.0, -1.0], (FLIPS + 1, clusters))
+        signs[0] = 1.0
+    square = (filled**2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.round((signs @ filled) ** 2 / (count * square), 12)
+        return np.nan_to_num(np.sqrt((count - 1) * share / (1 - share)), nan=0.0, posinf=inf)
+
+
+def step_down(values: np.ndarray) -> np.ndarray:
+    """Adjust the p values of the means of values (clusters, m) by step-down maxT.
+
+    Westfall and Young (1993), algorithm 4.1, with sign flips; shape (m,).
+    """
+    found = flipped_t(values)
+    order = np.argsort(-found[0], kind="stable")
+    largest = np.maximum.accumulate(found[:, order][:, ::-1], axis=1)[:, ::-1]
+    p = (largest >= found[0, order] * (1 - 1e-9)).mean(axis=0)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(p)
     return adjusted
 
 
-def correct_family(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
-    """Correct a family of tests for their number by Holm's method.
+def correct_family(
+    table: pd.DataFrame, values: Sequence[pd.Series], criteria: Criteria = USUAL
+) -> pd.DataFrame:
+    """Correct a family of tests for their number, by what their clusters have in common.
 
-    The table has a row a test, with `p`, `log_ratio_p`, `tost_p`, `log_ratio_mean` and `verdict` as
-    `paired_test` finds them, and gets `p_holm`, `log_ratio_p_holm`, `tost_p_holm` and
-    `verdict_holm`. The last is `paired_test`'s verdict with the corrected p-values; where there are
-    none, because pairs are identical or cannot be tested, the verdict stands.
+    The table has a row a test, with `tost_p`, `log_ratio_p`, `log_ratio_mean`, `tost_low` and
+    `tost_high` as `paired_test` finds them, `values` the means of its clusters. It gets
+    `log_ratio_p_family` by `step_down`, `tost_p_family` by the largest t of the family, and
+    `verdict_family`. A test that was not made is no member.
     """
-    table = table.assign(
-        **{f"{name}_holm": holm(table[name]) for name in ("p", "log_ratio_p", "tost_p")}
+    tested = table["log_ratio_p"].notna().to_numpy()
+    adjusted = np.full((2, len(table)), nan)
+    if tested.any():
+        members = [one for one, used in zip(values, tested, strict=True) if used]
+        matrix = pd.concat(members, axis=1).to_numpy()
+        rows = table[tested]
+        df = (~np.isnan(matrix)).sum(axis=0) - 1
+        # What t the equivalence was found with: more than the family's largest by chance?
+        t = stats.t.isf(rows["tost_p"].to_numpy(dtype=float), df)
+        chance = flipped_t(matrix - np.nanmean(matrix, axis=0)).max(axis=1)
+        equal = (chance[:, None] >= t * (1 - 1e-9)).mean(axis=0)
+        adjusted[0, tested] = step_down(matrix)
+        alone = len(rows) == 1
+        adjusted[1, tested] = rows["tost_p"] if alone else np.maximum(rows["tost_p"], equal)
+    p, tost_p = adjusted
+    verdict = verdicts(tost_p, p, table["log_ratio_mean"].to_numpy(dtype=float), criteria.alpha)
+    return table.assign(
+        log_ratio_p_family=p, tost_p_family=tost_p, verdict_family=verdict.astype(object)
     )
-    tested = table["tost_p_holm"].notna() & table["log_ratio_p_holm"].notna()
-    verdict = np.select(
-        [~tested, table["tost_p_holm"] < alpha, table["log_ratio_p_holm"] < alpha],
-        [table["verdict"], "equivalent", np.where(table["log_ratio_mean"] < 0, "better", "worse")],
-        default="inconclusive",
-    )
-    return table.assign(verdict_holm=verdict)
 
 
 def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
@@ -203,21 +358,6 @@ def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float
     if not len(top) or not usable.all():
         return nan
     return exp(float(np.mean(np.log(top) - np.log(bottom))))
-
-
-def forecast_errors(path: str | os.PathLike) -> pd.DataFrame:
-    """Return the MASE of each forecast in a file of scores.
-
-    The columns of `KEY_COLUMNS` and `error`, float64, NaN where no step has a score.
-    """
-    table = pq.read_table(path, columns=[*KEY_COLUMNS, "scaled_abs_error"])
-    lists = table["scaled_abs_error"].combine_chunks()
-    lengths = pc.list_value_length(lists).to_numpy()  # tasks differ in horizon
-    values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
-    owner, known = np.repeat(np.arange(len(lengths)), lengths), ~np.isnan(values)
-    sums = np.bincount(owner[known], values[known], minlength=len(lengths))
-    counts = np.bincount(owner[known], minlength=len(lengths))
-    return table.select(list(KEY_COLUMNS)).to_pandas().assign(error=ratio(sums, counts))
 
 
 def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> tuple[float, float]:
@@ -236,23 +376,3 @@ def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> t
         return float(found), nan
     spread = (variant - found * baseline).std(ddof=1) / mean / np.sqrt(n)
     return float(found), float(stats.t.ppf(1 - alpha / 2, n - 1) * spread)
-
-
-def task_log_ratios(
-    baseline: pd.DataFrame, variant: pd.DataFrame, *, alpha: float = 0.05
-) -> pd.DataFrame:
-    """Compare two methods, from `forecast_errors` of the same forecasts, within each task.
-
-    A row a task, in the baseline's order: `task_name`, `n` pairs, `log_ratio` of the mean errors,
-    `ci_low`, `ci_high`. Forecasts of one series in several windows count as separate pairs, so
-    where these depend on each other the interval, of `ratio_of_means`, is too narrow.
-    """
-    pairs = baseline.merge(variant, on=list(KEY_COLUMNS), suffixes=("_baseline", "_variant"))
-    pairs = pairs.dropna(subset=["error_baseline", "error_variant"])
-    rows = []
-    for task, group in pairs.groupby("task_name", sort=False):
-        base, other = group["error_baseline"].to_numpy(), group["error_variant"].to_numpy()
-        found, half = ratio_of_means(base, other, alpha)
-        middle, half = (np.log(found), half / found) if found > 0 else (nan, nan)
-        rows.append((task, len(group), middle, middle - half, middle + half))
-    return pd.DataFrame(rows, columns=["task_name", "n", "log_ratio", "ci_low", "ci_high"])

@@ -1,4 +1,4 @@
-"""The series of one evaluation window, and which of them see each other in a forecast."""
+"""The items of one evaluation window, and which of them see each other in a forecast."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from zlib import crc32
 
 import fev
 import numpy as np
+import torch
+from chronos.chronos2 import Chronos2Pipeline
+from chronos.chronos2.preprocess import from_data_frame
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
-from chronos2_attention.batching import batches_by_cutoff
+from chronos2_attention.blocks import Block, form_blocks
 from chronos2_attention.similarity import SimilaritySettings, similarity
+from chronos2_attention.variants import Grouped
 from study.config.models import context_limit
 from study.config.suites import Suite
 from study.forecasts.files import RowWriter, SimilarityFile
 from study.forecasts.slices import task_slices
-from study.forecasts.windows import contexts, last_timestamps, windows_of
+from study.forecasts.windows import contexts, flat_series, last_timestamps, windows_of
 from study.jobs.progress import progress
 
 log = logging.getLogger("study.similarity")
@@ -49,17 +53,23 @@ class ForecastSettings(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowBatches:
-    """The contexts of one window's n series: float32, oldest value first, NaN where missing.
+    """The n items of one window, as `Chronos2VariantPipeline.predict` takes them.
 
-    `cutoffs`, datetime64 of shape (n,), are the times of the series' last values.
+    Those of a task with one target and no covariates are contexts, float32, oldest value first, NaN
+    where missing; others have been prepared by upstream. `cutoffs`, datetime64 of shape (n,), are
+    the times of the items' last values, `sizes` (n,) their series, covariates included, `groups`
+    their values of each static column.
     """
 
-    series: list[np.ndarray]
+    items: list[Any]
     item_ids: list[str]
     cutoffs: np.ndarray
+    lengths: np.ndarray
+    sizes: np.ndarray
+    groups: dict[str, list[Any]]
     task_name: str
     window_index: int
-    target: str
+    targets: list[str]
     horizon: int
     batch_size: int
 
@@ -67,50 +77,80 @@ class WindowBatches:
     def of(
         cls, evaluation: fev.Task, batch_size: int, most: int | None = None
     ) -> Iterator[WindowBatches]:
-        """Read the contexts of the windows (of the first `most`) that some series can fill."""
+        """Read the items of the windows (of the first `most`) that some series can fill."""
         for index, window, past in windows_of(evaluation, most):
+            ids = past.data.table.column(window.id_column).to_pylist()
+            columns = [*window.target_columns, *window.known_dynamic_columns]
+            columns += window.past_dynamic_columns
+            lengths = flat_series(past, window.target_columns[0])[1]
+            items: list[Any] = (
+                list(map(torch.from_numpy, contexts(past, columns[0])))
+                if len(columns) == 1
+                else _prepared(window, ids)
+            )
             yield cls(
-                series=contexts(past, window.target_columns[0]),
-                item_ids=past.data.table.column(window.id_column).to_pylist(),
+                items=items,
+                item_ids=ids,
                 cutoffs=last_timestamps(past, window.timestamp_column),
+                lengths=lengths,
+                sizes=np.full(len(ids), len(columns)),
+                groups={c: past.data.table.column(c).to_pylist() for c in window.static_columns},
                 task_name=evaluation.task_name,
                 window_index=index,
-                target=window.target_columns[0],
+                targets=list(window.target_columns),
                 horizon=window.horizon,
                 batch_size=batch_size,
             )
 
     @property
-    def lengths(self) -> np.ndarray:
-        """Observations of each series, missing ones included: int64, shape (n,)."""
-        return np.fromiter(map(len, self.series), np.int64, len(self.series))
+    def values(self) -> int:
+        """Values of context and, at 21 quantiles, of forecast: what it holds in memory."""
+        return int((self.lengths * self.sizes).sum() + 21 * self.horizon * self.sizes.sum())
 
-    def batches(self, variant: AttentionVariant) -> list[np.ndarray]:
-        """Return index arrays: the batches of a variant that mixes series, else all in one."""
-        if not variant.mixes_series:
-            return [np.arange(len(self.series))]
-        cutoffs = np.zeros(len(self.series)) if variant.leaking else self.cutoffs
-        return batches_by_cutoff(cutoffs, self.batch_size)
+    @property
+    def is_plain(self) -> bool:
+        """Whether items are contexts alone."""
+        return isinstance(self.items[0], torch.Tensor)
 
-    def mixing(
-        self,
-        batch: np.ndarray,
-        variant: AttentionVariant,
-        similarities: SimilarityFile | None,
-        seed: int,
-    ) -> dict[str, Any]:
-        """Return what `Chronos2VariantPipeline.predict` is told of a batch whose series mix.
+    def rows(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Return the series of some items, covariates included, each float32."""
+        found = [self.items[index] for index in batch]
+        if self.is_plain:
+            return [item.numpy() for item in found]
+        return [row.numpy() for item in found for row in item["context"]]
 
-        The seed belongs to the batch, whichever job forecasts it.
+    def blocks(
+        self, variant: AttentionVariant, similarities: SimilarityFile | None, seed: int
+    ) -> list[tuple[np.ndarray, Block]]:
+        """Return the blocks of a variant that mixes items: which they are, and themselves.
+
+        The seed belongs to the block, whichever job forecasts it.
         """
-        if not variant.mixes_series:
-            return {}
-        ids = [self.item_ids[index] for index in batch]
-        name = f"{self.task_name}/{self.window_index}/{ids[0]}"
-        told = {"cutoffs": self.cutoffs[batch], "seed": (seed, crc32(name.encode()))}
-        if similarities is not None:
-            told["similarity"] = similarities.batch(self.task_name, self.window_index, ids)
-        return told
+        cutoffs = np.zeros(len(self.items)) if variant.leaking else self.cutoffs
+        labels = self.groups.get(getattr(variant, "column", ""))
+        if isinstance(variant, Grouped) and labels is None:  # as `full`
+            labels = list(range(len(self.items)))
+        options = self.batch_size, cutoffs, labels, None, seed
+        found = []
+        for batch, block in zip(*form_blocks(self.items, self.sizes, *options), strict=True):
+            ids = [self.item_ids[index] for index in batch]
+            name = f"{self.task_name}/{self.window_index}/{ids[0]}"
+            given = None
+            if similarities is not None:
+                ids = np.repeat(ids, self.sizes[batch]).tolist()
+                given = similarities.batch(self.task_name, self.window_index, ids)
+            block = Block(block.inputs, given, (seed, crc32(name.encode()), 0, 0))
+            found.append((batch, block))
+        return found
+
+
+def _prepared(window: fev.EvaluationWindow, ids: list[str]) -> list[Any]:
+    """Return a window's items as upstream prepares them, categories encoded, in the given order."""
+    past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
+    names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
+    prepared = from_data_frame(past, targets, window.horizon, future, **names)
+    order = dict(zip(sorted(set(past[window.id_column])), prepared, strict=True))
+    return [order[name] for name in ids]
 
 
 def write_similarities(
@@ -131,13 +171,15 @@ def write_similarities(
         counts: Counter[int] = Counter()
         for evaluation in task_slices(task, suite, data_paths[task.dataset]):
             for window in WindowBatches.of(evaluation, batch_size):
-                for batch in batches_by_cutoff(window.cutoffs, batch_size):
-                    series = [window.series[index][-context_length:] for index in batch]
+                joint = AttentionVariant.parse("joint")
+                for batch, _ in window.blocks(joint, None, 0):
+                    series = [row[-context_length:] for row in window.rows(batch)]
+                    ids = [window.item_ids[index] for index in batch]
                     writer.write(
                         task_name=task.name,
                         window_index=window.window_index,
                         batch=counts[window.window_index],
-                        item_id=[window.item_ids[index] for index in batch],
+                        item_id=np.repeat(ids, window.sizes[batch]).tolist(),
                         similarity=similarity(series, measure, settings),
                     )
                     counts[window.window_index] += 1

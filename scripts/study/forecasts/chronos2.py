@@ -6,15 +6,19 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
+from chronos2_attention.errors import quote
+from chronos2_attention.variants import Grouped
 from study.config.study import Study
+from study.config.suites import Suite
 from study.data.series_table import ROWS_AT_ONCE
 from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.files import ForecastWriter, SimilarityFile
@@ -24,6 +28,9 @@ from study.jobs.devices import pick_device
 from study.jobs.progress import Work, progress
 
 log = logging.getLogger("study.forecasting")
+
+# Values of context and forecast that wait for each other, so that windows share batches.
+MOST_VALUES = 4_000_000
 
 
 def load_pipeline(
@@ -63,7 +70,7 @@ def metadata_of(
         "chunk_size": sparse["chunk_size"] or AUTO_CHUNK_SIZE,
         "seed": forecast["seed"],
         "threads": torch.get_num_threads(),
-        "batch_size": forecast["batch_size"],
+        "batch_size": study.suite.batch_size or forecast["batch_size"],
         **{name: version(name) for name in ("torch", "chronos-forecasting", "fev")},
         "python": platform.python_version(),
     }
@@ -78,9 +85,9 @@ def forecast_variants(
     piece: Piece = WHOLE,
     similarities: SimilarityFile | None = None,
 ) -> None:
-    """Forecast every window of every task and write as a few thousand series are done.
+    """Forecast every window of every task and write as some million values are done.
 
-    Where a variant mixes series, those of one batch share their cutoff timestamp, so that none sees
+    Where a variant mixes series, those of one block share their cutoff timestamp, so that none sees
     the future of another. `runs` are pipelines of one model, one a variant, each with the writer
     that receives one row a forecast; windows are read once for all. `similarities` of the series in
     each batch are for soft masks; None measures them anew.
@@ -100,49 +107,95 @@ def forecast_variants(
     # Where series mix, pieces end where batches do, so that a split changes no batch.
     multiple = ROWS_AT_ONCE if any(run.variant.mixes_series for run, _ in runs) else 1
     names = " ".join(run.variant.name for run, _ in runs)
+    _check_columns([run.variant for run, _ in runs], study.suite)
     work = Work(pipeline.model_output_patch_size)
+
+    def flush(windows: list[WindowBatches]) -> None:
+        for run, writer in runs:
+            found = _forecast(run, windows, settings, similarities)
+            for window, forecasts in zip(windows, found, strict=True):
+                for number, target in enumerate(window.targets):
+                    quantiles = forecasts[:, number]
+                    writer.write_window(
+                        window.task_name,
+                        window.window_index,
+                        target,
+                        window.item_ids,
+                        np.minimum(window.lengths, limit),
+                        quantiles[:, median],
+                        quantiles[:, columns].transpose(0, 2, 1),
+                    )
+        windows.clear()
+
+    waiting: list[WindowBatches] = []
+    batch_size = study.suite.batch_size or settings.batch_size
     for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
         path = data_paths[task.dataset]
         written = 0
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
-            for window in WindowBatches.of(evaluation, settings.batch_size):
-                lengths = window.lengths
-                for run, writer in runs:
-                    forecasts = _forecast(run, window, settings, similarities)
-                    writer.write_window(
-                        task.name,
-                        window.window_index,
-                        window.target,
-                        window.item_ids,
-                        np.minimum(lengths, limit),
-                        forecasts[:, median],
-                        forecasts[:, columns].transpose(0, 2, 1),
-                    )
-                written += len(lengths)
-                work.add(lengths, window.horizon, limit)
+            for window in WindowBatches.of(evaluation, batch_size):
+                waiting.append(window)
+                written += len(window.items)
+                rows = np.repeat(window.lengths, window.sizes)
+                work.add(rows, window.horizon, limit)
+                if sum(held.values for held in waiting) > MOST_VALUES:
+                    flush(waiting)
         if not written and piece.count == 1:
             raise too_short(task.name, str(path))
+    flush(waiting)
     for run, _ in runs:
         log.info("ran %s: %s", run.describe(), work)
 
 
+def _check_columns(variants: Sequence[AttentionVariant], suite: Suite) -> None:
+    """Refuse groups by a static column that no task has; where some have it, say which."""
+    for variant in variants:
+        if not isinstance(variant, Grouped):
+            continue
+        having = [task.name for task in suite.tasks if variant.column in task.static_columns]
+        if not having:
+            what = f"no task has the static column {quote(variant.column)} of {variant.name!r}"
+            raise InputError(what, f"suite {suite.name!r}", "name it in 'static_columns'")
+        log.info("%s groups %s; other tasks are as under full", variant.name, ", ".join(having))
+
+
 def _forecast(
     pipeline: Chronos2VariantPipeline,
-    window: WindowBatches,
+    windows: Sequence[WindowBatches],
     settings: ForecastSettings,
     similarities: SimilarityFile | None,
-) -> np.ndarray:
-    """Return all quantiles of a window's n series: float32, shape (n, quantiles, horizon)."""
-    series = window.series
-    shape = (len(series), len(pipeline.quantiles), window.horizon)
-    forecasts = np.empty(shape, dtype=np.float32)
-    for batch in window.batches(pipeline.variant):
-        found = pipeline.predict(
-            [torch.from_numpy(series[index]) for index in batch],
-            prediction_length=window.horizon,
-            batch_size=window.batch_size,
-            context_length=settings.context_length,
-            **window.mixing(batch, pipeline.variant, similarities, settings.seed),
-        )
-        forecasts[batch] = torch.cat(found).numpy()
-    return forecasts
+) -> list[np.ndarray]:
+    """Return all quantiles of n items of each window: float32, (n, targets, quantiles, horizon).
+
+    Independent windows of one horizon share batches, and so do blocks of items that mix.
+    """
+    found: list[Any] = [None] * len(windows)
+    options = {"context_length": settings.context_length}
+    for horizon in {window.horizon for window in windows}:
+        which = [index for index, window in enumerate(windows) if window.horizon == horizon]
+        if pipeline.variant.mixes_series:
+            blocks = [
+                windows[index].blocks(pipeline.variant, similarities, settings.seed)
+                for index in which
+            ]
+            flat = [block for of_window in blocks for _, block in of_window]
+            results = iter(pipeline.predict_blocks(flat, horizon, **options))
+            for index, of_window in zip(which, blocks, strict=True):
+                items: list[Any] = [None] * len(windows[index].items)
+                for batch, _ in of_window:
+                    for at, result in zip(batch, next(results), strict=True):
+                        items[at] = result
+                found[index] = torch.stack(items).numpy()
+            continue
+        # Upstream takes contexts alone, or prepared items alone.
+        for plain in (True, False):
+            alike = [index for index in which if windows[index].is_plain == plain]
+            inputs = [item for index in alike for item in windows[index].items]
+            if not inputs:
+                continue
+            most = settings.batch_size
+            forecasts = iter(pipeline.predict(inputs, horizon, batch_size=most, **options))
+            for index in alike:
+                own = list(islice(forecasts, len(windows[index].items)))
+                found[index] = torch.stack(own).numpy()
+    return found

@@ -172,7 +172,8 @@ def sample_windows(
                 raise too_short(task.name, str(data_path))
             rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
             drawn = past.select(rows).flatten_indices()
-            yield SampledWindow(index, window.horizon, contexts(drawn, window.target_columns[0]))
+            series = [s for column in window.target_columns for s in contexts(drawn, column)]
+            yield SampledWindow(index, window.horizon, series[:max_series])
 
 
 def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

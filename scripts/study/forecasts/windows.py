@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
-from study.data.series_table import number_columns, quiet_frequencies
+from study.data.series_table import TIMESTAMP, number_columns, quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +55,16 @@ def last_timestamps(data: datasets.Dataset, column: str) -> np.ndarray:
     lists = data.data.table.column(column)
     ends = np.cumsum(pc.list_value_length(lists).to_numpy())
     return pc.list_flatten(lists).to_numpy()[ends - 1]
+
+
+def staggered_tasks(suite: Suite, data_paths: Mapping[str, Path]) -> list[str]:
+    """Return the tasks whose windows have several cutoffs, since their series end as they do."""
+    ends = {}
+    for name, path in data_paths.items():
+        stamps = datasets.Dataset(pq.read_table(path, columns=[TIMESTAMP]), fingerprint=name)
+        ends[name] = len(np.unique(last_timestamps(stamps, TIMESTAMP)))
+    counted = [task for task in suite.tasks if not isinstance(task.initial_cutoff, str)]
+    return [task.name for task in counted if ends[task.dataset] > 1]
 
 
 def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from study.evaluation.gates import NOT_APPLICABLE, validity_of
 from study.forecasts.files import read_metadata
+from study.soft_masks.group_value import ALL, sentences
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 
@@ -167,16 +168,19 @@ def sparse_sentences(summary: pd.DataFrame) -> list[str]:
         "better": "more accurate than full attention",
         "worse": "less accurate than full attention",
         "equivalent": "as accurate as full attention within {margin:g} %",
+        "not tested": "not tested",
     }
     found = []
     for row in with_percent(summary).to_dict("records"):
-        verdict = texts.get(row["verdict_holm"], "not shown to differ, nor shown to be equivalent")
+        verdict = texts.get(row["verdict_family"], "not shown to differ, nor to be equivalent")
+        cut = not math.isnan(row["radius"])
+        what = f"at r = {row['radius']:g}" if cut else "where it only hides the future"
         found.append(
-            f"Sparse time attention at r = {row['radius']}:"
-            f" {verdict.format(margin=100 * row['tost_margin'])}."
+            f"Sparse time attention {what}: {verdict.format(margin=100 * row['tost_margin'])}."
             f" MASE changes by {row['change_percent']:+.2f} %"
             f" (95 % interval {row['low_percent']:+.2f} to {row['high_percent']:+.2f} %,"
-            f" {row['n']} pairs), at a median of {row['median_speedup']:.2f} times the speed."
+            f" {row['n_clusters']:g} sources)"
+            + (f", at a median of {row['median_speedup']:.2f} times the speed." if cut else ".")
         )
     return found
 
@@ -186,7 +190,9 @@ def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, part in validity[validity["gate"] != "all"].groupby("gate", sort=False):
         verdicts = part["verdict"].value_counts()
-        shown = part[part["verdict"] == "fail"] if "fail" in verdicts else part
+        whole = part[part["task"] == "all"]
+        shown = whole if len(whole) else part
+        shown = part[part["verdict"] == "fail"] if "fail" in verdicts else shown
         if len(shown) == 1 or "fail" in verdicts:
             rows.append(shown)
             continue
@@ -217,10 +223,10 @@ def table_page(
     """
     columns = COLUMNS["tables"].get(name)
     sections = [Section(with_percent(table), columns=columns, source=source, explained=True)]
-    valid, reason, _ = validity_of(validity)
+    valid, reason, *_ = validity_of(validity)
     of, heading = study, f"{study}: {title}"
     if sentences is not None:
-        of, heading = f"{study}, {title}", f"{heading} against full attention"
+        of = f"{study}, {title}"
         sections = [
             replace(sections[0], title="Verdicts", void=not valid),
             Section(gate_overview(validity), title="Validity"),
@@ -237,6 +243,12 @@ def soft_verdict_page(study: str, title: str, verdicts: pd.DataFrame, **about: A
     """Return the page of verdicts on soft masks and of the gates, see `table_page`."""
     found = verdicts[verdicts["subject"] != "validity"]
     return table_page(study, title, found, found["sentence"].tolist(), **about)
+
+
+def group_verdict_page(study: str, title: str, value: pd.DataFrame, **about: Any) -> str:
+    """Return the page on what group attention is worth by kind of task, see `table_page`."""
+    kinds = value[value["task"] == ALL]
+    return table_page(study, title, kinds, sentences(kinds), **about)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -30,10 +30,12 @@ from study.report.style import (
     VERMILION,
     Caption,
     mark_margin,
+    rows_figure,
     titled_figure,
 )
 from study.soft_masks.breakdown import BEST_SEEN, BEST_TRUE
 from study.soft_masks.examples import Window, clustered, median_window
+from study.soft_masks.group_value import ALL
 from study.soft_masks.sweep import ANY_MEASURE, JOINT, NO_CONTROL, is_soft
 from study.soft_masks.verdicts import best_of
 
@@ -56,7 +58,8 @@ def percent_gain(log_ratio: pd.Series | float) -> pd.Series | float:
 def pairs_line(summary: pd.DataFrame) -> str:
     """Say how many pairs the tests rest on, as in ``n = 24 tasks``."""
     row = summary.iloc[0]
-    return f"n = {row['n']} {'tasks' if row['pair'] == 'task' else 'series'}"
+    unit = "tasks" if row["pair"] == "task" else "series"
+    return f"n = {row['n_clusters']} clusters of {row['n']} {unit}"
 
 
 def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
@@ -77,7 +80,7 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
             column = columns.index(name)
             gain[place, column] = percent_gain(row["log_ratio_mean"])
             mass[place, column] = 100 * row["cross_group_mass"]
-            marks[place, column] = _MARKS.get(row["verdict_holm"], "")
+            marks[place, column] = _MARKS.get(row["verdict_family"], "")
             if row["more_than_smoothing"] == YES and row["more_than_random"] == YES:
                 box = Rectangle((column - 0.47, place - 0.45), 0.94, 0.9)
                 box.set(fill=False, ec="black", lw=2)
@@ -89,7 +92,7 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
     lower.set_title("group attention that goes to other series (%)")
     lower.set_xlabel(
         "temperature (a larger one is stricter)\n\n"
-        "* better or worse, ≈ equivalent, corrected by Holm's method;\n"
+        "* better or worse, ≈ equivalent, corrected by step-down maxT;\n"
         "framed: more than smoothing and more than random partners give"
     )
     for axis in (upper, lower):
@@ -153,6 +156,27 @@ def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
         axis.set_xlabel("temperature")
     axes[0].set_ylabel("reduction of MASE against full attention (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def by_mass(summary: pd.DataFrame, caption: Caption) -> Figure:
+    """Plot the gain against the group attention that goes to other groups, where measures meet."""
+    figure = titled_figure(
+        "Gain by attention to other series", caption, pairs_line(summary), 7, 4.2
+    )
+    axis = figure.subplots()
+    for index, (measure, rows) in enumerate(summary[is_soft(summary)].groupby("measure")):
+        rows = rows.sort_values("cross_group_mass")
+        gains = [percent_gain(rows[f"log_ratio_{end}"]) for end in ("mean", "ci_high", "ci_low")]
+        mass, style = 100 * rows["cross_group_mass"], STYLES[index % len(STYLES)]
+        axis.plot(
+            mass, gains[0], color=CYCLE[index], ls=style, marker=MARKERS[index], label=measure
+        )
+        axis.fill_between(mass, *gains[1:], color=CYCLE[index], alpha=0.12, lw=0)
+    axis.axhline(0, color="black", lw=0.8)
+    axis.set_xlabel("group attention that goes to other series (%)")
+    axis.set_ylabel("reduction of MASE (%)")
+    axis.legend()
     return figure
 
 
@@ -310,4 +334,26 @@ def similarities(
     if len(names) <= 30:
         axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
     figure.colorbar(image, ax=list(axes), shrink=0.75, label="similarity")
+    return figure
+
+
+def group_value(value: pd.DataFrame, caption: Caption) -> Figure:
+    """Plot the change of each metric at each step, by kind of task, with intervals over tasks."""
+    rows = value[value["task"] == ALL]
+    places = {p: -y for y, p in enumerate(rows.groupby(["kind", "step"], sort=False).groups)}
+    n = ", ".join(f"{k} {c}" for k, c in rows.groupby("kind", sort=False)["n"].max().items())
+    title = "What group attention is worth"
+    figure, axis, size = rows_figure(title, caption, f"tasks: {n}", 8.2, len(places), 2.0)
+    for index, (metric, part) in enumerate(rows.groupby("metric", sort=False)):
+        y = [places[*place] + 0.15 - 0.3 * index for place in part[["kind", "step"]].to_numpy()]
+        low, middle, high = (100 * part[f"change{end}"] for end in ("_low", "", "_high"))
+        ends = [(middle - low).fillna(0), (high - middle).fillna(0)]
+        axis.errorbar(
+            middle, y, xerr=ends, fmt=MARKERS[index], color=CYCLE[index], ms=4, label=metric
+        )
+    axis.axvline(0, color="black", lw=0.8)
+    labels = [f"{kind}: {step.replace('_', ' ')}" for kind, step in places]
+    axis.set_yticks(list(places.values()), labels, fontsize=size)
+    axis.set_xlabel("change of the error (%): left is better")
+    axis.legend()
     return figure

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from study.evaluation.clusters import forecast_errors, task_log_ratios
 from study.evaluation.gates import relative_mase
-from study.evaluation.statistics import forecast_errors, task_log_ratios
+from study.evaluation.statistics import detectable
 from study.report.style import (
     BLUE,
     CENTRED,
@@ -157,6 +158,27 @@ def changes_by_task(
     axis.set_ylim(-0.7, len(tasks) + 1.7)
     axis.set_xlabel("MASE of sparse attention relative to full (%): left is better")
     _legend_below(axis, 4)
+    return figure
+
+
+def power(summary: pd.DataFrame, statistics: Mapping[str, Any], caption: Caption) -> Figure:
+    """Plot the change that is found with 80 % power against the number of sources, per radius."""
+    figure = titled_figure("What such a study finds", caption, "n = sources, 80 % power", 6.6, 4.2)
+    axis, alpha = figure.subplots(), statistics["alpha"]
+    counts = np.unique(np.geomspace(6, 300, 40).astype(int))
+    effects = np.array([detectable(int(count), alpha) for count in counts])
+    for index, row in summary.dropna(subset=["radius", "effect_80"]).iterrows():
+        sd = np.log1p(row["effect_80"]) / detectable(int(row["n_clusters"]), alpha)
+        colour = look(index)["color"]
+        axis.plot(
+            counts, 100 * np.expm1(effects * sd), color=colour, label=f"r = {row['radius']:g}"
+        )
+        axis.plot(row["n_clusters"], 100 * row["effect_80"], **look(index), ms=7)
+    axis.axhline(
+        100 * statistics["tost_margin"], color=GREY, ls="--", label="margin of equivalence"
+    )
+    axis.set(xscale="log", xlabel="sources (points: this study)", ylabel="change of MASE found (%)")
+    axis.legend()
     return figure
 
 

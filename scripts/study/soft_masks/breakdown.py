@@ -14,14 +14,14 @@ from math import nan
 import numpy as np
 import pandas as pd
 
+from study.evaluation.clusters import Pairs
 from study.evaluation.statistics import ratio_of_means
-from study.soft_masks.pairs import Pairs
-from study.soft_masks.summary import Evaluated
+from study.soft_masks.summary import Evaluated, early
 from study.soft_masks.sweep import NO_CONTROL, setting_of
 
 SMALLEST_SAMPLE = 100
 
-BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, over all"
+BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, later"
 
 _SETTING = ["variant", "measure", "temperature", "control"]
 
@@ -49,7 +49,7 @@ def relative_errors(
     in every method, and their errors, (1 + n_variants, m), the baseline first.
     """
     known = np.isfinite(baseline_error) & np.isfinite(errors).all(axis=0)
-    rows = np.flatnonzero(known & (pairs.batch_size > 1))
+    rows = np.flatnonzero(known & (pairs.steps > 0))
     task = keys["task_name"].to_numpy()[rows]
     mean = pd.Series(baseline_error[rows]).groupby(task).transform("mean").to_numpy()
     usable = mean > 0
@@ -107,7 +107,7 @@ def by_horizon(
     A row a variant and step: `variant`, `measure`, `temperature`, `control`, `step` (from 1), `n`
     pairs whose horizon reaches it, `gain`, `ci_low`, `ci_high` (over pairs).
     """
-    usable = pairs.mixing & (baseline_mase > 0)
+    usable = pairs.counted & (baseline_mase > 0)
     scale = np.where(usable, baseline_mase, np.nan)[:, None]
     base = baseline_steps / scale
     found = []
@@ -139,9 +139,10 @@ def by_sample_size(
     """Return what the gain looks like in samples of growing size, of variants that are no controls.
 
     Samples are drawn with replacement from all forecasts. Beside each variant stands the variant
-    that is best in the sample: its gain in that sample, which is what a study of that size would
-    report, and its gain over all forecasts, which is what it is worth. The first exceeds the second
-    because the best was chosen by it; the difference shrinks as the sample grows.
+    that is best in a sample of the early ones, see `early`: its gain in that sample, which is what
+    a study of that size would report, and its gain over all later forecasts, which is what it is
+    worth. The first exceeds the second because the best was chosen by it; the difference shrinks as
+    the sample grows.
 
     A row a variant and size: `variant`, `measure`, `temperature`, `control`, `n_forecasts`, `gain`
     (mean over samples), `ci_low`, `ci_high` (quantiles over samples), `resamples`. For the best in
@@ -154,18 +155,27 @@ def by_sample_size(
     if not len(rows):
         return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(seed)
-    overall = 1 - relative[1:].mean(axis=1) / relative[0].mean()
-    values = np.ascontiguousarray(relative.T)
-    found = []
+    is_early = early(keys)[rows]
+    later = relative[:, ~is_early]
+    worth = (
+        1 - later[1:].mean(axis=1) / later[0].mean() if later.size else np.full(len(chosen), nan)
+    )
+
+    def gains(part: np.ndarray, size: int) -> np.ndarray:
+        drawn = (rng.integers(0, len(part), size) for _ in range(resamples))
+        means = np.array([np.bincount(one, minlength=len(part)) @ part for one in drawn])
+        return 1 - means[:, 1:] / means[:, :1]
+
+    curves = []
     for size in sample_sizes(len(rows)):
-        drawn = (rng.integers(0, len(rows), size) for _ in range(resamples))
-        means = np.array([np.bincount(one, minlength=len(rows)) @ values for one in drawn])
-        gains = 1 - means[:, 1:] / means[:, :1]
-        best = gains.argmax(axis=1)
-        curves = {_setting(variant.name): gains[:, i] for i, variant in enumerate(chosen)}
-        curves[BEST_SEEN, None, nan, None] = gains.max(axis=1)
-        curves[BEST_TRUE, None, nan, None] = overall[best]
-        for setting, curve in curves.items():
-            low, high = np.quantile(curve, [alpha / 2, 1 - alpha / 2])
-            found.append((*setting, size, curve.mean(), low, high, resamples))
+        of_all = gains(np.ascontiguousarray(relative.T), size)
+        curves += [(_setting(one.name), size, of_all[:, i]) for i, one in enumerate(chosen)]
+    for size in sample_sizes(int(is_early.sum())) if is_early.any() else []:
+        seen = gains(np.ascontiguousarray(relative[:, is_early].T), size)
+        curves.append(((BEST_SEEN, None, nan, None), size, seen.max(axis=1)))
+        curves.append(((BEST_TRUE, None, nan, None), size, worth[seen.argmax(axis=1)]))
+    found = []
+    for setting, size, curve in curves:
+        low, high = np.quantile(curve, [alpha / 2, 1 - alpha / 2])
+        found.append((*setting, size, curve.mean(), low, high, resamples))
     return pd.DataFrame(found, columns=columns)

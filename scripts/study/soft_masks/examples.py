@@ -15,18 +15,18 @@ from scipy.spatial.distance import squareform
 
 from chronos2_attention.errors import InputError
 from study.config.suites import Suite
+from study.evaluation.clusters import Pairs
 from study.forecasts.files import SimilarityFile, group_sizes, read_metadata
 from study.forecasts.slices import task_slices
 from study.forecasts.windows import context_of, flat_series
 from study.soft_masks.pairs import (
     Baseline,
-    Pairs,
     TaskForecasts,
     errors_of,
-    pairs_of,
     read_baseline,
     read_batch_sizes,
     read_variant,
+    soft_pairs,
 )
 from study.soft_masks.verdicts import best_of
 
@@ -71,7 +71,7 @@ def median_window(
     place = [read_metadata(path)["variant"] for path in scores].index(name)
     baseline = read_baseline(*full)
     variant = read_variant(baseline, scores[place], forecasts[place])
-    pairs = pairs_of(baseline, suite.pairs, read_batch_sizes(similarity))
+    pairs, _ = soft_pairs(baseline, suite.pairs, read_batch_sizes(similarity), suite.clusters)
     task, row = median_gain(baseline, variant, pairs)
     key = baseline.keys[task].iloc[row]
     index, item = int(key["window_index"]), key["item_id"]
@@ -94,7 +94,7 @@ def median_gain(
     The gain is 1 - variant / baseline of a forecast's MASE.
     """
     base, other = errors_of(baseline.forecasts), errors_of(variant)
-    rows = np.flatnonzero((pairs.batch_size > 1) & (base > 0) & np.isfinite(other))
+    rows = np.flatnonzero((pairs.steps > 0) & (base > 0) & np.isfinite(other))
     if not len(rows):
         raise InputError("no series shares a batch with another", mend="give the suite more series")
     gain = 1 - other[rows] / base[rows]

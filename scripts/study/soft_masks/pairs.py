@@ -1,4 +1,4 @@
-"""Forecasts and scores as matrices in the baseline's order, and what counts as one pair."""
+"""Forecasts and scores as matrices in the baseline's order, and how many share a batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
+from study.evaluation.clusters import Pairs, covered, pairs_of
 from study.forecasts.files import (
     KEY_COLUMNS,
     group_sizes,
@@ -21,37 +22,37 @@ from study.forecasts.files import (
     read_metadata,
 )
 
-TASK = "task"
-
 
 @dataclass(frozen=True)
 class TaskForecasts:
     """One method's forecasts of a task: n rows, each of one series, window and target column.
 
-    All are float64 of shape (n, horizon): the median, the lowest and the highest quantile level,
-    and absolute errors over the seasonal error, NaN where there is none.
+    All are float64, of shape (n, horizon): the median, the lowest and the highest quantile level,
+    and absolute errors over the seasonal error, NaN where there is none; `loss`, (n,): the mean
+    quantile loss over levels and steps.
     """
 
     point: np.ndarray
     low: np.ndarray
     high: np.ndarray
     scaled_error: np.ndarray
+    loss: np.ndarray
 
     @property
     def error(self) -> np.ndarray:
         """MASE of each forecast, float64, shape (n,); NaN where no step has an error."""
-        known = ~np.isnan(self.scaled_error)
-        return ratio(np.where(known, self.scaled_error, 0.0).sum(1), known.sum(1))
+        return row_means(self.scaled_error)
+
+
+def row_means(values: np.ndarray) -> np.ndarray:
+    """Mean of what is known in each row; NaN of nothing."""
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0.0).sum(1), known.sum(1))
 
 
 def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
     """MASE of each forecast of all tasks, one after the other: float64, shape (n,)."""
     return np.concatenate([part.error for part in forecasts.values()])
-
-
-def scaled_errors_of(forecasts: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
-    """Task name to scaled absolute errors, (n, horizon)."""
-    return {task: part.scaled_error for task, part in forecasts.items()}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,22 @@ class Baseline:
         """Keys of all tasks, one after the other."""
         return pd.concat(self.keys.values(), ignore_index=True)
 
+    def metrics_of(self, method: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
+        """Each forecast's MASE, SQL and WQL, and `covered`, the share of steps in the interval.
+
+        Float64, shape (n,), of all tasks one after the other; see `clusters.forecast_errors`.
+        """
+        keys, loss = self.all_keys, np.concatenate([part.loss for part in method.values()])
+        truth = pd.Series(np.concatenate([row_means(np.abs(x)) for x in self.truth.values()]))
+        size = truth.groupby([keys[c] for c in KEY_COLUMNS if c != "item_id"]).transform("mean")
+        inside = [covered(self.truth[t], part.low, part.high) for t, part in method.items()]
+        return {
+            "MASE": errors_of(method),
+            "SQL": loss / np.concatenate(list(self.scale.values())),
+            "WQL": loss / size.where(size > 0).to_numpy(),
+            "covered": np.concatenate(inside),
+        }
+
 
 def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Baseline:
     """Read the baseline's scores and forecasts."""
@@ -84,7 +101,8 @@ def read_baseline(scores: str | os.PathLike, forecasts: str | os.PathLike) -> Ba
     found = _matrices(scores, ["scaled_abs_error", "truth"], keys)
     errors, truth = ({name: pair[i] for name, pair in found.items()} for i in (0, 1))
     fingerprint = read_metadata(scores).get("weights_fingerprint", "")
-    return Baseline(keys, _with_forecasts(forecasts, keys, errors), truth, scale, fingerprint)
+    made = _with_forecasts(forecasts, scores, keys, errors)
+    return Baseline(keys, made, truth, scale, fingerprint)
 
 
 def read_variant(
@@ -93,17 +111,24 @@ def read_variant(
     """Read a variant's scores and forecasts by task in the baseline's order."""
     found = _matrices(scores, ["scaled_abs_error"], baseline.keys)
     errors = {name: scaled for name, (scaled,) in found.items()}
-    return _with_forecasts(forecasts, baseline.keys, errors)
+    return _with_forecasts(forecasts, scores, baseline.keys, errors)
 
 
 def _with_forecasts(
-    path: str | os.PathLike, keys: Mapping[str, pd.DataFrame], errors: Mapping[str, np.ndarray]
+    path: str | os.PathLike,
+    scores: str | os.PathLike,
+    keys: Mapping[str, pd.DataFrame],
+    errors: Mapping[str, np.ndarray],
 ) -> dict[str, TaskForecasts]:
     levels = sorted(quantile_columns(pq.read_schema(path).names), key=float)
     if len(levels) < 2:
         raise InputError("fewer than two quantile levels", str(path), "give the suite more")
     found = _matrices(path, ["predictions", levels[0], levels[-1]], keys)
-    return {name: TaskForecasts(*parts, errors[name]) for name, parts in found.items()}
+    losses = _matrices(scores, [f"ql_{level}" for level in levels], keys)
+    return {
+        name: TaskForecasts(*parts, errors[name], row_means(np.mean(losses[name], axis=0)))
+        for name, parts in found.items()
+    }
 
 
 def _matrices(
@@ -143,63 +168,17 @@ def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np
     return order
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs of a study: tasks or series (`unit`), with a row of `labels` each.
+def soft_pairs(
+    baseline: Baseline,
+    unit: str,
+    batch_sizes: pd.Series,
+    clusters: Mapping[str, tuple[str, str | None]],
+) -> tuple[Pairs, np.ndarray]:
+    """Return a study's pairs, in which series that share a batch count, and all batches' sizes.
 
-    `labels` holds `task_name`, and for series `item_id` and `target`. `pair`, `cell` and
-    `batch_size` (series in its batch) are of each forecast, shape (n,), in the baseline's order;
-    `cell_pair` is the pair of each cell. Errors are means over a cell's steps, then over a pair's
-    cells: windows and target columns of a task, forecasts of a series.
+    The suite says the unit and the clusters, `read_batch_sizes` the batches.
     """
-
-    unit: str
-    labels: pd.DataFrame
-    pair: np.ndarray
-    cell: np.ndarray
-    cell_pair: np.ndarray
-    batch_size: np.ndarray
-
-    @property
-    def mixing(self) -> np.ndarray:
-        """Pairs with a series that shares a batch with another, bool, shape (n_pairs,)."""
-        return self._any(self.batch_size > 1)
-
-    @property
-    def shuffling(self) -> np.ndarray:
-        """Pairs with a series in a batch whose similarities can be shuffled, bool (n_pairs,)."""
-        return self._any(self.batch_size > 2)
-
-    def _any(self, which: np.ndarray) -> np.ndarray:
-        return np.bincount(self.pair[which], minlength=len(self.labels)) > 0
-
-    def mase(self, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the MASE of each pair, float64, shape (n_pairs,), from scaled errors by task.
-
-        Tasks are in the baseline's order. One with a window that has no error at all is NaN, as in
-        `fev`; of a series, only the windows that have one count.
-        """
-        sums = np.concatenate([np.nansum(e, axis=1) for e in scaled_error.values()])
-        counts = np.concatenate([(~np.isnan(e)).sum(axis=1) for e in scaled_error.values()])
-        cells = ratio(np.bincount(self.cell, sums), np.bincount(self.cell, counts))
-        counted = (self.unit == TASK) | ~np.isnan(cells)
-        pair, total = self.cell_pair[counted], len(self.labels)
-        return ratio(
-            np.bincount(pair, cells[counted], minlength=total), np.bincount(pair, minlength=total)
-        )
-
-
-def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
-    """Return the pairs of a study; the suite says the unit, `read_batch_sizes` the batches."""
     keys = baseline.all_keys
-    window = keys.groupby(["task_name", "window_index", "target"], sort=False).ngroup().to_numpy()
-    if unit == TASK:
-        cell, columns = window, ["task_name"]
-    else:
-        cell, columns = np.arange(len(keys)), ["task_name", "item_id", "target"]
-    pair = keys.groupby(columns, sort=False).ngroup().to_numpy()
-    first = np.unique(cell, return_index=True)[1]
-    labels = keys[columns].drop_duplicates(ignore_index=True)
     places = pd.MultiIndex.from_frame(keys[["task_name", "window_index", "item_id"]])
     sizes = batch_sizes.reindex(places).to_numpy()
     if np.isnan(sizes).any():
@@ -208,7 +187,10 @@ def pairs_of(baseline: Baseline, unit: str, batch_sizes: pd.Series) -> Pairs:
             "file of similarities",
             "make the similarities again for this suite",
         )
-    return Pairs(unit, labels, pair, cell, pair[first], sizes.astype(np.int64))
+    steps = np.concatenate(
+        [(~np.isnan(part.scaled_error)).sum(axis=1) for part in baseline.forecasts.values()]
+    )
+    return pairs_of(keys, steps, unit, clusters).where(sizes > 1), sizes.astype(np.int64)
 
 
 def read_batch_sizes(path: str | os.PathLike) -> pd.Series:

@@ -110,6 +110,29 @@ def smoothed_baseline(
     return errors, strengths
 
 
+def damped_baseline(
+    baseline: Baseline, variant: Mapping[str, TaskForecasts]
+) -> dict[str, np.ndarray]:
+    """Damp the trend of the baseline's median forecasts, of each task as much as the variant does.
+
+    A spurious trend that is halved is a gain with nothing learned from other series. Of each path's
+    line (least squares over the horizon) only a share of its rise from the first step is kept, the
+    same for all of a task: that which brings the mean |rise| over the scale to the variant's, at
+    most all. Returns the scaled absolute errors, (n, horizon), by task.
+    """
+    errors = {}
+    for task, base in baseline.forecasts.items():
+        scale = baseline.scale[task]
+        steps = np.arange(base.point.shape[1]) - 0.0
+        centred = (steps - steps.mean()) / max(1.0, ((steps - steps.mean()) ** 2).sum())
+        slopes = [x.point @ centred for x in (base, variant[task])]
+        own, other = (_mean(np.abs(slope)[:, None], scale) for slope in slopes)
+        lost = 1 - other / own if other < own else 0.0
+        damped = base.point - lost * slopes[0][:, None] * steps
+        errors[task] = np.abs(baseline.truth[task] - damped) / scale[:, None]
+    return errors
+
+
 def ratios(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], tasks: list[str]
 ) -> dict[str, float]:

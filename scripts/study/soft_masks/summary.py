@@ -1,83 +1,86 @@
-"""The tests of soft masks: against the baseline, their controls and a smoothed baseline.
+"""The tests of soft masks: against the baseline, their controls, a smoothed and a damped baseline.
 
 `more_than_random` and `more_than_smoothing` say what a gain is worth:
 
 - ``no gain``: the verdict against the baseline, corrected for the number of tests, is not
   ``better``;
-- ``yes``: and better than each control, or than the smoothed baseline, too;
+- ``yes``: and better than each control, or than the smoothed and the damped baseline, too;
 - ``no``: equivalent to one of these within the margin, or worse;
 - ``undecided``: neither can be told, or there is nothing to compare with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from study.evaluation.comparison import ttest_row
+from study.evaluation.clusters import METRICS, Errors, Pairs
+from study.evaluation.comparison import COMPARED, metric_columns, nothing_lost, ttest_row
 from study.evaluation.gates import Validity
 from study.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
     NO,
     NO_GAIN,
     UNDECIDED,
     USUAL,
+    WORSE,
     YES,
     Criteria,
     PairedResult,
     correct_family,
-    paired_test,
+    log_ratios,
 )
 from study.forecasts.files import ratio, read_metadata
 from study.jobs.files import read_results
 from study.jobs.progress import progress
-from study.soft_masks.pairs import (
-    Baseline,
-    Pairs,
-    TaskForecasts,
-    errors_of,
-    read_variant,
-    scaled_errors_of,
-)
-from study.soft_masks.smoothing import ratios, smoothed_baseline
+from study.soft_masks.pairs import Baseline, TaskForecasts, errors_of, read_variant, row_means
+from study.soft_masks.smoothing import damped_baseline, ratios, smoothed_baseline
 from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
-SMOOTHED = "smoothed"
-
-COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
+SMOOTHED, DAMPED = "smoothed", "damped"
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """A variant reduced to what the tests need.
 
-    `mase` and `smoothed_mase` (of the baseline smoothed until it is as rough as the variant) are of
-    each pair, (n_pairs,), `error` is of each forecast, (n,), `step_error` the mean scaled error of
-    each pair at each step, (n_pairs, longest horizon). `figures`: `roughness_ratio`,
+    Of each forecast, (n,): its `metrics`, see `Baseline.metrics_of`, and the MASE of the baseline
+    `smoothed` until it is as rough as the variant, and `damped` until its trend is as strong.
+    `step_error`: the mean scaled error of each pair at each step, (n_pairs, longest horizon).
+    `figures`: `roughness_ratio`,
     `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline differs from the
     baseline), `share_improved`, `forecast_correlation`, `forecast_correlation_centred`,
     `cross_group_mass`. `run` is the metadata of the scores.
     """
 
     name: str
-    mase: np.ndarray
-    smoothed_mase: np.ndarray
-    error: np.ndarray
+    metrics: dict[str, np.ndarray]
+    smoothed: np.ndarray
+    damped: np.ndarray
     step_error: np.ndarray
     figures: dict[str, float]
     run: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def error(self) -> np.ndarray:
+        """MASE of each forecast, (n,)."""
+        return self.metrics["MASE"]
 
-def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the mean scaled error of each pair at each step, from those by task.
+
+def step_errors(pairs: Pairs, method: Mapping[str, TaskForecasts]) -> np.ndarray:
+    """Return the mean scaled error of each pair at each step, from a method's by task.
 
     float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon. Tasks are in the
     baseline's order.
     """
+    scaled_error = {task: part.scaled_error for task, part in method.items()}
     longest = max(errors.shape[1] for errors in scaled_error.values())
     size = len(pairs.labels) * longest
     sums, counts = np.zeros(size), np.zeros(size)
@@ -85,7 +88,7 @@ def step_errors(pairs: Pairs, scaled_error: Mapping[str, np.ndarray]) -> np.ndar
     for errors in scaled_error.values():
         pair = pairs.pair[start : start + len(errors)]
         place = pair[:, None] * longest + np.arange(errors.shape[1])
-        known = ~np.isnan(errors)
+        known = ~np.isnan(errors) & (pairs.steps[start : start + len(errors)] > 0)[:, None]
         sums += np.bincount(place[known], errors[known], minlength=size)
         counts += np.bincount(place[known], minlength=size)
         start += len(errors)
@@ -102,19 +105,19 @@ def evaluate(
     run: Mapping[str, str] | None = None,
 ) -> Evaluated:
     """Reduce a variant's forecasts to what the tests need."""
-    errors, error = scaled_errors_of(variant), errors_of(variant)
-    base_error = errors_of(baseline.forecasts)
+    metrics, base_error = baseline.metrics_of(variant), errors_of(baseline.forecasts)
+    error = metrics["MASE"]
     smoothed, strengths = smoothed_baseline(baseline, variant)
-    tasks = list(dict.fromkeys(pairs.labels["task_name"][pairs.mixing]))
-    mixed = pairs.batch_size > 1
-    known = mixed & ~np.isnan(error) & ~np.isnan(base_error)
+    tasks = list(dict.fromkeys(pairs.labels["task_name"][pairs.counted]))
+    mixed = pairs.steps > 0
+    known = mixed & ~np.isnan(error)
     raw, centred = forecast_correlations(baseline, variant, mixed)
     return Evaluated(
         name=name,
-        mase=pairs.mase(errors),
-        smoothed_mase=pairs.mase(smoothed),
-        error=error,
-        step_error=step_errors(pairs, errors),
+        metrics=metrics,
+        smoothed=np.concatenate([*map(row_means, smoothed.values())]),
+        damped=np.concatenate([*map(row_means, damped_baseline(baseline, variant).values())]),
+        step_error=step_errors(pairs, variant),
         figures={
             "share_improved": float((error < base_error)[known].mean()) if known.any() else nan,
             "n_forecasts": int(known.sum()),
@@ -191,54 +194,113 @@ def mean_cross_group_mass(table: pd.DataFrame) -> float:
     return float((sums["mass"] / sums["mixed"]).mean())
 
 
+class Tested(NamedTuple):
+    """The row of a variant, and the clusters' mean log ratios of its tests by their prefix."""
+
+    row: pd.DataFrame
+    means: dict[str, pd.Series]
+
+
 def rows_of(
     baseline: Baseline,
     pairs: Pairs,
+    batch_sizes: np.ndarray,
     evaluated: Mapping[str, Evaluated],
     controls: list[str],
     validity: Validity,
     criteria: Criteria = USUAL,
-) -> dict[str, pd.DataFrame]:
-    """Test each variant against the baseline, its controls and the smoothed baseline.
+) -> dict[str, Tested]:
+    """Test each variant against the baseline, its controls, the smoothed and the damped baseline.
 
     `joint` and controls have no controls. A variant of other weights than the baseline's is not
-    valid.
+    valid. Comparisons with controls leave out batches of two, where these are the soft mask.
 
     A row each, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
     setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
-    of `Evaluated`, and for each control and the smoothed baseline ``vs_{name}_*`` with the log
-    ratio of the variant to it.
+    of `Evaluated`, `comparison.metric_columns`, and for each control, the smoothed and the damped
+    baseline ``vs_{name}_*`` with the log ratio of the variant to it.
     """
-    mixing, shuffling = pairs.mixing, pairs.shuffling
-    base = pairs.mase(scaled_errors_of(baseline.forecasts))[mixing]
+    mixing, shuffled = pairs.counted, pairs.where(batch_sizes > 2)
+    base = baseline.metrics_of(baseline.forecasts)
+    full = {metric: base[metric] for metric in METRICS}
+    whole = Errors(pairs, full)
     unmeasured = dict.fromkeys(("speedup", "delta_peak_alloc_mb", "delta_peak_reserved_mb"), nan)
     rows = {}
+    random = {name: Errors(shuffled, {name: one.error}) for name, one in evaluated.items()}
     for name, one in evaluated.items():
-        mase, smoothed = one.mase[mixing], one.smoothed_mase[mixing]
+        found = Errors(pairs, {(m, name): one.metrics[m] for m in METRICS})
+        found = found | whole | Errors(pairs, {SMOOTHED: one.smoothed, DAMPED: one.damped})
+        results = {m: found.test(m, (m, name), criteria, among=mixing) for m in METRICS}
+        mase = ("MASE", name)
+        compared = {
+            other: found.test(other, mase, criteria, among=mixing) for other in (SMOOTHED, DAMPED)
+        }
+        for control in controls:
+            if (other := control_of(name, control)) in evaluated:
+                both = random[name] | random[other]
+                compared[control] = both.test(other, name, criteria, among=shuffled.counted)
         same = one.run.get("weights_fingerprint", "") == baseline.fingerprint
         row = ttest_row(
-            pd.DataFrame({"MASE_full": base, "MASE_soft": mase, **unmeasured}),
+            pd.DataFrame(unmeasured, index=[0]),
+            results["MASE"],
             validity.unless("" if same else "gate weights failed (not the baseline's weights)"),
-            labels=("full", "soft"),
             setting=setting_of(name),
             run={**one.run, "variant": name},
-            criteria=criteria,
         )
-        alone = paired_test(base, smoothed, criteria)
+        coverage = (
+            np.nanmean(x) if mixing.any() else nan
+            for x in (pairs.mean(base["covered"]), pairs.mean(one.metrics["covered"]))
+        )
         extra = {
             "pair": pairs.unit,
             "n_unmixed": int((~mixing).sum()),
             **one.figures,
-            **_columns(SMOOTHED, paired_test(smoothed, mase, criteria)),
-            **{f"smoothed_alone_{column}": getattr(alone, column) for column in COMPARED[:4]},
+            **metric_columns(results, *coverage),
         }
-        for control in controls:
-            if (other := control_of(name, control)) in evaluated:
-                both = evaluated[other].mase[shuffling], one.mase[shuffling]
-                extra |= _columns(control, paired_test(*both, criteria))
-                extra[f"vs_{control}_left_out"] = int((mixing & ~shuffling).sum())
-        rows[name] = row.assign(**extra)
+        for other, result in compared.items():
+            extra |= _columns(other, result)
+        for other in (SMOOTHED, DAMPED):
+            alone = found.test("MASE", other, criteria, among=mixing)
+            extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
+        left_out = int((mixing & ~shuffled.counted).sum())
+        extra |= {f"vs_{other}_left_out": left_out for other in compared if other in controls}
+        values = {"": results["MASE"].means, "SQL_": results["SQL"].means}
+        values |= {f"vs_{other}_": result.means for other, result in compared.items()}
+        rows[name] = Tested(row.assign(**extra), values)
     return rows
+
+
+def early(keys: pd.DataFrame) -> np.ndarray:
+    """Say which forecasts are for choosing by, bool, (n,): those of the first half of windows.
+
+    The tasks of one window each take turns, as a whole.
+    """
+    window = keys["window_index"].groupby(keys["task_name"], sort=False)
+    half, last = window.transform("nunique") / 2, window.transform("max")
+    turn = keys["task_name"].map({t: i % 2 for i, t in enumerate(keys["task_name"].unique())})
+    first = window.rank(method="dense") <= half
+    return np.where(last == window.transform("min"), turn == 0, first)
+
+
+def chosen_early(
+    baseline: Baseline, pairs: Pairs, evaluated: Mapping[str, Evaluated], criteria: Criteria = USUAL
+) -> tuple[str, PairedResult] | None:
+    """Choose the best soft mask by early windows, and test this one by the others.
+
+    So that its gain is not that of having been chosen. None where no mask has an early gain.
+    """
+    names = [name for name in evaluated if setting_of(name)["control"] == NO_CONTROL]
+    errors = {name: evaluated[name].error for name in names}
+    full = errors_of(baseline.forecasts)
+    is_early = early(baseline.all_keys)
+    first, cluster = pairs.where(is_early), pairs.labels["cluster"]
+    gains = {name: log_ratios(first.mean(full), first.mean(one)) for name, one in errors.items()}
+    best = pd.DataFrame(gains).groupby(cluster).mean().mean().dropna()
+    if best.empty:
+        return None
+    name, later = str(best.idxmin()), pairs.where(~is_early)
+    both = Errors(later, {"": full, name: errors[name]})
+    return name, both.test("", name, criteria, among=later.counted)
 
 
 def _columns(name: str, result: PairedResult) -> dict[str, object]:
@@ -247,45 +309,50 @@ def _columns(name: str, result: PairedResult) -> dict[str, object]:
 
 
 def summarise(
-    rows: Sequence[pd.DataFrame], controls: list[str], *, alpha: float = 0.05
+    tested: Mapping[str, Tested], controls: list[str], criteria: Criteria = USUAL
 ) -> pd.DataFrame:
     """Put the rows of a sweep into one table and correct for their number.
 
     The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as one
-    family and over controls as another (column `family`); ``vs_{name}_log_ratio_p_holm``,
-    ``vs_{name}_tost_p_holm`` and ``vs_{name}_verdict_holm`` over the soft masks; and the answers
-    `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that is no
-    soft mask concern smoothing only.
+    family and over controls as another (column `family`), in SQL too; the same for
+    ``vs_{name}_``, against controls over the soft masks alone; `nothing_lost` by these; and the
+    answers `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that
+    is no soft mask concern smoothing only.
     """
-    table = pd.concat(rows, ignore_index=True)
+    table = pd.concat([one.row for one in tested.values()], ignore_index=True)
     table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")
-    parts = [correct_family(p, alpha=alpha) for _, p in table.groupby("family", sort=False)]
-    table = pd.concat(parts).sort_index()
     soft = is_soft(table)
     families = [table["family"] == family for family in table["family"].unique()]
-    compared = {SMOOTHED: families, **{name: [soft] for name in controls}}
-    for name, members in compared.items():
-        prefix = f"vs_{name}_"
-        names = [prefix + column for column in ("p", "verdict", *COMPARED)]
+    compared = {f"vs_{name}_": families for name in (SMOOTHED, DAMPED)}
+    compared |= {f"vs_{name}_": [soft] for name in controls}
+    for prefix, members in {"": families, "SQL_": families, **compared}.items():
+        names = [prefix + column for column in (*COMPARED, "verdict")]
         table = table.reindex(columns=table.columns.union(names, sort=False))
         for member in members:
             plain = table.loc[member, names]
             plain.columns = plain.columns.str.removeprefix(prefix)
-            found = correct_family(plain, alpha=alpha)
-            for column in ("log_ratio_p_holm", "tost_p_holm", "verdict_holm"):
+            nothing = pd.Series(dtype=float)
+            values = [one.means.get(prefix, nothing) for one in tested.values()]
+            values = [one for one, used in zip(values, member, strict=True) if used]
+            found = correct_family(plain.astype(dict.fromkeys(COMPARED, float)), values, criteria)
+            for column in ("log_ratio_p_family", "tost_p_family", "verdict_family"):
                 table.loc[member, prefix + column] = found[column]
-    gain = table["verdict_holm"] == "better"
+    gain = table["verdict_family"] == BETTER
     smoothing, random = (
-        _answer(gain, table[[f"vs_{name}_verdict_holm" for name in names]])
-        for names in ([SMOOTHED], controls)
+        _answer(gain, table[[f"vs_{name}_verdict_family" for name in names]])
+        for names in ([SMOOTHED, DAMPED], controls)
     )
     return table.assign(
-        more_than_smoothing=smoothing, more_than_random=np.where(soft, random, "not asked")
+        nothing_lost=[
+            *map(nothing_lost, table[["verdict_family", "SQL_verdict_family"]].to_numpy())
+        ],
+        more_than_smoothing=smoothing,
+        more_than_random=np.where(soft, random, "not asked"),
     )
 
 
 def _answer(gain: pd.Series, found: pd.DataFrame) -> np.ndarray:
     """Answer for each row whether a gain is one over all that it is compared with, by verdicts."""
-    better = (found == "better").all(axis=1) & bool(len(found.columns))
-    lost = found.isin(["worse", "equivalent"]).any(axis=1)
+    better = (found == BETTER).all(axis=1) & bool(len(found.columns))
+    lost = found.isin([WORSE, EQUIVALENT]).any(axis=1)
     return np.select([~gain, better, lost], [NO_GAIN, YES, NO], default=UNDECIDED)

@@ -9,8 +9,12 @@ import pandas as pd
 
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.variants import Soft
+from chronos2_attention.variants.soft import MEASURES
 
 JOINT = "joint"
+
+# From each target alone to all items of a batch.
+LADDER = ("univariate", "full", JOINT)
 
 NO_CONTROL = "none"
 
@@ -48,11 +52,11 @@ def is_soft(table: pd.DataFrame) -> pd.Series:
 
 
 def control_of(variant: str, control: str) -> str | None:
-    """Return the name of a soft mask's control; None for `joint` and for what is a control."""
-    setting = setting_of(variant)
-    if setting["measure"] == ANY_MEASURE or setting["control"] != NO_CONTROL:
+    """Return the name of a soft mask's control; None for a control and for what is no soft mask."""
+    soft = AttentionVariant.parse(variant)
+    if not isinstance(soft, Soft) or soft.control or soft.measure not in MEASURES:
         return None
-    return Soft(setting["measure"], setting["temperature"], control).name
+    return Soft(soft.measure, soft.temperature, control).name
 
 
 def with_controls(variant: str, controls: Sequence[str]) -> list[str]:

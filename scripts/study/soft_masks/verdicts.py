@@ -7,8 +7,21 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from study.evaluation.clusters import Pairs
 from study.evaluation.gates import Validity
-from study.evaluation.statistics import NO, NO_GAIN, UNDECIDED, YES, Criteria
+from study.evaluation.statistics import (
+    BETTER,
+    EQUIVALENT,
+    NO,
+    NO_GAIN,
+    NOT_TESTED,
+    OPEN,
+    UNDECIDED,
+    WORSE,
+    YES,
+    Criteria,
+    PairedResult,
+)
 from study.soft_masks.breakdown import (
     BEST_SEEN,
     BEST_TRUE,
@@ -16,12 +29,20 @@ from study.soft_masks.breakdown import (
     by_horizon,
     by_sample_size,
 )
-from study.soft_masks.pairs import Baseline, Pairs, errors_of, scaled_errors_of
-from study.soft_masks.summary import SMOOTHED, Evaluated, rows_of, step_errors, summarise
+from study.soft_masks.pairs import Baseline, errors_of
+from study.soft_masks.summary import (
+    DAMPED,
+    SMOOTHED,
+    Evaluated,
+    chosen_early,
+    rows_of,
+    step_errors,
+    summarise,
+)
 from study.soft_masks.sweep import JOINT, NO_CONTROL, is_soft
 
 COLUMNS = [
-    *("study", "subject", "variant", "verdict", "gain", "more_than_smoothing"),
+    *("study", "subject", "variant", "verdict", "gain", "nothing_lost", "more_than_smoothing"),
     *("more_than_random", "valid", "sentence"),
 ]
 
@@ -32,10 +53,11 @@ _MORE = {
 }
 
 _VERDICTS = {
-    "better": "It is better",
-    "worse": "It is worse",
-    "equivalent": "It is equivalent within {margin:.1%}",
-    "inconclusive": "Whether it differs is open",
+    BETTER: "It is better",
+    WORSE: "It is worse",
+    EQUIVALENT: "It is equivalent within {margin:.1%}",
+    OPEN: "Whether it differs is open",
+    NOT_TESTED: "It is not tested ({reason})",
 }
 
 
@@ -52,13 +74,18 @@ def best_of(summary: pd.DataFrame, measure: str | None = None) -> pd.Series | No
 
 
 def verdicts(
-    study: str, summary: pd.DataFrame, samples: pd.DataFrame, validity: Validity
+    study: str,
+    summary: pd.DataFrame,
+    samples: pd.DataFrame,
+    validity: Validity,
+    chosen: tuple[str, PairedResult] | None = None,
 ) -> pd.DataFrame:
     """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
     Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then each
-    measure at the temperature with the largest mean gain, then `joint`, then what samples of the
-    smallest size would have shown. `gain` is 1 - the geometric mean of the MASE ratios.
+    measure at the temperature with the largest mean gain, then `joint`, then the mask `chosen` by
+    early windows and tested by later ones, then what samples of the smallest size would have shown.
+    `gain` is 1 - the geometric mean of the MASE ratios.
     """
     rows = [_validity(validity), _conclusion(summary)]
     soft = summary[summary["control"] == NO_CONTROL]
@@ -75,6 +102,8 @@ def verdicts(
     for _, joint in soft[soft["variant"] == JOINT].dropna(subset=["log_ratio_mean"]).iterrows():
         text = f"All series of a batch in one group: {_result(joint, tests)}"
         rows.append(_about(joint, JOINT, text))
+    if chosen is not None:
+        rows.append(_later(*chosen))
     rows += _shrinking(samples)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     return table.assign(study=study, valid=validity.valid)
@@ -83,9 +112,9 @@ def verdicts(
 def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
     return {
         "subject": subject,
-        "verdict": row["verdict_holm"],
+        "verdict": row["verdict_family"],
         "gain": float(-np.expm1(row["log_ratio_mean"])),
-        **row[["variant", "more_than_smoothing", "more_than_random"]],
+        **row[["variant", "nothing_lost", "more_than_smoothing", "more_than_random"]],
         "sentence": sentence,
     }
 
@@ -95,25 +124,31 @@ def _validity(validity: Validity) -> dict[str, object]:
         text = f"NOT VALID: {validity.reason}. Nothing below says anything about the model."
     else:
         relative = validity.baseline_rel_mase
-        text = f"Valid: all gates passed; the baseline has {relative:.3f} of Seasonal Naive's MASE."
+        text = (
+            f"Valid: no gate failed (checked: {validity.checked}); the baseline has {relative:.3f}"
+            f" of Seasonal Naive's MASE."
+        )
     verdict = "valid" if validity.valid else "not valid"
     return {"subject": "validity", "verdict": verdict, "sentence": text}
 
 
 def _result(row: pd.Series, tests: int) -> str:
-    p = row["tost_p_holm" if row["verdict_holm"] == "equivalent" else "log_ratio_p_holm"]
+    verdict = row["verdict_family"]
+    p = row["tost_p_family" if verdict == EQUIVALENT else "log_ratio_p_family"]
     unit = "tasks" if row["pair"] == "task" else "series"
     text = (
         f"MASE {percent(row['log_ratio_mean'])} against full attention"
         f" (95 % interval {percent(row['log_ratio_ci_low'])} to"
-        f" {percent(row['log_ratio_ci_high'])}, n = {row['n']} {unit},"
-        f" {row['share_improved']:.0%} of forecasts improved)."
-        f" {_VERDICTS[row['verdict_holm']].format(margin=row['tost_margin'])}"
-        + (f" (p {p:.2g} by Holm over {tests} tests)." if not np.isnan(p) else ".")
+        f" {percent(row['log_ratio_ci_high'])}, {row['n_clusters']} clusters of {unit},"
+        f" {row['share_improved']:.0%} of forecasts improved), SQL"
+        f" {percent(row['SQL_log_ratio_mean'])}."
+        f" {_VERDICTS[verdict].format(margin=row['tost_margin'], reason=row['reason'])}"
+        + (f" (p {p:.2g} by step-down maxT over {tests} tests)" if not np.isnan(p) else "")
+        + f"; this study finds {row['effect_80']:.1%} with 80 % power."
     )
     if row["more_than_smoothing"] == NO_GAIN:
         return text
-    parts = [_MORE[row["more_than_smoothing"]].format(other="a smoothed baseline gives")]
+    parts = [_MORE[row["more_than_smoothing"]].format(other="a smoothed or damped baseline gives")]
     if row["more_than_random"] in _MORE:
         parts.append(_MORE[row["more_than_random"]].format(other="random partners give"))
     return f"{text} The gain is {' and '.join(parts)}."
@@ -121,7 +156,7 @@ def _result(row: pd.Series, tests: int) -> str:
 
 def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
     rows = summary[is_soft(summary)]
-    counts = rows["verdict_holm"].value_counts()
+    counts = rows["verdict_family"].value_counts()
     tally = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS)
     both = rows[(rows[["more_than_smoothing", "more_than_random"]] == YES).all(axis=1)]
     if len(both):
@@ -130,21 +165,39 @@ def _conclusion(summary: pd.DataFrame) -> dict[str, object]:
             f"Soft masks help: {len(both)} of {len(rows)} settings gain more than smoothing and"
             f" more than random partners give"
         )
-    elif counts.get("better", 0):
+    elif counts.get(BETTER, 0):
         verdict = "a gain, but not shown to be learning across series"
-        better = rows[rows["verdict_holm"] == "better"]
+        better = rows[rows["verdict_family"] == BETTER]
         refuted = better[(better[["more_than_smoothing", "more_than_random"]] == NO).any(axis=1)]
         text = (
-            f"Soft masks gain in {counts['better']} of {len(rows)} settings, but in none is the"
+            f"Soft masks gain in {counts[BETTER]} of {len(rows)} settings, but in none is the"
             f" gain shown to be both more than smoothing and more than random partners give"
             f" ({len(refuted)} of them are no more than one of the two)"
         )
-    elif counts.get("worse", 0) == len(rows) and len(rows):
+    elif counts.get(NOT_TESTED, 0) == len(rows):
+        verdict, text = NOT_TESTED, "Nothing was tested"
+    elif counts.get(WORSE, 0) == len(rows):
         verdict, text = "soft masks hurt", "Soft masks hurt in every setting"
+    elif counts.get(OPEN, 0) or counts.get(NOT_TESTED, 0):
+        verdict, text = OPEN, "No soft mask is shown to be better, and whether some are is open"
     else:
-        verdict, text = "no gain", "No soft mask is better than full attention"
-    tally_text = f"{text}. Of {len(rows)} settings: {tally}; all corrected by Holm's method."
+        verdict, text = NO_GAIN, "No soft mask is better than full attention"
+    tally_text = f"{text}. Of {len(rows)} settings: {tally}; all corrected by step-down maxT."
     return {"subject": "soft masks", "verdict": verdict, "sentence": tally_text}
+
+
+def _later(variant: str, result: PairedResult) -> dict[str, object]:
+    p = result.log_ratio_p
+    text = (
+        f"Chosen by early windows, tested by later ones: {variant}, MASE"
+        f" {percent(result.log_ratio_mean)} (95 % interval {percent(result.log_ratio_ci_low)} to"
+        f" {percent(result.log_ratio_ci_high)}, {result.n_clusters} clusters"
+        + (f", p {p:.2g})" if not np.isnan(p) else ")")
+        + f": {result.verdict}."
+    )
+    gain = float(-np.expm1(result.log_ratio_mean))
+    about = {"subject": "chosen early", "variant": variant, "verdict": result.verdict}
+    return {**about, "gain": gain, "sentence": text}
 
 
 def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
@@ -156,8 +209,8 @@ def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
     text = (
         f"A study of {row['n_forecasts']} forecasts that reports its best variant would claim a"
         f" gain of {row['gain']:.1%} on average (95 % of such studies {row['ci_low']:.1%} to"
-        f" {row['ci_high']:.1%}), where what it chose gains {worth['gain']:.1%} over all"
-        f" {seen['n_forecasts'].max()} forecasts."
+        f" {row['ci_high']:.1%}), where what it chose gains {worth['gain']:.1%} in later"
+        f" windows."
     )
     return [{"subject": "sample size", "gain": float(row["gain"]), "sentence": text}]
 
@@ -171,9 +224,15 @@ SMOOTHING_COLUMNS = [
     *("study", "variant", "measure", "temperature", "control", "pair", "n", "roughness_ratio"),
     *("interval_width_ratio", "smoothed_tasks"),
     *(f"smoothed_alone_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p")),
-    *(f"vs_{SMOOTHED}_log_ratio_{c}" for c in ("mean", "ci_low", "ci_high", "p", "p_holm")),
-    *(f"vs_{SMOOTHED}_{c}" for c in ("tost_p", "tost_p_holm", "verdict", "verdict_holm")),
-    *("verdict_holm", "more_than_smoothing", "more_than_random", "valid"),
+    *(
+        f"vs_{name}_{c}"
+        for name in (SMOOTHED, DAMPED)
+        for c in (
+            *("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p"),
+            *("log_ratio_p_family", "tost_p", "tost_p_family", "verdict", "verdict_family"),
+        )
+    ),
+    *("verdict_family", "more_than_smoothing", "more_than_random", "valid"),
 ]
 
 
@@ -181,6 +240,7 @@ def sweep_tables(
     study: str,
     baseline: Baseline,
     pairs: Pairs,
+    batch_sizes: np.ndarray,
     evaluated: Mapping[str, Evaluated],
     controls: list[str],
     validity: Validity,
@@ -194,17 +254,17 @@ def sweep_tables(
 
     `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
     """
-    rows = rows_of(baseline, pairs, evaluated, controls, validity, criteria)
+    rows = rows_of(baseline, pairs, batch_sizes, evaluated, controls, validity, criteria)
     alpha = criteria.alpha
-    summary = summarise(list(rows.values()), controls, alpha=alpha)
+    summary = summarise(rows, controls, criteria)
     keys = baseline.all_keys
     variants = list(evaluated.values())
-    scaled, error = scaled_errors_of(baseline.forecasts), errors_of(baseline.forecasts)
+    error = errors_of(baseline.forecasts)
     tables = {
         "summary": summary,
         "by_feature": by_feature(error, variants, keys, pairs, feature_of, alpha=alpha),
         "by_horizon": by_horizon(
-            step_errors(pairs, scaled), pairs.mase(scaled), variants, pairs, alpha=alpha
+            step_errors(pairs, baseline.forecasts), pairs.mean(error), variants, pairs, alpha=alpha
         ),
         "by_sample_size": by_sample_size(
             error, variants, keys, pairs, resamples=resamples, seed=seed, alpha=alpha
@@ -216,5 +276,6 @@ def sweep_tables(
         tables[name]["valid"] = validity.valid
     if not summary["valid"].all() and validity.valid:
         validity = validity.unless("gate weights failed (not all variants have the same weights)")
-    tables["verdicts"] = verdicts(study, summary, tables["by_sample_size"], validity)
+    chosen = chosen_early(baseline, pairs, evaluated, criteria)
+    tables["verdicts"] = verdicts(study, summary, tables["by_sample_size"], validity, chosen)
     return tables
