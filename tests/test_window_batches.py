@@ -3,6 +3,8 @@
 import fev
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from chronos.chronos2 import Chronos2Pipeline
