@@ -90,7 +90,7 @@ def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
         places = ", ".join(map(str, files.values()))
         raise InputError(what, places, "fetch all of them from one revision") from None
     notes: dict[str, Any] = {}
-    table = conform(whole, spec.name, spec.targets, notes, spec.covariates)
+    table = conform(whole, spec.name, spec.targets, notes, spec.covariates, labels=True)
     sums = {name: {"hub_checksum": checksum} for name, checksum in checksums.items()}
     return table, notes | hub_origin(spec, revision) | {
         "config": spec.config,
