@@ -6,7 +6,6 @@ array of `total` values, beside the array of their lengths.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,14 +73,24 @@ def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:
 
 
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
-    """Return what is known at a window's cutoff, or None where all series are too short for it."""
-    try:
-        past, _ = window.get_input_data()
-    except ValueError as error:
-        if "too short" in str(error):
-            return None
-        raise
-    return past
+    """Return what is known at a window's cutoff, or None where all series are too short for it.
+
+    As `get_input_data` does, without the copies and fingerprints of what it throws away.
+    """
+    data = window.full_dataset
+    used = [window.id_column, window.timestamp_column, *window.target_columns]
+    used += [*window.known_dynamic_columns, *window.past_dynamic_columns, *window.static_columns]
+    if len(data.column_names) > len(used):
+        data = data.select_columns(used)
+    past, _ = fev.utils.past_future_split(
+        data,
+        timestamp_column=window.timestamp_column,
+        cutoff=window.cutoff,
+        horizon=window.horizon,
+        min_context_length=window.min_context_length,
+        max_context_length=window.max_context_length,
+    )
+    return past if len(past) else None
 
 
 def windows_of(
@@ -115,11 +124,10 @@ METRICS = ("MASE", "SQL", "WAPE", "WQL")
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
-    The data are loaded here, with a cache of this call alone: the `datasets` library recognises a
-    local file in its cache by path and modification time, and would hand out old data for a file
-    that was replaced with its time kept (as archives and some copies do). Nothing is left in the
-    user's cache either. The path becomes the `dataset_path` in fev's summaries, so give it
-    relative.
+    The data are loaded here, past the cache of the `datasets` library: it recognises a local file
+    by path and modification time, and would hand out old data for a file that was replaced with its
+    time kept (as archives and some copies do). The path becomes the `dataset_path` in fev's
+    summaries, so give it relative.
     """
     data_path = Path(data_path)
     if not data_path.is_file():
@@ -149,7 +157,7 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
             f"fev has no task {task.name!r}: {text}", where, "mend the task"
         ) from error
     try:
-        with _private_cache(), quiet_frequencies():
+        with _read_directly(), quiet_frequencies():
             # 0 is "in this process": a pool would be started for each data set, and
             # forked after torch has started its threads.
             ids = loaded.load_full_dataset(num_proc=0).data.table.column(loaded.id_column)
@@ -172,12 +180,18 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
 
 
 @contextmanager
-def _private_cache() -> Iterator[None]:
-    """Let the `datasets` library cache into a directory that goes when the block ends."""
-    earlier = datasets.config.HF_DATASETS_CACHE
-    with tempfile.TemporaryDirectory(prefix="fev-") as directory:
-        datasets.config.HF_DATASETS_CACHE = Path(directory)
-        try:
-            yield
-        finally:
-            datasets.config.HF_DATASETS_CACHE = earlier
+def _read_directly() -> Iterator[None]:
+    """Let fev read Parquet files as they are while the block lasts."""
+    earlier = datasets.load_dataset
+    datasets.load_dataset = _read
+    try:
+        yield
+    finally:
+        datasets.load_dataset = earlier
+
+
+def _read(data_files: str, **_: object) -> datasets.Dataset:
+    """Read a Parquet file as `datasets.load_dataset` does, by the same types, without its cache."""
+    table = pq.read_table(data_files)
+    schema = datasets.Features.from_arrow_schema(table.schema).arrow_schema
+    return datasets.Dataset(table.cast(schema), fingerprint="file")
