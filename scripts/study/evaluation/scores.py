@@ -32,6 +32,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fev.metrics import AVAILABLE_METRICS
 
 from chronos2_attention.errors import InputError
 from study.forecasts.files import (
@@ -46,7 +47,14 @@ from study.forecasts.files import (
     read_metadata,
     read_window,
 )
-from study.forecasts.windows import METRICS, flat_series, lagged_differences, too_short, windows_of
+from study.forecasts.windows import (
+    METRICS,
+    epsilons,
+    flat_series,
+    lagged_differences,
+    too_short,
+    windows_of,
+)
 from study.jobs.progress import progress
 
 SEASONAL_NAIVE = "seasonal_naive"
@@ -98,17 +106,6 @@ def score_window(
         "wape_epsilon": epsilon["WAPE"],
         "wql_epsilon": epsilon["WQL"],
     } | losses
-
-
-def epsilons(task: fev.Task) -> dict[str, float]:
-    """Return the least divisor of each of `METRICS`, 0 unless the task says another."""
-    given = {m["name"]: m.get("epsilon", 0.0) for m in metrics_of(task) if isinstance(m, dict)}
-    return {metric: float(given.get(metric, 0.0)) for metric in METRICS}
-
-
-def metrics_of(task: fev.Task) -> list[str | dict[str, object]]:
-    """Return a task's metrics as it was given them."""
-    return [task.eval_metric, *task.extra_metrics]
 
 
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
@@ -314,9 +311,12 @@ def _table(
         for metric in METRICS:
             values = table["task_name"].map(whole[metric])
             table[metric] = table[metric].where(~sliced, values)
+        # Of other metrics there is no figure: that of a slice would be wrong.
+        others = sorted({*AVAILABLE_METRICS, "test_error"} & {*table} - {*METRICS})
+        table.loc[sliced, others] = np.nan
         for metric in METRICS:
-            is_it = sliced & table["eval_metric"].astype(str).str.contains(metric)
-            table["test_error"] = table["test_error"].where(~is_it, table[metric])
+            named = table["eval_metric"].astype(str).str.contains(rf"\b{metric}\b", case=False)
+            table["test_error"] = table["test_error"].where(~(sliced & named), table[metric])
     return table
 
 

@@ -13,8 +13,6 @@ from zlib import crc32
 import fev
 import numpy as np
 import torch
-from chronos.chronos2 import Chronos2Pipeline
-from chronos.chronos2.preprocess import from_data_frame
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline
 from chronos2_attention.blocks import Block, form_blocks
@@ -24,7 +22,14 @@ from study.config.models import context_limit
 from study.config.suites import Suite
 from study.forecasts.files import RowWriter, SimilarityFile
 from study.forecasts.slices import task_slices
-from study.forecasts.windows import contexts, flat_series, last_timestamps, windows_of
+from study.forecasts.windows import (
+    contexts,
+    flat_series,
+    last_timestamps,
+    preparing,
+    rows_of,
+    windows_of,
+)
 from study.jobs.progress import progress
 
 log = logging.getLogger("study.similarity")
@@ -81,10 +86,9 @@ class WindowBatches:
         """Read the items of the windows (of the first `most`) that some series can fill."""
         for index, window, past in windows_of(evaluation, most):
             ids = past.data.table.column(window.id_column).to_pylist()
-            columns = [*window.target_columns, *window.known_dynamic_columns]
-            columns += window.past_dynamic_columns
+            columns = rows_of(window)
             lengths = flat_series(past, window.target_columns[0])[1]
-            prepare = None if len(columns) == 1 else _prepared(window, ids)
+            prepare = None if len(columns) == 1 else preparing(window, ids)
             yield cls(
                 items=list(map(torch.from_numpy, contexts(past, columns[0])))
                 if prepare is None
@@ -148,24 +152,6 @@ class WindowBatches:
             block = Block(block.inputs, given, (seed, crc32(name.encode()), 0, 0))
             found.append((batch, block))
         return found
-
-
-def _prepared(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
-    """Return a function that gives some of a window's items, of `ids`, as upstream prepares them.
-
-    Categories are numbered over all items that are prepared together.
-    """
-    past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
-    names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
-
-    def prepare(which: Sequence[int]) -> list[Any]:
-        wanted = [ids[index] for index in which]
-        frames = [f if f is None else f[f[window.id_column].isin(wanted)] for f in (past, future)]
-        prepared = from_data_frame(frames[0], targets, window.horizon, frames[1], **names)
-        order = dict(zip(sorted(wanted), prepared, strict=True))
-        return [order[name] for name in wanted]
-
-    return prepare
 
 
 def write_similarities(

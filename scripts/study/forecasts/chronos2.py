@@ -104,8 +104,7 @@ def forecast_variants(
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
     limit = settings.limit(pipeline)
-    # Where series mix, pieces end where batches do, so that a split changes no batch.
-    multiple = ROWS_AT_ONCE if any(run.variant.mixes_series for run, _ in runs) else 1
+    mixing = any(run.variant.mixes_series for run, _ in runs)
     names = " ".join(run.variant.name for run, _ in runs)
     _check_columns([run.variant for run, _ in runs], study.suite)
     work = Work(pipeline.model_output_patch_size)
@@ -132,6 +131,10 @@ def forecast_variants(
     for task in progress(study.suite.tasks, desc=f"{study.name} {names}", unit="task"):
         path = data_paths[task.dataset]
         written = 0
+        # Where items change each other's batches, or the numbers of each other's categories, pieces
+        # end where slices do, so that a split changes nothing.
+        numbered = len(task.targets) > 1 and task.covariates
+        multiple = ROWS_AT_ONCE if mixing or numbered else 1
         for evaluation in task_slices(task, study.suite, path, piece=piece, multiple=multiple):
             for window in WindowBatches.of(evaluation, batch_size):
                 waiting.append(window)

@@ -88,7 +88,7 @@ class RowWriter:
     ) -> None:
         texts = {str(key): str(value) for key, value in metadata.items()}
         self.schema = pa.schema(list(types.items()), metadata=texts)
-        # Numbers of a forecast hardly repeat: a dictionary of them costs time and a fifth more room.
+        # Numbers of a forecast hardly repeat: a dictionary of them costs time and room.
         plain = {"compression": "zstd", "use_dictionary": False}
         self._writer = pq.ParquetWriter(path, self.schema, **plain)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fev
 import numpy as np
@@ -19,7 +20,14 @@ from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP, number_columns
 from study.forecasts.files import group_sizes
-from study.forecasts.windows import context_of, contexts, fev_task, too_short
+from study.forecasts.windows import (
+    context_of,
+    contexts,
+    fev_task,
+    preparing,
+    rows_of,
+    too_short,
+)
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,17 @@ def _task_on(
 
 @dataclass(frozen=True)
 class SampledWindow:
-    """Some series of the window `index` of a task: contexts, float32 (T,), NaN where missing."""
+    """Some items of the window `index` of a task, as `WindowBatches` has them."""
 
     index: int
     horizon: int
-    series: list[np.ndarray]
+    items: list[Any]
+
+    @property
+    def series(self) -> list[np.ndarray]:
+        """Their contexts, those of covariates included: float32 (T,), NaN where missing."""
+        rows = (item["context"] if isinstance(item, dict) else [item] for item in self.items)
+        return [np.asarray(row) for part in rows for row in part]
 
 
 def sample_windows(
@@ -150,11 +164,11 @@ def sample_windows(
     max_series: int,
     seed: int,
 ) -> Iterator[SampledWindow]:
-    """Draw windows of a task and series of each, without replacement and in the task's order.
+    """Draw windows of a task and items of each, without replacement and in the task's order.
 
-    The draw depends on the seed and on the names of task and window alone, so that a task's sample
-    is the same whatever other tasks a suite has. Of a data set with more rows than fit, rows are
-    drawn first.
+    They have `max_series` series together, covariates included, or are one item. The draw depends
+    on the seed and on the names of task and window alone, so that a task's sample is the same
+    whatever other tasks a suite has. Of a data set with more rows than fit, rows are drawn first.
     """
     name = zlib.crc32(task.name.encode())
     rng = np.random.default_rng([seed, name])
@@ -170,10 +184,15 @@ def sample_windows(
             past = context_of(window)
             if past is None:
                 raise too_short(task.name, str(data_path))
-            rows = _draw(np.random.default_rng([seed, name, index]), len(past), max_series)
-            drawn = past.select(rows).flatten_indices()
-            series = [s for column in window.target_columns for s in contexts(drawn, column)]
-            yield SampledWindow(index, window.horizon, series[:max_series])
+            columns = rows_of(window)
+            most = max(1, max_series // len(columns))
+            rows = _draw(np.random.default_rng([seed, name, index]), len(past), most)
+            if len(columns) == 1:
+                items = contexts(past.select(rows).flatten_indices(), columns[0])
+            else:
+                ids = past.data.table.column(window.id_column).to_pylist()
+                items = preparing(window, ids)(rows)
+            yield SampledWindow(index, window.horizon, items)
 
 
 def _draw(rng: np.random.Generator, count: int, most: int) -> np.ndarray:

@@ -7,16 +7,20 @@ array of `total` values, beside the array of their lengths.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import datasets
 import fev
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from chronos.chronos2 import Chronos2Pipeline
+from chronos.chronos2.preprocess import from_data_frame
+from fev.metrics import get_metric
 
 from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
@@ -72,14 +76,37 @@ def contexts(past: datasets.Dataset, column: str) -> list[np.ndarray]:
     return np.split(values.astype(np.float32), np.cumsum(lengths)[:-1])
 
 
+def rows_of(window: fev.EvaluationWindow) -> list[str]:
+    """Return the columns that are series of an item: targets and covariates."""
+    columns = window.target_columns, window.known_dynamic_columns, window.past_dynamic_columns
+    return [name for part in columns for name in part]
+
+
+def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
+    """Return a function that gives some of a window's items, of `ids`, as `predict_fev` does.
+
+    Categories are numbered over all items that are prepared together.
+    """
+    past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
+    names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
+
+    def prepare(which: Sequence[int]) -> list[Any]:
+        wanted = [ids[index] for index in which]
+        frames = [f if f is None else f[f[window.id_column].isin(wanted)] for f in (past, future)]
+        prepared = from_data_frame(frames[0], targets, window.horizon, frames[1], **names)
+        order = dict(zip(sorted(wanted), prepared, strict=True))
+        return [order[name] for name in wanted]
+
+    return prepare
+
+
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
     """Return what is known at a window's cutoff, or None where all series are too short for it.
 
     As `get_input_data` does, without the copies and fingerprints of what it throws away.
     """
     data = window.full_dataset
-    used = [window.id_column, window.timestamp_column, *window.target_columns]
-    used += [*window.known_dynamic_columns, *window.past_dynamic_columns, *window.static_columns]
+    used = [window.id_column, window.timestamp_column, *rows_of(window), *window.static_columns]
     if len(data.column_names) > len(used):
         data = data.select_columns(used)
     past, _ = fev.utils.past_future_split(
@@ -121,6 +148,12 @@ _DEFINITION = (
 METRICS = ("MASE", "SQL", "WAPE", "WQL")
 
 
+def epsilons(task: TaskSpec | fev.Task) -> dict[str, float]:
+    """Return the least divisor of each metric of a task, 0 where it says none."""
+    metrics = map(get_metric, (task.eval_metric, *task.extra_metrics))
+    return {metric.name: float(getattr(metric, "epsilon", 0.0)) for metric in metrics}
+
+
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
@@ -138,20 +171,19 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     definition = {k: list(v) if isinstance(v, tuple) else v for k, v in definition.items()}
     if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
         definition["generate_univariate_targets_from"] = number_columns(pq.read_schema(data_path))
-    named = {
-        metric if isinstance(metric, str) else metric.get("name")
-        for metric in (task.eval_metric, *task.extra_metrics)
-    }
     try:
+        more = [metric for metric in METRICS if metric not in epsilons(task)]
         loaded = fev.Task(
             dataset_path=str(data_path),
             **definition,
-            extra_metrics=[*task.extra_metrics, *(m for m in METRICS if m not in named)],
+            extra_metrics=[*task.extra_metrics, *more],
             quantile_levels=list(suite.quantile_levels),
             task_name=task.name,
         )
-    except (AssertionError, ValueError, TypeError, AttributeError) as error:
-        text = (str(error).splitlines() or [type(error).__name__])[0]
+    except (AssertionError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # pydantic's first line only says how many errors there are.
+        lines = str(error).splitlines() or [type(error).__name__]
+        text = lines[min(1, len(lines) - 1)].partition("[type=")[0].strip()
         where = f"suite {suite.name!r}"
         raise InputError(
             f"fev has no task {task.name!r}: {text}", where, "mend the task"

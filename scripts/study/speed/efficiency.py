@@ -34,13 +34,12 @@ def measure(
     On a GPU a second forecast gives the memory, from an empty cache: reserved memory is else what
     the largest variant before left behind, and time with an empty cache is that of allocations.
     """
-    series = [torch.from_numpy(one) for one in window.series]
     device = pipeline.model.device
 
     def forecast() -> Measured:
         with measured(device) as found:
             pipeline.predict(
-                series,
+                window.items,
                 prediction_length=window.horizon,
                 batch_size=settings.batch_size,
                 context_length=settings.context_length,
