@@ -23,7 +23,7 @@ with rule_script(snakemake) as log:
         *gates.reproduction_gate(joint, published, study.model.name, run, staggered, **tolerance),
         *gates.data_gate(naive, published, **tolerance),
         *gates.weights_gate({inputs.forecasts_full: read_metadata(inputs.forecasts_full)}),
-        *gates.baseline_gate(full, naive, study.baseline_rel_mase_max),
+        *gates.baseline_gate(full, naive, params.baseline_rel_mase_max),
         # The probe leaves padding out, so that no window need be taken as padded.
         *gates.attention_gate(pd.read_parquet(inputs.mass).assign(padded=False)),
     ]

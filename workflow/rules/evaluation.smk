@@ -75,6 +75,7 @@ rule validity:
         "../../envs/environment.yaml"
     params:
         study=study_of,
+        baseline_rel_mase_max=lambda wildcards: study_of(wildcards).baseline_rel_mase_max,
         published=published_of,
         data_tolerance=config["statistics"]["data_tolerance"],
     script:

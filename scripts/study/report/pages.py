@@ -221,8 +221,11 @@ def table_page(
 
     With `sentences` it is one of verdicts, and of the gates.
     """
-    columns = COLUMNS["tables"].get(name)
-    sections = [Section(with_percent(table), columns=columns, source=source, explained=True)]
+    shown = COLUMNS["tables"].get(name)
+    sections = [
+        Section(with_percent(table), heading, columns=columns, source=source, explained=True)
+        for heading, columns in (shown if isinstance(shown, dict) else {"": shown}).items()
+    ]
     valid, reason, *_ = validity_of(validity)
     of, heading = study, f"{study}: {title}"
     if sentences is not None:
