@@ -168,7 +168,7 @@ def test_flash_says_what_it_lacks(monkeypatch, tmp_path):
     layout = TokenLayout(2, 3, None)
     monkeypatch.syspath_prepend(tmp_path)
     sparse = {"dtype": torch.float32, "device": torch.device("cpu"), "backend": "flash"}
-    with pytest.raises(InputError, match="No module named 'flash_attn'.*pip install flash-attn"):
+    with pytest.raises(InputError, match="No module named 'flash_attn'"):
         choose_backend("flash", Sparse(1), layout)
     package = tmp_path / "flash_attn" / "cute"
     package.mkdir(parents=True)

@@ -293,7 +293,7 @@ class Chronos2VariantModel(Chronos2Model):
 
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
         if self.batch_groups is not None:  # as upstream numbers the paths of an unrolled forecast
-            paths = len(context) // len(self.batch_groups)
+            paths = len(context) // max(1, len(self.batch_groups))
             return (self.batch_groups[:, None] * paths + torch.arange(paths)).flatten()
         if group_ids is not None:
             return group_ids

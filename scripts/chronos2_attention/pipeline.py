@@ -311,7 +311,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
-                options["batch_size"] = int(sizes[batch].sum())
+                options["batch_size"] = max(1, int(sizes[batch].sum()))
                 return upstream([prepared[index] for index in batch], **options)
 
         return self._in_batches(forecast, lengths, sizes, batch_size, horizon)
