@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+OURS = "/chronos2_attention/"
 ATTENTION = functional.scaled_dot_product_attention
 # One kernel each on CUDA, several operators on a CPU.
 FUSED = {functional.rms_norm: "rms_norm"}
@@ -47,7 +48,11 @@ class Log:
     @property
     def layered_waits(self) -> list[str]:
         """Waits of our own lines that came twice: in a layer, or needlessly."""
-        return [where for where, n in Counter(self.waits).items() if n > 1 and "scripts" in where]
+        return [place for place, n in Counter(self.waits).items() if n > 1 and OURS in place]
+
+    @property
+    def own_uploads(self) -> list[str]:
+        return [place for place in self.uploads if OURS in place]
 
 
 class Gpu(torch.Tensor):
@@ -84,8 +89,8 @@ def is_cuda(device) -> bool:
 def where() -> str:
     """Name the innermost line of ours, or of upstream."""
     for frame in reversed(traceback.extract_stack()):
-        if "/scripts/chronos2_attention/" in frame.filename or "/chronos/" in frame.filename:
-            return f"{frame.filename.rpartition('/lib/')[2]}:{frame.lineno}"
+        if OURS in frame.filename or "/chronos/chronos2/" in frame.filename:
+            return f"{frame.filename}:{frame.lineno}"
     return "a test"
 
 

@@ -137,8 +137,9 @@ class ProbedTime(TimeAttention):
         self.num_queries = int(selected.sum())
         uniform = selected.double() / valid.sum(1, keepdim=True)
         self.edges = diagonal_sums(uniform.T @ valid[:, :context].double()).numpy()
-        everything = bool(selected.all())
-        self.selected = None if everything else selected.to(embeddings.device).float()
+        self.selected = None
+        if not selected.all():
+            self.selected = selected.float().to(embeddings.device, non_blocking=True)
         self.sums: list[torch.Tensor] = []
 
     def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

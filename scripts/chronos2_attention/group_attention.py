@@ -57,8 +57,8 @@ class GroupAttention:
             rows = by_group[size_of_row[by_group] == size].view(-1, size)
             mask = None
             if valid is not None and size > 1:
-                # (groups, size, S) -> (groups, S, 1 head, 1 query, size keys)
-                seen = valid[rows].transpose(1, 2)[:, :, None, None, :]
+                # (groups, size, S) -> (groups * S, 1 head, 1 query, size keys)
+                seen = valid[rows].transpose(1, 2).flatten(0, 1)[:, None, None, :]
                 mask = additive(seen.to(device, non_blocking=True), dtype)
             self.blocks.append((rows.to(device, non_blocking=True), mask))
         self.all_alone = len(self.blocks) == 1 and self.blocks[0][0].shape[1] == 1
@@ -76,7 +76,8 @@ class GroupAttention:
             if rows.shape[1] == 1:
                 mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
             else:
-                mask = None if mask is None else mask[:, first_token:].flatten(0, 1)
+                if mask is not None and first_token:
+                    mask = mask.unflatten(0, (len(rows), -1))[:, first_token:].flatten(0, 1)
                 mixed[rows] = self._within(attention, normed[rows], mask)
         return add_product(hidden, mixed, attention.o.weight)
 

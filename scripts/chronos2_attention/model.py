@@ -122,7 +122,8 @@ class Chronos2VariantModel(Chronos2Model):
         """Return the tokens of a batch to measure; `InputError` where the fast path cannot run."""
         if reason := self.obstacle():
             raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
-        return self.tokens(context.to(self.device), num_output_patches=num_output_patches)
+        context = context.to(self.device, non_blocking=True)
+        return self.tokens(context, num_output_patches=num_output_patches)
 
     def save_pretrained(self, *args, **kwargs):
         """Save as upstream does, under upstream's name, so that upstream loads what was saved."""

@@ -220,7 +220,8 @@ class MeasuredGroupAttention(SoftGroupAttention):
 
     def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
         super().__init__(one_part(bias), *common)
-        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.parts[0][1].device)
+        different = group_ids[:, None] != group_ids[None, :]
+        self.different = different.to(self.parts[0][1].device, non_blocking=True)
         self._shares: list[torch.Tensor] = []
 
     @property
