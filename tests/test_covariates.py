@@ -146,3 +146,14 @@ def test_seasonal_naive_is_as_published(repo_root, mirror, tmp_path, name, file,
     found = seasonal_naive_of(fev_task(task, suite, path), tmp_path)
     for metric, figure in figures.items():
         assert found[metric] == pytest.approx(figure, abs=1e-6)
+
+
+@pytest.mark.parametrize("step", [1, "1D"])
+def test_cutoffs_may_be_dates(tmp_path, step):
+    path, _ = write_dataset(*local(tmp_path), tmp_path / "d.parquet")
+    dates = {"num_windows": 2, "initial_cutoff": "2020-01-02", "window_step_size": step}
+    task = task_on(path, target="visits", **dates)
+    found = seasonal_naive_of(task, tmp_path)
+    ends = [past.data.table.to_pylist()[0]["timestamp"][-1] for _, _, past in windows_of(task)]
+    assert [str(end)[:10] for end in ends] == ["2020-01-02", "2020-01-03"]
+    assert found["MASE"] > 0

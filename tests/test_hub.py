@@ -58,7 +58,7 @@ def cached(tmp_path: Path, pattern: str) -> list[Path]:
 def test_a_configurations_files_are_fetched_and_the_commit_recorded(hub):
     table, provenance = fetch(DATA)
     assert table["id"].to_pylist() == ["a", "b", "c"]
-    assert table.column_names == ["id", "timestamp", "target"]
+    assert table.column_names == ["id", "timestamp", "target", "category"]
     assert (provenance["revision"], provenance["revision_requested"]) == (COMMIT, "main")
     stored = hub.repositories[0].files
     assert provenance["files"] == {

@@ -3,6 +3,8 @@
 import fev
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from chronos.chronos2 import Chronos2Pipeline
@@ -185,3 +187,22 @@ def test_a_table_of_performance_stands_beside_published_ones(pipelines, repo_roo
     assert {"chronos-2", "nano/full", "nano/univariate"} <= set(board.index)
     assert board.loc["nano/full", "skill_score"] == pytest.approx(0, abs=1e-5)
     assert len(pairs) == 9
+
+
+def test_a_category_of_a_later_cutoff_changes_nothing_earlier(pipelines, repo_root, tmp_path):
+    """With several targets upstream numbers categories over all items prepared together."""
+    found = []
+    for late in ("snow", "avalanche"):
+        rows = made().to_pylist()
+        for row in rows[3:]:  # end three days after the others
+            row["timestamp"] = [stamp + pd.Timedelta(days=3) for stamp in row["timestamp"]]
+            row["weather"] = [late if kind == "snow" else kind for kind in row["weather"]]
+        table = pa.Table.from_pylist(rows, schema=made().schema)
+        path, _ = write_dataset(conform(table, "d"), {}, tmp_path / "d.parquet")
+        spec = TaskSpec("a", "d", target=("sales", "visits"), **MADE)
+        study = study_of([spec], repo_root)
+        run = pipelines[1].with_variant("joint")
+        found.append(pq.read_table(forecasts_of(run, study, {"d": path}, tmp_path)))
+    one, other = (table.filter(pc.less(table["item_id"], "i3")) for table in found)
+    assert one.num_rows == 3 * 2 * 2
+    assert one["predictions"].to_pylist() == other["predictions"].to_pylist()

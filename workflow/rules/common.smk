@@ -221,6 +221,12 @@ def tested(wildcards):
     return SWEEP
 
 
+def proof_of(wildcards):
+    """The study of the same weights on leading factors: itself where it is one."""
+    study = study_of(wildcards)
+    return study.name if study.suite.name == PROOF else f"{PROOF}@{study.model.name}"
+
+
 def files_of_tested(wildcards):
     places = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
     return {

@@ -4,12 +4,13 @@
 # maintainer copies the three files of a good training.
 
 
+names = {"config": "config.json", "weights": "model.safetensors", "card": "README.md"}
+PRETRAINED = names | {"losses": "loss.csv"}
+
+
 rule pretrain:
     output:
-        weights="results/pretrain/nano/model.safetensors",
-        config="results/pretrain/nano/config.json",
-        card="results/pretrain/nano/README.md",
-        losses="results/pretrain/nano/loss.csv",
+        **{part: f"results/pretrain/nano/{name}" for part, name in PRETRAINED.items()},
     log:
         "results/logs/pretrain.log",
     benchmark:

@@ -26,12 +26,6 @@ SOFT_INPUTS = {
 }
 
 
-def proof_of(wildcards):
-    """The study of the same weights on leading factors: itself where it is one."""
-    study = study_of(wildcards)
-    return study.name if study.suite.name == PROOF else f"{PROOF}@{study.model.name}"
-
-
 rule soft_statistics:
     input:
         unpack(files_of_tested),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ class WindowBatches:
     """
 
     items: list[Any]
+    prepare: Callable[[Sequence[int]], list[Any]] | None
     item_ids: list[str]
     cutoffs: np.ndarray
     lengths: np.ndarray
@@ -83,13 +84,12 @@ class WindowBatches:
             columns = [*window.target_columns, *window.known_dynamic_columns]
             columns += window.past_dynamic_columns
             lengths = flat_series(past, window.target_columns[0])[1]
-            items: list[Any] = (
-                list(map(torch.from_numpy, contexts(past, columns[0])))
-                if len(columns) == 1
-                else _prepared(window, ids)
-            )
+            prepare = None if len(columns) == 1 else _prepared(window, ids)
             yield cls(
-                items=items,
+                items=list(map(torch.from_numpy, contexts(past, columns[0])))
+                if prepare is None
+                else prepare(range(len(ids))),
+                prepare=prepare,
                 item_ids=ids,
                 cutoffs=last_timestamps(past, window.timestamp_column),
                 lengths=lengths,
@@ -131,8 +131,14 @@ class WindowBatches:
         if isinstance(variant, Grouped) and labels is None:  # as `full`
             labels = list(range(len(self.items)))
         options = self.batch_size, cutoffs, labels, None, seed
-        found = []
-        for batch, block in zip(*form_blocks(self.items, self.sizes, *options), strict=True):
+        found, items = [], list(self.items)
+        alike = [np.flatnonzero(cutoffs == cutoff) for cutoff in np.unique(cutoffs)]
+        if self.prepare is not None and len(alike) > 1:
+            # A category of a later cutoff must not change the numbers of earlier ones.
+            for which in alike:
+                for index, item in zip(which, self.prepare(which), strict=True):
+                    items[index] = item
+        for batch, block in zip(*form_blocks(items, self.sizes, *options), strict=True):
             ids = [self.item_ids[index] for index in batch]
             name = f"{self.task_name}/{self.window_index}/{ids[0]}"
             given = None
@@ -144,13 +150,22 @@ class WindowBatches:
         return found
 
 
-def _prepared(window: fev.EvaluationWindow, ids: list[str]) -> list[Any]:
-    """Return a window's items as upstream prepares them, categories encoded, in the given order."""
+def _prepared(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
+    """Return a function that gives some of a window's items, of `ids`, as upstream prepares them.
+
+    Categories are numbered over all items that are prepared together.
+    """
     past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
     names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
-    prepared = from_data_frame(past, targets, window.horizon, future, **names)
-    order = dict(zip(sorted(set(past[window.id_column])), prepared, strict=True))
-    return [order[name] for name in ids]
+
+    def prepare(which: Sequence[int]) -> list[Any]:
+        wanted = [ids[index] for index in which]
+        frames = [f if f is None else f[f[window.id_column].isin(wanted)] for f in (past, future)]
+        prepared = from_data_frame(frames[0], targets, window.horizon, frames[1], **names)
+        order = dict(zip(sorted(wanted), prepared, strict=True))
+        return [order[name] for name in wanted]
+
+    return prepare
 
 
 def write_similarities(
