@@ -58,6 +58,13 @@ class TokenBatch:
     future_mask: torch.Tensor  # (B, F, patch): 1 where a future covariate is known
 
 
+def precision(dtype: torch.dtype) -> str:
+    """Name the precision of products: that of `dtype`, or ``tf32`` where torch may round to it."""
+    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        return "tf32"
+    return str(dtype).removeprefix("torch.")
+
+
 def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Model:
     """Return a model of class `kind`, upstream's or ours, that shares the modules of `model`."""
     shared = copy.copy(model)

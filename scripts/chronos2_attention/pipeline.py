@@ -20,7 +20,7 @@ from . import batching, checkpoint, finetuning
 from .blocks import told_of_frame
 from .blockwise import BlockwisePipeline
 from .errors import InputError
-from .model import Chronos2VariantModel, EngineSettings
+from .model import Chronos2VariantModel, EngineSettings, precision
 from .similarity import SimilaritySettings
 from .variants import AttentionVariant, Cluster, Grouped, Soft
 from .variants.base import whole_number
@@ -202,7 +202,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         return {
             "variant": self.variant.name,
             "device": name,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": precision(self.model.dtype),
             "backend": "+".join(sorted(self.model.backends_used.copy())),
             "weights_fingerprint": self.weights_fingerprint,
         }
