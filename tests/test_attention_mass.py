@@ -399,7 +399,7 @@ def test_gate_4_passes_learned_attention_and_fails_uniform_attention(heads, stud
     assert uniform.value == pytest.approx(1, abs=1e-6)
     # Fair forecasts do not make up for it.
     fair = GateRow("baseline", "all", 0.8, 1.0, "pass", "")
-    valid, reason, _ = summary([fair, uniform])
+    valid, reason, *_ = summary([fair, uniform])
     assert not valid
     assert "gate attention failed" in reason
     # Three context tokens are all within a radius of 2 of each other.

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from chronos2_attention.errors import InputError
-from study.config.datasets import find_spec, load_registry
+from study.config.datasets import HubDataset, LocalDataset, find_spec, load_registry
 from study.config.suites import Suite, TaskSpec, load_suite
 from study.data.fetch import fetch, write_dataset
 from study.data.series_table import Series, conform, series_table
@@ -157,3 +157,15 @@ def test_cutoffs_may_be_dates(tmp_path, step):
     ends = [past.data.table.to_pylist()[0]["timestamp"][-1] for _, _, past in windows_of(task)]
     assert [str(end)[:10] for end in ends] == ["2020-01-02", "2020-01-03"]
     assert found["MASE"] > 0
+
+
+def test_labels_of_the_hub_may_look_like_numbers(tmp_path):
+    path = tmp_path / "a" / "b" / "c.parquet"
+    path.parent.mkdir(parents=True)
+    table, _ = local(tmp_path)
+    days = [[str(day) for day in range(len(row))] for row in table["timestamp"].to_pylist()]
+    pq.write_table(table.append_column("weekday", [days]), path)
+    found, _ = fetch(HubDataset("d", repo="a/b", config="c"), mirror=tmp_path)
+    assert found["weekday"].to_pylist() == days
+    with pytest.raises(InputError, match="'weekday' holds numbers written as text"):
+        fetch(LocalDataset("d", path=str(path)))

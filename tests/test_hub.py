@@ -70,6 +70,62 @@ def test_a_configurations_files_are_fetched_and_the_commit_recorded(hub):
     assert not re.search(r"sets\.py|other/|old/|README", touched)
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"data_files": "data/hourly/*.parquet"},
+        {"data_files": "data/hourly/**"},
+        {"data_files": ["data/hourly/0.parquet", "data/hourly/1.parquet"]},
+        {"data_files": {"train": "data/hourly/*", "test": "data/test.parquet"}},
+        {
+            "data_files": [
+                {"split": "train", "path": ["./data/hourly/0.parquet", "data/**/1.parquet"]},
+                {"split": "test", "path": "data/test.parquet"},
+            ]
+        },
+        {"data_dir": "data/hourly"},
+        {"data_dir": "data", "data_files": "hourly/*.parquet"},
+    ],
+)
+def test_data_files_are_those_that_the_card_names(hub, tmp_path, says):
+    spec = replace(DATA, config="hourly")
+    card = {"configs": [{"config_name": "daily", "data_files": FIRST}]}
+    card["configs"].append({"config_name": spec.config, **says})
+    files = {
+        "README.md": f"---\n{yaml.safe_dump(card)}---\n# Sets\n".encode(),
+        "data/hourly/0.parquet": shard("x"),
+        "data/hourly/1.parquet": shard("y"),
+        "data/hourly/notes.txt": b"not data",
+        "data/test.parquet": shard("z"),
+    }
+    hub.repositories[0].files.update(files)
+    table, provenance = fetch(spec)
+    assert table["id"].to_pylist() == ["x", "y"]
+    assert list(provenance["files"]) == ["data/hourly/0.parquet", "data/hourly/1.parquet"]
+    assert fetch(spec, offline=True)[1] == provenance
+    for name, body in files.items():
+        path = tmp_path / "mirror" / spec.repo / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    assert fetch(spec, mirror=tmp_path / "mirror")[0].equals(table)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"# No front matter",
+        b"---\nconfigs: [{config_name: daily, data_files: a.parquet}]\n---\n",
+        b"---\nconfigs: [{config_name: hourly, data_files: ../../a.parquet}]\n---\n",
+        b"---\nconfigs: [{config_name: hourly, data_files: 5}]\n---\n",
+        b"---\nconfigs: {a: [\n---\n",
+        b"\xff\xfe",
+    ],
+)
+def test_a_card_that_names_no_files_is_no_help(hub, card):
+    hub.repositories[0].files["README.md"] = card
+    refused(lambda: fetch(replace(DATA, config="hourly")), "no file hourly/*.parquet", "group/sets")
+
+
 def test_weights_are_fetched_at_the_pin_and_nothing_else(hub, tmp_path):
     provenance = get_model(tmp_path)
     stored = hub.repositories[1].files

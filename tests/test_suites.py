@@ -123,12 +123,24 @@ def test_a_benchmark_of_fev_is_a_suite_by_one_line(tmp_path, repo_root):
     assert ours.tasks[1].initial_cutoff == "2020-02-01"
 
 
+def test_tasks_of_one_data_set_and_without_levels_are_told_apart(tmp_path):
+    tasks = [{"dataset_config": "a", "horizon": h, "quantile_levels": []} for h in (3, 5)]
+    (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"tasks": tasks}))
+    suite = load_suite("mine", config_with(tmp_path, {"benchmark": "../tasks.yaml"}))
+    assert [task.name for task in suite.tasks] == ["a/3", "a/5"]
+    assert suite.datasets == ("autogluon--fev_datasets--a",)
+    assert suite.quantile_levels[4] == 0.5
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("t.yaml", "tasks: [{dataset_config: a, id_column: sku}]", "id_column 'sku'"),
+        ("t.yaml", "tasks: [{dataset_config: a, id_column: sku}]", "'sku' should be 'id'"),
         ("t.yaml", "tasks: [{dataset_config: a, horizn: 3}]", "horizn"),
         ("t.yaml", "tasks: []", "tasks"),
+        ("t.yaml", "tasks: [{dataset_config: 5}]", "tasks[0].dataset_config"),
+        ("t.yaml", "tasks: [{dataset_path: [a]}]", "tasks[0].dataset_path"),
+        ("t.yaml", "tasks: [{dataset_config: a, quantile_levels: 5}]", "quantile_levels"),
         ("t.csv", "task_name,horizon\n", "no task to take"),
         ("t.csv", "dataset_config,horizon\na,x\n", "'x' should be a whole number"),
         ("t.csv", None, "no table of tasks"),

@@ -18,6 +18,7 @@ import yaml
 from pydantic import ConfigDict, Field, model_validator
 
 from chronos2_attention.checking import (
+    Many,
     Some,
     Text,
     Unique,
@@ -39,8 +40,7 @@ DEFAULTS += ("known_dynamic_columns", "past_dynamic_columns", "static_columns")
 LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 Metric = Text | dict[Text, Any]
 Columns = Unique[Text] | tuple[()]
-# What a benchmark of fev says in its own words, or only as it is everywhere here.
-FEV_ONLY = {"id_column": "id", "timestamp_column": "timestamp"}
+# Columns of a table of tasks that are of its figures.
 FIGURES = r"(?:.*_)?(?:SQL|MASE|WAPE|WQL)|num_forecasts|dataset_fingerprint|in_mini"
 
 
@@ -262,6 +262,38 @@ class _Benchmark(Strict):
     subset: Text | None = None  # the column of a CSV that is True for the tasks to take
 
 
+class _FevTask(Strict):
+    """What a task of a benchmark of fev says otherwise than one of a suite."""
+
+    model_config = ConfigDict(extra="allow")
+
+    dataset_path: Text = "autogluon/fev_datasets"
+    dataset_config: Text | None = None
+    task_name: Text | None = None
+    horizon: Steps = 1
+    quantile_levels: Many[number(gt=0, lt=1)] = ()
+    id_column: Literal["id"] = "id"
+    timestamp_column: Literal["timestamp"] = "timestamp"
+
+    def spelled(self) -> dict[str, Any]:
+        """Spell it as one of a suite.
+
+        A data set of the hub is named ``owner--repository--configuration``, see `find_spec`; one in
+        a file is that of the registry with the file's name.
+        """
+        path, config = self.dataset_path, self.dataset_config
+        dataset = Path(path).stem if config is None else f"{path}/{config}".replace("/", "--")
+        left = {k: v for k, v in self.model_extra.items() if not re.fullmatch(FIGURES, k)}
+        name = self.task_name or config or dataset
+        return {"name": name, "dataset": dataset, "horizon": self.horizon, "seasonality": 1, **left}
+
+
+class _FevTasks(Strict):
+    model_config = ConfigDict(extra="ignore")
+
+    tasks: Some[_FevTask]
+
+
 def _of_benchmark(document: dict[str, Any], path: str) -> dict[str, Any]:
     """Return a suite with the tasks of the file that it names, relative to its own folder."""
     outline = check(_Benchmark, document, path)
@@ -274,16 +306,21 @@ def _of_benchmark(document: dict[str, Any], path: str) -> dict[str, Any]:
             rows = [row for row in rows if row.get(outline.subset) == "True"]
         if not rows:
             raise InputError("no task to take", str(file), "see its rows, and 'subset'")
-        tasks = [{k: _cell(k, v) for k, v in row.items() if v != ""} for row in rows]
+        listed = {"tasks": [{k: _cell(k, v) for k, v in row.items() if v} for row in rows]}
     else:
-        tasks = check(_Outline, load_yaml(file), str(file)).tasks
-    levels = {tuple(task.get("quantile_levels", LEVELS)) for task in tasks}
+        listed = load_yaml(file)
+    tasks = check(_FevTasks, listed, str(file)).tasks
+    levels = {tuple(sorted(task.quantile_levels)) or LEVELS for task in tasks}
     if len(levels) > 1:
         raise InputError("its tasks differ in quantile_levels", str(file), "make a suite of each")
+    spelled = [task.spelled() for task in tasks]
+    of_name = Counter(task["name"] for task in spelled)
+    for task in spelled:  # to fev, tasks of one data set may share its name
+        task["name"] += f"/{task['horizon']}" if of_name[task["name"]] > 1 else ""
     defaults = {"title": document["name"], "description": f"Tasks of {file.name}."}
     defaults |= {"model": "chronos-2", "quantile_levels": list(*levels)}
     own = {key: value for key, value in document.items() if key != "subset"}
-    return {**defaults, **own, "tasks": [_of_fev(task, str(file)) for task in tasks]}
+    return {**defaults, **own, "tasks": spelled}
 
 
 def _cell(name: str, text: str) -> Any:
@@ -292,23 +329,3 @@ def _cell(name: str, text: str) -> Any:
         return text
     value = yaml.safe_load(text)
     return value if isinstance(value, bool | int | float | list) else text
-
-
-def _of_fev(task: dict[str, Any], where: str) -> dict[str, Any]:
-    """Spell a task of a benchmark of fev as one of a suite.
-
-    A data set of the hub is named ``owner--repository--configuration``, see `find_spec`; one in a
-    file is that of the registry with the file's name.
-    """
-    for key, only in FEV_ONLY.items():
-        if task.get(key, only) != only:
-            mend = f"name it {only!r} in the data, or by an entry in config/datasets.yaml"
-            raise InputError(f"{key} {quote(task[key])}", where, mend)
-    config = task.get("dataset_config")
-    repo = task.get("dataset_path", "autogluon/fev_datasets")
-    dataset = Path(repo).stem if config is None else "--".join([*repo.split("/"), config])
-    left = {k: v for k, v in task.items() if not re.fullmatch(FIGURES, k) and k not in FEV_ONLY}
-    for key in ("dataset_path", "dataset_config", "quantile_levels"):
-        left.pop(key, None)
-    name = left.pop("task_name", None) or config or dataset
-    return {"name": name, "dataset": dataset, "horizon": 1, "seasonality": 1, **left}

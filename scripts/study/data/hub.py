@@ -19,7 +19,14 @@ from typing import Any
 
 import httpx
 import yaml
-from huggingface_hub import HfApi, constants, get_token, hf_hub_download, snapshot_download
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_token,
+    hf_hub_download,
+    metadata_load,
+    snapshot_download,
+)
 from huggingface_hub import set_client_factory as use_clients
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.hf_api import RepoSibling
@@ -93,7 +100,7 @@ def hub_files(
 ) -> HubFiles:
     """Fetch the files of a ``model`` or ``dataset`` that fit some patterns, and check them.
 
-    In patterns ``*`` does not match a slash; each must fit a file. With `offline`, with
+    In patterns ``**`` alone matches a slash; each must fit a file. With `offline`, with
     ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used. A file that has
     not the checksum that the hub states is removed from it. Raises `FetchError`.
     """
@@ -132,25 +139,29 @@ def dataset_files(repo: str, config: str, revision: str, *, offline: bool = Fals
             (card,) = get(["README.md"]).paths.values()
         except FetchError:
             raise error from None
-        named = _named_by_card(card.read_text(encoding="utf-8", errors="replace"), config)
+        named = named_by_card(card, config)
         if not named:
             raise error
     return get(named)
 
 
-def _named_by_card(text: str, config: str) -> list[str]:
-    """Return the data files that a card gives a configuration, as patterns; none if it does not."""
-    head = re.match(r"---\n(.*?)\n---", text.replace("\r\n", "\n"), re.DOTALL)
+def named_by_card(card: Path, config: str) -> list[str]:
+    """Return patterns of the Parquet files that a card gives a configuration to train on."""
+    found = []
     try:
-        card = yaml.safe_load(head[1]) if head else {}
-        (entry,) = [e for e in card["configs"] if e["config_name"] == config]
-        files = entry["data_files"]
-        files = files if isinstance(files, list) else [files]
-        paths = [file["path"] if isinstance(file, dict) else file for file in files]
-        paths = [p for path in paths for p in (path if isinstance(path, list) else [path])]
-    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+        (entry,) = [e for e in metadata_load(card)["configs"] if e["config_name"] == config]
+        files = entry.get("data_files", "**")
+        if isinstance(files, dict):
+            files = [{"split": split, "path": path} for split, path in files.items()]
+        for file in files if isinstance(files, list) else [files]:
+            path = file if isinstance(file, str) else file["path"]
+            if isinstance(file, str) or file.get("split", "train") == "train":
+                found += path if isinstance(path, list) else [path]
+        found = [os.path.normpath(os.path.join(entry.get("data_dir") or "", p)) for p in found]
+    except (OSError, yaml.YAMLError, *DEFECTS):
         return []
-    return [path for path in paths if isinstance(path, str) and path.endswith(".parquet")]
+    found = [re.sub(r"\*\*$", "**/*", path) for path in found if not path.startswith(("/", ".."))]
+    return [f"{path}.parquet" if path.endswith("*") else path for path in found]
 
 
 def _endpoint() -> str:
@@ -163,8 +174,9 @@ def _selected(names: Iterable[str], patterns: Sequence[str], where: str) -> list
     names = sorted(names)
     chosen = set()
     for pattern in patterns:
-        depth = pattern.count("/")
-        fitting = [name for name in names if name.count("/") == depth and fnmatch(name, pattern)]
+        depth, flat = pattern.count("/"), pattern.replace("**/", "")
+        fitting = [name for name in names if "**" in pattern or name.count("/") == depth]
+        fitting = [name for name in fitting if fnmatch(name, pattern) or fnmatch(name, flat)]
         if not fitting:
             there = dict.fromkeys(name.split("/")[0] for name in names if name.count("/") >= depth)
             near = difflib.get_close_matches(pattern.split("/")[0], there, n=5) or list(there)[:5]

@@ -84,13 +84,15 @@ def conform(
     targets: Sequence[str] | None = None,
     notes: Notes | None = None,
     covariates: Sequence[str] = (),
+    labels: bool = False,
 ) -> pa.Table:
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
     Where `targets` are named, they are kept as numbers and with them the columns `covariates`; else
     all lists of numbers, truth values or labels, and all single ones. Nulls of numbers become NaN.
     Times with a zone become UTC where the steps are finer than a day, the local date otherwise.
-    `notes` gets ``time_zone`` and ``columns_left_out``.
+    Beside numbers, texts of numbers are `labels`, or refused. `notes` gets ``time_zone`` and
+    ``columns_left_out``.
     """
     notes = {} if notes is None else notes
     names, where = table.column_names, f"data set {dataset!r}"
@@ -104,7 +106,8 @@ def conform(
     lists = {n: _cells(table[n], where, n, ids) for n in (TIMESTAMP, *listed)}
     numeric = list(targets or ())
     if targets is None:
-        numeric = [n for n in listed if _is_target(lists[n], n, where)]
+        numeric = [n for n in listed if labels and kinds[n] == "numbers"]
+        numeric = numeric or [n for n in listed if _is_target(lists[n], n, where)]
         numeric = numeric or [n for n in listed if kinds[n] == "truths"]
     if not numeric:
         raise InputError("no target column (a list of numbers)", where, f"columns: {quote(names)}")

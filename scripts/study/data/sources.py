@@ -43,7 +43,7 @@ from study.data.download import (
     reason,
     unavailable,
 )
-from study.data.hub import CACHE_MEND, dataset_files, hub_origin
+from study.data.hub import CACHE_MEND, dataset_files, hub_origin, named_by_card
 from study.data.recipes import cook, resample_table, several_targets
 from study.data.series_table import Series, conform, series_table, to_pandas
 from study.jobs.files import sha256_of_file
@@ -90,7 +90,7 @@ def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, P
         places = ", ".join(map(str, files.values()))
         raise InputError(what, places, "fetch all of them from one revision") from None
     notes: dict[str, Any] = {}
-    table = conform(whole, spec.name, spec.targets, notes, spec.covariates)
+    table = conform(whole, spec.name, spec.targets, notes, spec.covariates, labels=True)
     sums = {name: {"hub_checksum": checksum} for name, checksum in checksums.items()}
     return table, notes | hub_origin(spec, revision) | {
         "config": spec.config,
@@ -212,14 +212,17 @@ def _read(spec: DatasetSpec, path: Path, kind: str) -> pa.Table | pd.DataFrame:
 
 
 def _mirrored(spec: DatasetSpec, mirror: Path | None) -> dict[str, Path]:
-    """Return a hub configuration's files in the mirror: one file, or the hub's own folder."""
+    """Return a hub configuration's files in the mirror: one file, or as on the hub."""
     if mirror is None:
         return {}
     (below,) = spec.mirrored
     if (mirror / below).is_file():
         return {below: mirror / below}
     repo = mirror / spec.repo
-    paths = sorted((repo / spec.config).glob("*.parquet"))
+    patterns = [f"{spec.config}/*.parquet"]
+    if not any(repo.glob(patterns[0])):
+        patterns = named_by_card(repo / "README.md", spec.config)
+    paths = sorted({path for pattern in patterns for path in repo.glob(pattern)})
     names = [path.relative_to(repo).as_posix() for path in paths]
     if part := _part_of_shards(names):
         what = f"data set {spec.name!r}: {part}"
