@@ -147,11 +147,6 @@ def _cheapest_cuts(
     return np.array(cuts[::-1])
 
 
-def lacks_memory(error: RuntimeError) -> bool:
-    """Whether an error says, in one of torch's ways, that memory was short."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(NO_MEMORY.search(str(error)))
-
-
 def in_halves(
     call: Callable[..., Any],
     batches: Sequence[np.ndarray],
@@ -172,7 +167,8 @@ def in_halves(
             try:
                 found = call(batch if assemble is None else given)
             except RuntimeError as error:
-                if len(batch) == 1 or not lacks_memory(error):
+                short = isinstance(error, torch.OutOfMemoryError) or NO_MEMORY.search(str(error))
+                if len(batch) == 1 or not short:
                     raise
                 failed = True
             if not failed:
