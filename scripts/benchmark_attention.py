@@ -28,6 +28,7 @@ with rule_script(snakemake) as log:
         backends=params.backends,
         backend_radii=params.backend_radii,
         repeats=params.repeats,
+        dtypes=params.dtypes,
         seconds=params.seconds,
         seed=seed,
     )

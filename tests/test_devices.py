@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import SimpleNamespace
 
@@ -126,7 +127,7 @@ def fake_gpus(monkeypatch, tmp_path):
             torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuids[index])
         )
 
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(devices, "_held", {})
     yield fake_gpus
     release()
@@ -152,6 +153,25 @@ def test_a_gpu_is_known_by_its_uuid_whatever_its_number(fake_gpus, tmp_path):
     assert (tmp_path / folder / "two.lock").exists()
 
 
+def test_a_part_of_a_gpu_is_known_by_its_own_name(fake_gpus, tmp_path, monkeypatch):
+    fake_gpus("whole")
+    for part in ("MIG-one", "MIG-two"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{part},MIG-three")
+        assert devices.gpu_ids() == [part]
+        assert devices.pick_device("auto") == "cuda:0"
+    assert {path.name for path in devices.lock_folder().iterdir()} == {
+        "MIG-one.lock",
+        "MIG-two.lock",
+    }
+
+
+def test_locks_outlive_a_logout(fake_gpus, tmp_path, monkeypatch):
+    session = tmp_path / "session"
+    session.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    assert devices.lock_folder().parent == tmp_path
+
+
 @pytest.mark.parametrize("setting", ["cuda", "cuda:0", "cuda:7"])
 def test_a_gpu_that_is_not_there_is_an_error(fake_gpus, setting):
     fake_gpus()
@@ -165,7 +185,7 @@ def test_auto_without_a_gpu_is_the_cpu(fake_gpus):
 
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "elsewhere").mkdir()
     folder = f"chronos2-attention-{os.getuid()}-{devices.socket.gethostname()}"
     (tmp_path / folder).symlink_to(tmp_path / "elsewhere")

@@ -10,8 +10,9 @@ import torch
 from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline
+from study.forecasts.chronos2 import load_pipeline
 from study.speed import engine as benchmark
-from study.speed.measuring import peak_tensor_mb
+from study.speed.measuring import peak_tensor_mb, published_peak
 
 CPU = torch.device("cpu")
 
@@ -106,15 +107,19 @@ def test_the_table_of_a_regime(pipeline):
         backends=["banded"],
         backend_radii=[1],
         repeats=2,
+        dtypes=["float32", "bfloat16"],
         seconds=0,
         seed=0,
     )
-    names = ["upstream", "full", "sparse", "sparse", "sparse"]
+    names = ["upstream", "full", "sparse", "sparse", "sparse", "full_bfloat16"]
     assert table["method"].tolist() == names
-    assert table["backend"].tolist() == ["sdpa", "dense", "auto", "banded", "auto"]
+    assert table["backend"].tolist() == ["sdpa", "dense", "auto", "banded", "auto", "dense"]
+    assert table["dtype"].tolist() == ["float32"] * 5 + ["bfloat16"]
     assert (table["repeats"] == 2).all()
     assert (table["tokens"] == 2 * (13 + 1 + 4)).all()
-    assert (table["max_rel_difference"] < 1e-5).all()
+    assert (table["max_rel_difference"][:5] < 1e-5).all()
+    assert 1e-4 < table["max_rel_difference"][5] < 0.1
+    assert table["published_peak_share"].isna().all(), "of a CPU"
     assert (table["peak_tensor_mb"] > 0).all()
     full = table.set_index("method").loc["full"]
     assert full["paired_ratio_to_full"] == full["memory_ratio_to_full"] == 1
@@ -133,3 +138,22 @@ def test_the_interval_of_a_median_narrows_with_repeats():
         assert low <= np.median(values[:count]) <= high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
+
+
+def test_a_card_is_held_against_its_own_published_peak():
+    assert published_peak("NVIDIA H100 PCIe", "bfloat16") == 756e12
+    assert published_peak("NVIDIA H100 80GB HBM3", "tf32") == 494e12
+    assert np.isnan(published_peak("NVIDIA GeForce GTX 1080", "float32"))
+    assert np.isnan(published_peak("NVIDIA A100-SXM4-80GB", "float64"))
+
+
+def test_tf32_is_asked_for_and_stated(pipeline, checkpoint_dir_of_module):
+    assert pipeline.describe()["dtype"] == "float32"
+    asked = {"device": "cpu", "dtype": "tf32", "seed": 0}
+    try:
+        loaded = load_pipeline(checkpoint_dir_of_module / "model.safetensors", asked, threads=1)
+        assert loaded.model.dtype == torch.float32
+        assert loaded.describe()["dtype"] == benchmark.run_columns(torch.float32)["dtype"] == "tf32"
+        assert benchmark.run_columns(torch.bfloat16)["dtype"] == "bfloat16"
+    finally:
+        torch.set_float32_matmul_precision("highest")

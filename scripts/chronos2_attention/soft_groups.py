@@ -9,12 +9,14 @@ of a large temperature, its ``cross_learning=True`` the temperature 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from chronos.chronos2.layers import GroupSelfAttention
 from torch.nn.functional import scaled_dot_product_attention
 
+from .dense_layers import normalise
 from .errors import InputError
 from .similarity import SimilaritySettings, similarity
 from .variants import Soft
@@ -134,7 +136,7 @@ def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype
     if valid is None:
         return mask.view(-1, 1, *mask.shape[-2:])
     mask = torch.where(valid[..., None, :], mask, torch.finfo(dtype).min)
-    return mask.view(-1, 1, *mask.shape[-2:])
+    return mask.reshape(-1, 1, *mask.shape[-2:]).contiguous()
 
 
 class SoftGroupAttention:
@@ -152,8 +154,9 @@ class SoftGroupAttention:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.parts = [(rows.to(device), bias.to(device)) for rows, bias in parts]
-        self.valid, self.dtype = valid, dtype
+        on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
+        self.parts = [(on_device(rows), on_device(bias)) for rows, bias in parts]
+        self.valid, self.dtype = valid if valid is None else on_device(valid), dtype
         self.series = sum(rows.numel() for rows, _ in parts)
 
     def __call__(
@@ -161,7 +164,7 @@ class SoftGroupAttention:
     ) -> torch.Tensor:
         """Apply upstream's layer to tokens `first_token` and later, (R, T, d_model)."""
         attention = layer.self_attention
-        normed = layer.layer_norm(hidden)
+        normed = normalise(layer.layer_norm, hidden) if hidden.is_cuda else layer.layer_norm(hidden)
         rows, tokens, _ = normed.shape
         paths = rows // self.series
 
@@ -217,13 +220,18 @@ class MeasuredGroupAttention(SoftGroupAttention):
 
     def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
         super().__init__(one_part(bias), *common)
-        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.parts[0][1].device)
-        self.cross_group_mass: list[float] = []
+        different = group_ids[:, None] != group_ids[None, :]
+        self.different = different.to(self.parts[0][1].device, non_blocking=True)
+        self._shares: list[torch.Tensor] = []
+
+    @property
+    def cross_group_mass(self) -> list[float]:
+        return torch.stack(self._shares).tolist()
 
     def __call__(self, *layer_and_tokens) -> torch.Tensor:
-        self._sum, self._count = 0.0, 0
+        self._sum, self._count = 0, 0
         mixed = super().__call__(*layer_and_tokens)
-        self.cross_group_mass.append(self._sum / self._count)
+        self._shares.append(self._sum / self._count)
         return mixed
 
     def _elements(self, heads: int, blocks: int, size: int) -> int:
@@ -233,7 +241,7 @@ class MeasuredGroupAttention(SoftGroupAttention):
         weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)
         crossing = (weights * self.different).sum(-1).mean(1)  # (tokens, B)
         if observed is not None:
-            crossing = crossing[observed]
-        self._sum += crossing.sum().item()
-        self._count += crossing.numel()
+            crossing = crossing * observed
+        self._sum = self._sum + crossing.sum(dtype=torch.float64)
+        self._count = self._count + (crossing.numel() if observed is None else observed.sum())
         return weights.to(v.dtype) @ v

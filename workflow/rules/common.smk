@@ -242,6 +242,14 @@ if MIRROR:
     RAGGED = {"short": [*MIRRORED, "monash_hospital"], "long": ["m4_hourly"]}
 
 
+def regimes_of(wildcards):
+    """A job each, so that what is done stays when a later one is stopped."""
+    keys = ["dense", "dense_cuda"][: 1 + (wildcards.device != "cpu")]
+    sizes = [f"{count}x{length}" for key in keys for count, length in config["benchmark"][key]]
+    names = [*sizes, "ragged", "ragged_long"]
+    return [f"results/benchmarks/attention/{name}_{wildcards.device}.csv" for name in names]
+
+
 def series_of_regime(wildcards):
     ragged = wildcards.regime.startswith("ragged")
     return {

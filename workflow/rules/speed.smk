@@ -57,13 +57,6 @@ rule perf:
 
 # Speed of the attention engine on random weights; needs no download. Not part of rule `all`.
 
-# One job a regime, so that what is done stays when a later one is stopped.
-BENCHMARK_REGIMES = [
-    *(f"{count}x{length}" for count, length in config["benchmark"]["dense"]),
-    "ragged",
-    "ragged_long",
-]
-
 
 rule benchmark_attention_regime:
     input:
@@ -79,7 +72,7 @@ rule benchmark_attention_regime:
     resources:
         gpu=1,
     params:
-        **{k: v for k, v in config["benchmark"].items() if k not in ("dense", "scale")},
+        **{k: v for k, v in config["benchmark"].items() if not re.match("dense|scale", k)},
         forecast={key: FORECAST[key] for key in ("dtype", "seed")},
     script:
         "../../scripts/benchmark_attention.py"
@@ -87,7 +80,7 @@ rule benchmark_attention_regime:
 
 rule benchmark_attention:
     input:
-        expand("results/benchmarks/attention/{regime}_{{device}}.csv", regime=BENCHMARK_REGIMES),
+        regimes_of,
     output:
         "results/benchmarks/attention_{device}.csv",
     log:

@@ -40,7 +40,7 @@ class Network(Strict):
 
 class Forecast(Strict):
     device: matching(r"auto|cpu|cuda(:[0-9]{1,3})?")
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "tf32", "bfloat16"]
     batch_size: whole(1, 1_000_000)
     context_length: whole(1, 1_000_000) | None
     threads: whole(1, 4096)
@@ -86,6 +86,8 @@ class Efficiency(Strict):
 
 class Benchmark(Strict):
     dense: Many[Pair[whole(1, 1_000_000)]]
+    dense_cuda: Many[Pair[whole(1, 1_000_000)]]
+    dtypes: Many[Literal["float32", "bfloat16"]]
     radii: Many[Radius]
     backends: Many[BACKEND]
     backend_radii: Many[Radius]

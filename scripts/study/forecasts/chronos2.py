@@ -38,16 +38,17 @@ def load_pipeline(
 ) -> Chronos2VariantPipeline:
     """Return a checkpoint on a device, as the settings ``forecast`` say, and fix torch's own.
 
-    Those are what results could depend on: CPU threads, seed, full float32 products on GPUs.
+    Those are what results could depend on: CPU threads, seed, and whether a GPU rounds the factors
+    of float32 products, which only ``tf32`` asks for.
     `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(forecast["seed"])
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision("high" if forecast["dtype"] == "tf32" else "highest")
     return Chronos2VariantPipeline.from_pretrained(
         Path(weights).parent,
         device_map=pick_device(forecast["device"]),
-        dtype=forecast["dtype"],
+        dtype=forecast["dtype"].replace("tf32", "float32"),
         **options,
     )
 

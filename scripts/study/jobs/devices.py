@@ -31,12 +31,12 @@ _held: dict[Path, FileLock] = {}
 def lock_folder() -> Path:
     """Return this user's folder of lock files on this machine; make it if it is absent.
 
-    It lies in ``XDG_RUNTIME_DIR``, else in the folder of temporary files: both belong to the
-    machine, as GPUs do, where a working directory may be shared with others.
+    It lies in the folder of temporary files, which belongs to the machine, as GPUs do. That of
+    ``XDG_RUNTIME_DIR`` goes when the user logs out, and jobs go on.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    parent = Path(runtime) if os.path.isdir(runtime) else Path(tempfile.gettempdir())
-    folder = parent / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
+    folder = (
+        Path(tempfile.gettempdir()) / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
+    )
     mend = "set TMPDIR to a folder on this machine that you may write to"
     with explained("no place for the locks of GPUs", folder, mend, OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -81,10 +81,14 @@ def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5)
 def gpu_ids() -> list[str]:
     """Return a name for each GPU that this process may see, in PyTorch's order.
 
-    A GPU's UUID: its number depends on what a scheduler leaves visible.
+    A GPU's UUID: its number depends on what a scheduler leaves visible. Parts of a GPU (MIG) share
+    its UUID; a process sees one, and by its own name.
     """
     import torch
 
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if visible.startswith("MIG-"):
+        return [visible.partition(",")[0]]
     return [
         str(torch.cuda.get_device_properties(index).uuid)
         for index in range(torch.cuda.device_count())

@@ -26,10 +26,18 @@ from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
 from chronos2_attention import Chronos2VariantPipeline
 from chronos2_attention.attention_mass import probe_batch
-from chronos2_attention.model import Chronos2VariantModel
+from chronos2_attention.model import Chronos2VariantModel, precision
 from study.data.series_table import ID, TIMESTAMP
 from study.jobs.progress import progress
-from study.speed.measuring import MB, Measured, device_name, free_memory, measured, peak_tensor_mb
+from study.speed.measuring import (
+    MB,
+    Measured,
+    device_name,
+    free_memory,
+    measured,
+    peak_tensor_mb,
+    published_peak,
+)
 
 PATCH = 16
 
@@ -127,7 +135,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
     while time.perf_counter() < end or not best:
         with measured(device) as taken:
             a @ b
-        best = max(best, 2 * size**3 / taken.seconds)
+        best = max(best, 2 * size**3 / taken.device_seconds)
     return best
 
 
@@ -164,24 +172,25 @@ def run_benchmark(
     backends: Sequence[str],
     backend_radii: Sequence[int],
     repeats: int,
+    dtypes: Sequence[str],
     seconds: float,
     seed: int,
 ) -> pd.DataFrame:
     """Time upstream and every variant in rounds, in each of which every method runs once.
 
     Sparse attention runs on the backend ``auto`` at each of `radii`, and on further `backends` at
-    `backend_radii`. After a forecast that is not measured follow at least `repeats` rounds;
-    upstream, `full` and ``auto`` go on in further rounds until each was measured for `seconds`.
+    `backend_radii`; `full` in other `dtypes`, too. After a forecast that is not measured follow at
+    least `repeats` rounds; upstream, `full` and ``auto`` go on in further rounds until each was
+    measured for `seconds`.
 
     Returns a row a method, radius and backend: seconds (median, least, most); ratios of medians to
     upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
-    a 95 % interval (percentiles over resampled rounds); tokens a second, share of the matmul peak;
-    peak memory of tensors in MiB above what was held before, and its ratio to that of `full`; and
-    the largest difference relative to the largest forecast of what it must equal: upstream for
-    `full`, the reference backend for sparse.
+    a 95 % interval (percentiles over resampled rounds); tokens a second; shares of the matmul peak
+    and, where known, of the card's published peak; peak memory of tensors in MiB above what was
+    held before, and its ratio to that of `full`; and the largest difference relative to the largest
+    forecast of what it must equal: upstream for `full`, the reference backend for sparse.
     """
     device, dtype = ours.model.device, ours.model.dtype
-    peak = matmul_peak(device, dtype)
     methods: dict[Method, Chronos2Pipeline] = {
         UPSTREAM: Chronos2Pipeline(upstream_model(ours.model)),
         FULL: ours.with_variant("full"),
@@ -190,6 +199,12 @@ def run_benchmark(
         for name in ["auto", *(backends if radius in backend_radii else [])]:
             pipeline = ours.with_variant(f"sparse_r{radius}", backend=name)
             methods[Method("sparse", radius, name)] = pipeline
+    for name in dtypes:
+        if (other := getattr(torch, name)) != dtype:
+            copied = copy.deepcopy(ours.model).to(other)
+            methods[Method(f"full_{name}", nan, "dense")] = Chronos2VariantPipeline(copied)
+    peaks = {d: matmul_peak(device, d) for d in {p.model.dtype for p in methods.values()}}
+    card = device_name(device)
     # What our layers keep between batches is made first, or it would count for one method alone.
     _forecast(methods[FULL], regime)
     forecasts, memory = {}, {}
@@ -207,6 +222,8 @@ def run_benchmark(
     rows = []
     for method, pipeline in methods.items():
         wanted = references.get(method.radius, forecasts[UPSTREAM])
+        peak, own = peaks[pipeline.model.dtype], run_columns(pipeline.model.dtype)
+        rate = flops / medians[method]
         ran = np.isfinite(rounds[method])
         taken, paired = rounds[method][ran], (rounds[FULL] / rounds[method])[ran]
         low, high = median_interval(paired, rng)
@@ -227,19 +244,22 @@ def run_benchmark(
                 "paired_ratio_high": high,
                 "tokens": int(regime.lengths.sum()),
                 "tokens_per_s": regime.lengths.sum() / medians[method],
-                "matmul_peak_share": flops / medians[method] / peak,
+                "matmul_peak_share": rate / peak,
                 "matmul_peak_gflops": peak / 1e9,
+                "published_peak_share": rate / published_peak(card, own["dtype"]),
                 "peak_tensor_mb": memory[method],
                 "memory_ratio_to_full": memory[method] / memory[FULL],
                 "max_rel_difference": _difference(forecasts[method], wanted),
+                "device": card,
+                **own,
             }
         )
-    return pd.DataFrame(rows).assign(device=device_name(device), **run_columns(dtype))
+    return pd.DataFrame(rows)
 
 
 def run_columns(dtype: torch.dtype) -> dict[str, object]:
     """Return the columns `dtype` and `threads` of what is measured now."""
-    return {"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+    return {"dtype": precision(dtype), "threads": torch.get_num_threads()}
 
 
 def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
@@ -304,7 +324,8 @@ def benchmark_probe(
     """Time the probe and measure its memory, turn about with upstream's forward pass.
 
     Series are random walks; a sequence has a REG token besides its `num_patches` and `num_future`.
-    The first of the repeats is not measured.
+    Two repeats go before those that are timed: a warm-up, and one from free memory, which is
+    measured. What is timed finds memory at hand, as in use.
 
     One row a method: ``forward`` is upstream's forward pass with eager attention, ``weights`` the
     same with the attention weights of all layers kept, ``probe`` the mass at all of
@@ -329,9 +350,10 @@ def benchmark_probe(
         ),
     }
     found: dict[str, list[Measured]] = {name: [] for name in methods}
-    for repeat in progress(range(repeats + 1), desc="benchmark of the probe", unit="repeat"):
+    for repeat in progress(range(repeats + 2), desc="benchmark of the probe", unit="repeat"):
         for name, method in methods.items():
-            free_memory(model.device)
+            if repeat <= 1:
+                free_memory(model.device)
             with measured(model.device) as taken:
                 result = method()
             del result
@@ -341,8 +363,8 @@ def benchmark_probe(
     config = model.config
     weights = config.num_layers * batch_size * config.num_heads * tokens**2
     weights_mb = weights * torch.finfo(model.dtype).bits / 8 / MB
-    seconds = pd.DataFrame({n: [one.seconds for one in taken] for n, taken in found.items()})
-    memory = np.array([max(one.above_mb for one in taken) for taken in found.values()])
+    seconds = pd.DataFrame({n: [one.seconds for one in taken[1:]] for n, taken in found.items()})
+    memory = np.array([taken[0].above_mb for taken in found.values()])
     median = seconds.median().to_numpy()
     return pd.DataFrame(
         {

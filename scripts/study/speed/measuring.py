@@ -29,7 +29,8 @@ MB = 2**20
 class Measured:
     """What a block took.
 
-    `seconds` are those on the wall, the device's work included, `cpu_seconds` those of all threads;
+    `seconds` are those on the wall, the device's work included, `cpu_seconds` those of all threads,
+    `device_seconds` those between a GPU's first and last work, by its own clock, or `seconds`;
     `alloc_mb` and `reserved_mb` the most GPU memory that tensors took, and that PyTorch held for
     them (NaN on a CPU); `rss_mb` the most resident memory of the process; `above_mb` what the peak
     exceeds the memory held before by: of tensors on a GPU, else of the process.
@@ -37,6 +38,7 @@ class Measured:
 
     seconds: float = nan
     cpu_seconds: float = nan
+    device_seconds: float = nan
     alloc_mb: float = nan
     reserved_mb: float = nan
     rss_mb: float = nan
@@ -53,14 +55,18 @@ def measured(device: torch.device | str) -> Iterator[Measured]:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device) / MB
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
     wall, cpu = time.perf_counter(), time.process_time()
     yield found
     if on_gpu:
+        end.record()
         torch.cuda.synchronize(device)
-    found.seconds = time.perf_counter() - wall
+    found.seconds = found.device_seconds = time.perf_counter() - wall
     found.cpu_seconds = time.process_time() - cpu
     peak = found.rss_mb = peak_rss_mb()
     if on_gpu:
+        found.device_seconds = start.elapsed_time(end) / 1000  # ms
         peak = found.alloc_mb = torch.cuda.max_memory_allocated(device) / MB
         found.reserved_mb = torch.cuda.max_memory_reserved(device) / MB
     found.above_mb = peak - before
@@ -117,6 +123,24 @@ def peak_rss_mb() -> float:
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
+
+
+# Dense TFLOP/s of NVIDIA's data sheets, by a part of torch's name of the card; the first that fits.
+PUBLISHED_TFLOPS = {
+    "B200": {"bfloat16": 2250, "tf32": 1100, "float32": 75},
+    "H200": {"bfloat16": 989, "tf32": 494, "float32": 67},
+    "H100 PCIe": {"bfloat16": 756, "tf32": 378, "float32": 51},
+    "H100 NVL": {"bfloat16": 835, "tf32": 417, "float32": 60},
+    "H100": {"bfloat16": 989, "tf32": 494, "float32": 67},
+    "A100": {"bfloat16": 312, "tf32": 156, "float32": 19.5},
+    "L40S": {"bfloat16": 362, "tf32": 183, "float32": 91.6},
+}
+
+
+def published_peak(device: str, precision: str) -> float:
+    """Return the published floating-point operations a second of a card; NaN where unknown."""
+    found = (peaks for card, peaks in PUBLISHED_TFLOPS.items() if card in device)
+    return next(found, {}).get(precision, nan) * 1e12
 
 
 def device_name(device: torch.device | str) -> str:
