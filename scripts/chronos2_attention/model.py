@@ -288,7 +288,7 @@ class Chronos2VariantModel(Chronos2Model):
         return bool(reason)
 
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
-        if group_ids is not None:
+        if group_ids is not None and not self.variant.splits_items:
             return group_ids
         every = torch.arange(len(context), device=self.device)
         return torch.zeros_like(every) if self.variant.joins_groups else every

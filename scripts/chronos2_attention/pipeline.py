@@ -149,6 +149,11 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         Returns
         -------
         A pipeline of the same variant and settings with the new weights.
+
+        Raises
+        ------
+        InputError
+            For clusters and groups by a column, which no training batch has.
         """
         return finetuning.fit(self, *args, **kwargs)
 
@@ -244,7 +249,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         groups:
             A label of each input, shape (n,): those of one label, and one cutoff, are one group of
             whatever size. Of ``grouped_COLUMN`` the values of the column; other variants that mix
-            series take none.
+            series take none. What is missing (None, NaN) is a label too.
 
         Raises
         ------

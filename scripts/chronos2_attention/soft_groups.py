@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from .errors import InputError
 from .similarity import SimilaritySettings, similarity
-from .variants import Soft
+from .variants import AttentionVariant, Soft
 
 # Keeps the logarithm of a similarity of zero finite.
 EPSILON = 1e-10
@@ -25,6 +25,22 @@ EPSILON = 1e-10
 ELEMENTS_AT_ONCE = 1 << 25
 # Finite in bfloat16 too, and far below any score.
 LOWEST = torch.finfo(torch.bfloat16).min / 2
+
+
+def checked_similarity(
+    variant: AttentionVariant, similarities: np.ndarray, rows: int
+) -> np.ndarray:
+    """Return a float64 copy of similarities (rows, rows) in [0, 1]; others are an `InputError`."""
+    if np.shape(similarities) != (rows, rows):
+        raise InputError(
+            f"similarities of shape {np.shape(similarities)} for {rows} series",
+            f"variant '{variant}'",
+            "give one similarity for each pair of series in the batch",
+        )
+    found = np.array(similarities, dtype=np.float64)
+    if not ((found >= 0) & (found <= 1)).all():
+        raise InputError("a similarity is not in [0, 1]", f"variant '{variant}'", "scale it")
+    return found
 
 
 def group_weights(
@@ -38,17 +54,8 @@ def group_weights(
     `similarities`, (B, B), are symmetric, and outside [0, 1] an `InputError`; `seed` is that of the
     shuffle of the control ``permuted``, for `numpy.random.default_rng`.
     """
-    rows = len(group_ids)
     same = group_ids[:, None] == group_ids[None, :]
-    if np.shape(similarities) != (rows, rows):
-        raise InputError(
-            f"similarities of shape {np.shape(similarities)} for {rows} series",
-            f"variant '{variant}'",
-            "give one similarity for each pair of series in the batch",
-        )
-    weights = np.array(similarities, dtype=np.float64)
-    if not ((weights >= 0) & (weights <= 1)).all():
-        raise InputError("a similarity is not in [0, 1]", f"variant '{variant}'", "scale it")
+    weights = checked_similarity(variant, similarities, len(group_ids))
     pairs = np.triu(~same, k=1)
     values = weights[pairs]
     if len(values) and variant.control == "permuted":
