@@ -364,6 +364,10 @@ def test_a_frame_names_its_groups(pipelines):
     differs = np.abs(alone["predictions"] - found["predictions"]).groupby(found["item_id"]).max()
     assert differs["a"] < 1e-5
     assert differs[["b", "c"]].min() > 1e-4
+    apart = ours.predict_df(told, prediction_length=4, groups="item_id")
+    np.testing.assert_allclose(apart["predictions"], alone["predictions"], rtol=1e-5)
+    with pytest.raises(InputError, match="cross_learning takes no groups"):
+        ours.predict_df(told, prediction_length=4, groups=shops, cross_learning=True)
     for groups, message in (("price", "no column"), ("target", "varies"), ({"a": 1}, "no group")):
         with pytest.raises(InputError, match=message):
             ours.predict_df(frame, prediction_length=4, groups=groups)
