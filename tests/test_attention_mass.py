@@ -115,6 +115,23 @@ def test_the_inputs_of_the_comparison_are_far_from_uniform(model):
     assert np.abs(found.kept_mass([1]) / found.kept_edges([1]) - 1).max() > 0.2
 
 
+def test_a_batch_without_memory_is_measured_in_halves(model, monkeypatch):
+    pipeline, sizes = Chronos2VariantPipeline(model), []
+    series = list(ragged([64] * 6, 3))
+    wanted = attention_mass(pipeline, series, 20)
+
+    def limited(model, context, **options):
+        sizes.append(len(context))
+        if len(context) > 2:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return probe_batch(model, context, **options)
+
+    monkeypatch.setattr("chronos2_attention.attention_mass.probe_batch", limited)
+    found = attention_mass(pipeline, series, 20)
+    assert sizes == [6, 3, 2, 1, 2, 1]
+    np.testing.assert_allclose(found.by_distance, wanted.by_distance, rtol=1e-5)
+
+
 def test_series_of_any_lengths_pool_their_queries(upstream, model):
     lengths = [3, 40, 200, 16, 600, 90, 41]
     series = [ragged([length], seed)[0] for seed, length in enumerate(lengths)]

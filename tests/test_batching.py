@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos2_attention import Chronos2VariantPipeline
-from chronos2_attention.batching import FlatSeries, batches_by_length, is_univariate, split
+from chronos2_attention.batching import (
+    FlatSeries,
+    batches_by_length,
+    in_batches,
+    is_univariate,
+    split,
+)
 
 ITEMS = st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 9)), min_size=1, max_size=60)
 
@@ -94,27 +102,40 @@ def test_split_keeps_the_order():
     assert [list(part) for part in parts] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+MEMORY_ERRORS = [
+    torch.OutOfMemoryError("simulated"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"
+    ),
+]
+
+
 class LimitedMemory:
     """Wraps a pipeline's step so that batches above a size run out of memory."""
 
-    def __init__(self, pipeline, limit):
-        self.step, self.limit, self.seen = pipeline._predict_step, limit, []
+    def __init__(self, pipeline, limit, error=MEMORY_ERRORS[0]):
+        self.step, self.limit, self.error, self.seen = pipeline._predict_step, limit, error, []
 
     def __call__(self, context, **kwargs):
         self.seen.append(len(context))
         if len(context) > self.limit:
-            raise torch.OutOfMemoryError("simulated")
+            raise self.error
         return self.step(context=context, **kwargs)
 
 
+@pytest.mark.parametrize("error", MEMORY_ERRORS, ids=str)
 @pytest.mark.parametrize("kind", ["univariate", "multivariate"])
-def test_out_of_memory_halves_the_batch_and_says_so(checkpoint_dir, monkeypatch, caplog, kind):
+def test_out_of_memory_halves_the_batch_and_says_so(
+    checkpoint_dir, monkeypatch, caplog, kind, error
+):
     pipeline = Chronos2VariantPipeline.from_pretrained(checkpoint_dir)
     rng = np.random.default_rng(1)
     shape = () if kind == "univariate" else (1,)
     inputs = [rng.normal(size=(*shape, n)).astype(np.float32) for n in (20, 30, 25, 90, 85, 22, 28)]
     wanted = pipeline.predict(inputs, prediction_length=10)
-    limited = LimitedMemory(pipeline, limit=2)
+    limited = LimitedMemory(pipeline, 2, error)
     monkeypatch.setattr(pipeline, "_predict_step", limited)
     with caplog.at_level(logging.WARNING):
         found = pipeline.predict(inputs, prediction_length=10)
@@ -130,3 +151,47 @@ def test_a_series_that_does_not_fit_alone_is_an_error(checkpoint_dir, monkeypatc
     monkeypatch.setattr(pipeline, "_predict_step", LimitedMemory(pipeline, limit=0))
     with pytest.raises(torch.OutOfMemoryError):
         pipeline.predict([torch.zeros(20), torch.zeros(30)], prediction_length=4)
+
+
+def test_what_a_batch_held_is_gone_before_memory_is_given_back(monkeypatch):
+    held = []
+
+    def forecast(batch):
+        tensor = torch.zeros(len(batch))
+        held.append(weakref.ref(tensor))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("simulated")
+        return batch
+
+    given_back = []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: given_back.append([one() for one in held])
+    )
+    assert in_batches(forecast, np.zeros(5), [np.arange(5)]) == [0, 1, 2, 3, 4]
+    assert given_back == [[None], [None, None]]
+
+
+def test_an_error_that_is_not_of_memory_halves_nothing():
+    def forecast(batch):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        in_batches(forecast, np.zeros(4), [np.arange(4)])
+
+
+def test_the_next_batch_is_assembled_while_one_is_forecast():
+    batches, begun, events = [np.arange(2), np.arange(2, 4)], threading.Event(), []
+
+    def assemble(batch):
+        events.append(("assembled", batch[0]))
+        if batch[0]:
+            begun.set()
+        return batch
+
+    def forecast(batch):
+        assert begun.wait(20)  # forever, were the next assembled after this
+        events.append(("forecast", batch[0]))
+        return batch
+
+    assert in_batches(forecast, np.zeros(4), batches, assemble) == [0, 1, 2, 3]
+    assert events[:3] == [("assembled", 0), ("assembled", 2), ("forecast", 0)]

@@ -153,7 +153,7 @@ def test_flash_is_handed_what_computes_the_definition(flash_attn, dtype, toleran
 
 
 def test_flash_is_left_to_batches_without_holes(flash_attn, monkeypatch):
-    monkeypatch.setattr("chronos2_attention.backends.flash_is_installed", lambda: True)
+    monkeypatch.setattr("chronos2_attention.backends.flash_functions", lambda: None)
     whole = torch.tensor([[False, True, True], [True, True, True]])
     holed = torch.tensor([[True, False, True], [True, True, True]])
     assert is_right_aligned(None)
@@ -164,13 +164,25 @@ def test_flash_is_left_to_batches_without_holes(flash_attn, monkeypatch):
     assert choose_backend("flash", Full(), TokenLayout(2, 3, holed)) == "dense"
 
 
-def test_flash_says_what_it_lacks(monkeypatch):
+def test_flash_says_what_it_lacks(monkeypatch, tmp_path):
     layout = TokenLayout(2, 3, None)
-    monkeypatch.setattr("chronos2_attention.backends.flash_is_installed", lambda: False)
-    with pytest.raises(InputError, match="pip install flash-attn"):
+    monkeypatch.syspath_prepend(tmp_path)
+    sparse = {"dtype": torch.float32, "device": torch.device("cpu"), "backend": "flash"}
+    with pytest.raises(InputError, match="No module named 'flash_attn'"):
         choose_backend("flash", Sparse(1), layout)
-    monkeypatch.setattr("chronos2_attention.backends.flash_is_installed", lambda: True)
+    package = tmp_path / "flash_attn" / "cute"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    with pytest.raises(InputError, match="has no attribute 'flash_attn_func'"):
+        choose_backend("flash", Sparse(1), layout)
+    (tmp_path / "flash_attn" / "__init__.py").write_text("raise ImportError('undefined symbol')")
+    sys.modules.pop("flash_attn")
+    with pytest.raises(InputError, match="undefined symbol") as error:
+        choose_backend("flash", Sparse(1), layout)
+    assert "\n" not in str(error.value)
+    third = "flash_attn_func = flash_attn_varlen_func = print"
+    (tmp_path / "flash_attn_interface.py").write_text(third)
+    assert choose_backend("flash", Sparse(1), layout) == "flash"
     with pytest.raises(InputError, match="cannot run on cpu in float32"):
-        time_attention(
-            Sparse(1), layout, dtype=torch.float32, device=torch.device("cpu"), backend="flash"
-        )
+        time_attention(Sparse(1), layout, **sparse)
+    sys.modules.pop("flash_attn_interface")

@@ -25,7 +25,7 @@ import torch
 from chronos.utils import left_pad_and_stack_1D
 from torch.nn.functional import pad
 
-from .batching import as_float32, batches_by_length
+from .batching import as_float32, batches_by_length, in_halves
 from .errors import InputError
 from .group_attention import GroupAttention
 from .model import Chronos2VariantModel, TokenBatch
@@ -128,15 +128,19 @@ class ProbedTime(TimeAttention):
         layout, embeddings = tokens.layout, tokens.embeddings
         super().__init__(Full(), layout, dtype=embeddings.dtype, device=embeddings.device)
         self.chunk_size = chunk_size
-        context, valid = layout.num_context, tokens.mask > 0
+        context, valid = layout.num_context, layout.valid
+        if valid is None:
+            valid = torch.ones(len(embeddings), layout.num_tokens, dtype=torch.bool)
         selected = valid[:, :context].clone()
         if exclude_reg_query:
             selected[:, -1] = False
         self.num_queries = int(selected.sum())
         uniform = selected.double() / valid.sum(1, keepdim=True)
-        self.edges = diagonal_sums(uniform.T @ valid[:, :context].double()).cpu().numpy()
-        self.selected = None if bool(selected.all()) else selected.float()
-        self.sums: list[np.ndarray] = []
+        self.edges = diagonal_sums(uniform.T @ valid[:, :context].double()).numpy()
+        self.selected = None
+        if not selected.all():
+            self.selected = selected.float().to(embeddings.device, non_blocking=True)
+        self.sums: list[torch.Tensor] = []
 
     def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         context = self.layout.num_context
@@ -159,13 +163,13 @@ class ProbedTime(TimeAttention):
                 pooled = torch.einsum("bhqk,bq->hqk", weights, self.selected[:, start:stop])
             # Rows start..stop of the whole matrix reach offsets -(stop - 1) .. context - 1 - start.
             sums[:, context - stop : 2 * context - 1 - start] += diagonal_sums(pooled)
-        self.sums.append(sums.cpu().numpy())
+        self.sums.append(sums)
         return out
 
     def mass(self) -> AttentionMass:
         """Return what the layers called so far have added up."""
         return AttentionMass(
-            _by_distance(np.stack(self.sums)),
+            _by_distance(torch.stack(self.sums).cpu().numpy()),
             _by_distance(self.edges),
             self.num_queries,
             self.layout.num_future,
@@ -201,7 +205,7 @@ def probe_batch(
     if group_ids is None:
         group_ids = torch.arange(len(context))
     time = ProbedTime(tokens, exclude_reg_query, chunk_size)
-    group = GroupAttention(group_ids.to(model.device), tokens.layout.valid, tokens.embeddings.dtype)
+    group = GroupAttention(group_ids.cpu(), tokens.layout.valid, model.dtype, model.device)
     model.run_blocks(tokens, group, time)
     return time.mass()
 
@@ -256,4 +260,4 @@ def attention_mass(
         rows = left_pad_and_stack_1D([torch.from_numpy(row) for group in members for row in group])
         return probe_batch(pipeline.model, rows, group_ids=group_ids, **options)
 
-    return functools.reduce(operator.add, map(measured, batches))
+    return functools.reduce(operator.add, (mass for _, mass in in_halves(measured, batches)))

@@ -6,7 +6,7 @@ import torch
 
 from .banded import BandedTime
 from .errors import InputError
-from .kernels import FlashTime, FlexTime, flash_is_installed, is_right_aligned
+from .kernels import FlashTime, FlexTime, flash_functions, is_right_aligned
 from .time_attention import ReferenceTime, TimeAttention, TokenLayout, WindowedTime
 from .variants import AttentionVariant, Sparse
 
@@ -15,14 +15,17 @@ BACKENDS = ("auto", *KINDS)
 AUTO_CHUNK_SIZE = 32
 
 
-def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout) -> str:
+def choose_backend(
+    backend: str, variant: AttentionVariant, layout: TokenLayout, device: str = "cpu"
+) -> str:
     """Name the backend that will run: a key of `KINDS`, or ``"dense"`` for dense variants.
 
     ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most two thirds of the
     context, and ``"reference"`` for shorter sequences and wider windows, where one dense call is as
-    fast (docs/performance.md has the measurements). ``"flash"`` becomes ``"banded"`` for batches
-    with missing tokens inside a series. A backend that is unknown, not installed, or cannot compute
-    the variant is an `InputError`.
+    fast (docs/performance.md has the measurements), and on a GPU, where nothing was measured, for
+    its single call a layer. ``"flash"`` becomes ``"banded"`` for batches with missing tokens inside
+    a series. A backend that is unknown, not installed, or cannot compute the variant is an
+    `InputError`.
     """
     if backend not in BACKENDS:
         raise InputError(
@@ -32,15 +35,19 @@ def choose_backend(backend: str, variant: AttentionVariant, layout: TokenLayout)
         return "dense"
     is_windowed = isinstance(variant, Sparse)
     if backend == "auto":
-        fits = is_windowed and 3 * (AUTO_CHUNK_SIZE + 2 * variant.radius) <= 2 * layout.num_context
+        fits = (
+            device == "cpu"
+            and is_windowed
+            and 3 * (AUTO_CHUNK_SIZE + 2 * variant.radius) <= 2 * layout.num_context
+        )
         return "banded" if fits else "reference"
     if issubclass(KINDS[backend], WindowedTime) and not is_windowed:
         raise InputError(
             f"backend '{backend}' cannot compute variant '{variant}'",
             mend="use backend 'reference' or 'flex'",
         )
-    if backend == "flash" and not flash_is_installed():
-        raise InputError("backend 'flash' needs flash-attn", mend="pip install flash-attn")
+    if backend == "flash":
+        flash_functions()
     holed = backend == "flash" and not is_right_aligned(layout.valid)
     return "banded" if holed else backend
 
@@ -59,7 +66,7 @@ def time_attention(
     `chunk_size` is the queries per chunk of the banded backend, None for the measured default. A
     device or dtype on which flash-attn cannot run is an `InputError`, too.
     """
-    chosen = choose_backend(backend, variant, layout)
+    chosen = choose_backend(backend, variant, layout, device.type)
     if chosen == "flash" and (device.type != "cuda" or dtype.itemsize != 2):
         raise InputError(
             f"backend 'flash' cannot run on {device} in {str(dtype).removeprefix('torch.')}",

@@ -11,8 +11,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from .time_attention import TokenLayout, WindowedTime, additive
 from .variants import Sparse
 
-# Queries in one call: what a call makes beside its result stays small.
-QUERIES_AT_ONCE = 1024
+# Queries in one call: on a CPU what a call makes beside its result stays small, on a GPU calls are
+# few, up to the 65 535 chunks that a kernel takes.
+QUERIES_AT_ONCE = {"cpu": 1024, "cuda": 1 << 20}
 
 # Cuts that a process keeps: their masks grow with batch and radius, 2 MB at 8192 tokens and r = 8.
 CUTS_KEPT = 4
@@ -82,7 +83,7 @@ def _cut(layout: TokenLayout, batch: int, radius: int, chunk: int, dtype, device
         size = layout.num_tokens
         usable = keys % size < layout.num_context
         if layout.valid is not None:
-            usable &= layout.valid.flatten()[keys]
+            usable &= layout.valid.flatten().to(device, non_blocking=True)[keys]
         allowed = (query[:, :, None] // size == keys[:, None, :] // size) & usable[:, None, :]
         allowed &= (query[:, :, None] - keys[:, None, :]).abs() <= radius
         return Piece(first, chunks, chunk, key, width, additive(allowed, dtype)[:, None])
@@ -94,7 +95,7 @@ def _cut(layout: TokenLayout, batch: int, radius: int, chunk: int, dtype, device
     pieces = []
     if low:
         pieces.append(piece(0, 1, low, 0, low + radius))
-    most = max(1, QUERIES_AT_ONCE // chunk) * chunk
+    most = max(1, min(QUERIES_AT_ONCE[torch.device(device).type] // chunk, 65535)) * chunk
     for first in range(low, high, most):
         chunks = min(most, high - first) // chunk
         pieces.append(piece(first, chunks, chunk, first - radius, chunk + 2 * radius))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,9 @@ from pandas import isna
 from .errors import InputError
 
 log = logging.getLogger("chronos2_attention")
+
+# What errors say that are not `torch.OutOfMemoryError`: CUDA's, cuBLAS's and cuDNN's, the CPU's.
+NO_MEMORY = re.compile("out of memory|_ALLOC_FAILED|can't allocate memory|not enough memory")
 
 
 def is_univariate(inputs: Any) -> bool:
@@ -147,25 +152,54 @@ def _cheapest_cuts(
     return np.array(cuts[::-1])
 
 
-def in_batches(
-    forecast: Callable[[np.ndarray], Sequence[Any]], lengths: np.ndarray, batches: list[np.ndarray]
-) -> list[Any]:
-    """Forecast in batches, those that do not fit into memory in halves; results in input order."""
-    forecasts: list[Any] = [None] * len(lengths)
-    waiting = list(batches)
-    while waiting:
-        batch = waiting.pop(0)
-        try:
-            found = forecast(batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            half = -(-len(batch) // 2)
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether an error says, in one of torch's ways, that memory was short."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
+def in_halves(
+    call: Callable[..., Any],
+    batches: Sequence[np.ndarray],
+    assemble: Callable[[np.ndarray], Any] | None = None,
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yield batches and what `call` makes of them, halving those that do not fit into memory.
+
+    With `assemble`, `call` is given what that makes of a batch, in another thread and a batch
+    ahead: a GPU, for which `call` waits, need not wait for it.
+    """
+    waiting, ahead = list(batches), None
+    with ThreadPoolExecutor(1) as host:
+        while waiting:
+            batch, given, failed = waiting.pop(0), None, False
+            if assemble is not None:
+                given = assemble(batch) if ahead is None else ahead.result()
+                ahead = host.submit(assemble, waiting[0]) if waiting else None
+            try:
+                found = call(batch if assemble is None else given)
+            except RuntimeError as error:
+                if len(batch) == 1 or not lacks_memory(error):
+                    raise
+                failed = True
+            if not failed:
+                yield batch, found
+                continue
+            # Only here is the error gone, and with it the tensors of the batch.
+            half, ahead = -(-len(batch) // 2), None
             said = "out of memory with %d inputs in a batch; going on with at most %d"
             log.warning(said, len(batch), half)
             waiting = [part for full in (batch, *waiting) for part in split(full, half)]
             torch.cuda.empty_cache()
-            continue
+
+
+def in_batches(
+    forecast: Callable[..., Sequence[Any]],
+    lengths: np.ndarray,
+    batches: list[np.ndarray],
+    assemble: Callable[[np.ndarray], Any] | None = None,
+) -> list[Any]:
+    """Forecast in batches, see `in_halves`; results in input order."""
+    forecasts: list[Any] = [None] * len(lengths)
+    for batch, found in in_halves(forecast, batches, assemble):
         for index, result in zip(batch, found, strict=True):
             forecasts[index] = result
     return forecasts

@@ -48,19 +48,23 @@ class BlockwisePipeline(Chronos2Pipeline):
         sizes: np.ndarray,
         batch_size: int,
         horizon: int,
+        assemble: Callable[[np.ndarray], Any] | None = None,
     ) -> list[Any]:
-        """Forecast units of `sizes` series and `lengths` in the batches that cost least."""
+        """Forecast units of `sizes` series and `lengths` in the batches that cost least.
+
+        On a GPU the number of tokens bounds them, whatever the `batch_size`.
+        """
         on_gpu, patch_size = self.model.device.type == "cuda", self.model_output_patch_size
         batches = batching.batches_by_length(
             lengths,
             sizes,
-            batch_size=batch_size,
+            batch_size=max(batch_size, MAX_TOKENS[True]) if on_gpu else batch_size,
             patch_size=patch_size,
             extra_tokens=1 + math.ceil(horizon / patch_size),
             max_tokens=MAX_TOKENS[on_gpu],
             start_tokens=START_TOKENS[on_gpu],
         )
-        return batching.in_batches(forecast, lengths, batches)
+        return batching.in_batches(forecast, lengths, batches, assemble)
 
     def _horizon(self, options: Mapping[str, Any]) -> int:
         asked = options.get("prediction_length")
@@ -160,13 +164,11 @@ class BlockwisePipeline(Chronos2Pipeline):
 
     def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
         """Upstream's; what blocks are is decided once and serves an unrolled forecast too."""
-        call, settings = self, self.model.settings.similarity
+        call, bias, settings = copy.copy(self), None, self.model.settings.similarity
         if self._blocks is not None:
             asked = self.model.variant, self._blocks, self._joined, group_ids, context, settings
             group_ids, bias = groups_of_blocks(*asked)
-            if bias is not None:
-                call = copy.copy(self)
-                call.model = self.model.with_batch_bias(bias)
+        call.model = self.model.for_batch(group_ids, bias)
         return Chronos2Pipeline._predict_batch(call, context=context, group_ids=group_ids, **kwargs)
 
     @staticmethod

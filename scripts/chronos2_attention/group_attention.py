@@ -38,11 +38,16 @@ class GroupAttention:
     """Group attention of one batch; its blocks and masks are built once and used by every layer.
 
     `group_ids` are integers (B,), equal ones form a group; `valid` is boolean (B, S), False at
-    padding, or None where nothing is padded; `dtype` is that of the scores.
+    padding, or None where nothing is padded; both in main memory, or each batch would wait for a
+    GPU. `dtype` and `device` are those of the scores.
     """
 
     def __init__(
-        self, group_ids: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype
+        self,
+        group_ids: torch.Tensor,
+        valid: torch.Tensor | None,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         _, member_of, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
         size_of_row = sizes[member_of]
@@ -52,9 +57,10 @@ class GroupAttention:
             rows = by_group[size_of_row[by_group] == size].view(-1, size)
             mask = None
             if valid is not None and size > 1:
-                # (groups, size, S) -> (groups, S, 1 head, 1 query, size keys)
-                mask = additive(valid[rows], dtype).transpose(1, 2)[:, :, None, None, :]
-            self.blocks.append((rows, mask))
+                # (groups, size, S) -> (groups * S, 1 head, 1 query, size keys)
+                seen = valid[rows].transpose(1, 2).flatten(0, 1)[:, None, None, :]
+                mask = additive(seen.to(device, non_blocking=True), dtype)
+            self.blocks.append((rows.to(device, non_blocking=True), mask))
         self.all_alone = len(self.blocks) == 1 and self.blocks[0][0].shape[1] == 1
 
     def __call__(
@@ -70,7 +76,8 @@ class GroupAttention:
             if rows.shape[1] == 1:
                 mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
             else:
-                mask = None if mask is None else mask[:, first_token:].flatten(0, 1)
+                if mask is not None and first_token:
+                    mask = mask.unflatten(0, (len(rows), -1))[:, first_token:].flatten(0, 1)
                 mixed[rows] = self._within(attention, normed[rows], mask)
         return add_product(hidden, mixed, attention.o.weight)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from threading import Lock
 
 import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import pad
 
 from .errors import InputError
@@ -23,6 +26,32 @@ COMPILING = {
 }
 # The compiler's settings and its tracing belong to the process, not to a thread.
 _COMPILER = Lock()
+
+
+# Kernels that take a new shape as it comes. cuDNN's, torch's first choice on some GPUs, builds a
+# plan for each, which takes longer than most batches. The choice belongs to the process, too: the
+# first thread within makes it, and the last one out takes it back.
+PLANLESS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+_CHOICE, _inside, _restore = Lock(), [], ExitStack()
+
+
+@contextmanager
+def planless_attention(device: str) -> Iterator[None]:
+    """Attend without cuDNN, on a device of type ``cuda``."""
+    if device != "cuda":
+        yield
+        return
+    with _CHOICE:
+        if not _inside:
+            _restore.enter_context(sdpa_kernel(PLANLESS))
+        _inside.append(device)
+    try:
+        yield
+    finally:
+        with _CHOICE:
+            _inside.pop()
+            if not _inside:
+                _restore.close()
 
 
 @cache
@@ -47,7 +76,8 @@ class FlexTime(TimeAttention):
         from torch.nn.attention.flex_attention import create_block_mask
 
         super().__init__(variant, layout, dtype=dtype, device=device)
-        valid, num_context, size = layout.valid, layout.num_context, layout.num_tokens
+        num_context, size = layout.num_context, layout.num_tokens
+        valid = None if layout.valid is None else layout.valid.to(device, non_blocking=True)
 
         def sees(b, h, query, key):
             seen = variant.sees(query, key, num_context)
@@ -69,9 +99,20 @@ class FlexTime(TimeAttention):
             ) from error
 
 
-def flash_is_installed() -> bool:
-    """Whether the optional package flash-attn can be imported."""
-    return find_spec("flash_attn") is not None
+def flash_functions() -> tuple[Callable, Callable]:
+    """Return flash-attn's functions for equal and for different lengths, of version 2 or 3.
+
+    `InputError` where none works: some packages hold `flash_attn.cute` only, or do not import.
+    """
+    reasons = []
+    for name in ("flash_attn", "flash_attn_interface"):
+        try:
+            module = import_module(name)
+            return module.flash_attn_func, module.flash_attn_varlen_func
+        except (ImportError, AttributeError, OSError) as error:
+            reasons.append(f"{error}")
+    reason = "; ".join(reasons)
+    raise InputError(f"backend 'flash' needs flash-attn: {reason}", mend="pip install flash-attn")
 
 
 def is_right_aligned(valid: torch.Tensor | None) -> bool:
@@ -93,14 +134,17 @@ class FlashTime(WindowedTime):
         super().__init__(variant, layout, **options)
         self.valid = None
         if layout.valid is not None:
-            self.valid = layout.valid[:, : layout.num_context]
-            lengths = self.valid.sum(1, dtype=torch.int32)
-            self.offsets = pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+            valid, device = layout.valid[:, : layout.num_context], options["device"]
+            lengths = valid.sum(1, dtype=torch.int32)
+            offsets = pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+            self.offsets, *self.valid = (
+                index.to(device, non_blocking=True)
+                for index in (offsets, *valid.nonzero(as_tuple=True))
+            )
             self.longest = int(lengths.max())
 
     def windowed(self, q, k, v):
-        from flash_attn import flash_attn_func, flash_attn_varlen_func
-
+        flash_attn_func, flash_attn_varlen_func = flash_functions()
         # flash-attn wants (B, C, H, D), or (tokens, H, D) where lengths differ.
         parts = [part.transpose(1, 2)[:, : self.layout.num_context] for part in (q, k, v)]
         future = (0, 0, 0, 0, 0, self.layout.num_future)
@@ -108,8 +152,8 @@ class FlashTime(WindowedTime):
         if self.valid is None:
             return pad(flash_attn_func(*parts, **options), future).transpose(1, 2)
         out = torch.zeros_like(parts[0])
-        out[self.valid] = flash_attn_varlen_func(
-            *(part[self.valid] for part in parts),
+        out[*self.valid] = flash_attn_varlen_func(
+            *(part[*self.valid] for part in parts),
             cu_seqlens_q=self.offsets,
             cu_seqlens_k=self.offsets,
             max_seqlen_q=self.longest,

@@ -10,7 +10,7 @@ Two paths compute the same function:
   because nothing else is read from it.
 
 A call changes nothing that another call reads, so that threads share a model: what belongs to one
-batch or call lies on a copy of the model that no other call knows (`for_call`, `with_batch_bias`).
+batch or call lies on a copy of the model that no other call knows (`for_call`, `for_batch`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 import torch
 from accelerate.hooks import add_hook_to_module
 from chronos.chronos2.model import Chronos2EncoderOutput, Chronos2Model, Chronos2Output
+from torch.nn.functional import pad
 
 from .backends import time_attention
 from .dense_layers import feed_forward, obstacle, rotation, time_layer
 from .errors import InputError
 from .group_attention import GroupAttention
+from .kernels import planless_attention
 from .similarity import SimilaritySettings
 from .soft_groups import Parts, SoftGroupAttention, one_part, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
@@ -78,7 +80,9 @@ class Chronos2VariantModel(Chronos2Model):
         self.variant: AttentionVariant = Full()
         self.settings = EngineSettings()
         self.backends_used: set[str] = set()
-        # Of one batch, on the copy that forecasts it; None compares the contexts that are given.
+        # Of one batch, on the copy that forecasts it; None asks the ids that are given.
+        self.batch_groups: torch.Tensor | None = None
+        # The same; None compares the contexts that are given.
         self.batch_bias: Parts | None = None
         # Whether the fast path cannot run, on the copy of one call; None asks for each batch.
         self.is_hindered: bool | None = None
@@ -90,7 +94,7 @@ class Chronos2VariantModel(Chronos2Model):
         """Return a model of another variant on these weights, which may be upstream's."""
         model = on_weights_of(self, Chronos2VariantModel)
         model.variant, model.settings, model.backends_used = variant, settings, set()
-        model.batch_bias = model.is_hindered = None
+        model.batch_groups = model.batch_bias = model.is_hindered = None
         model._said = vars(self).get("_said", {})
         return model
 
@@ -100,13 +104,14 @@ class Chronos2VariantModel(Chronos2Model):
         model.is_hindered = self._is_hindered()
         return model
 
-    def with_batch_bias(self, bias: Parts) -> Chronos2VariantModel:
-        """Return a model for one batch, which shares all but its soft masks with this one.
+    def for_batch(self, groups: torch.Tensor, bias: Parts | None) -> Chronos2VariantModel:
+        """Return a model for one batch, which shares all else: group ids, (B,), and soft masks.
 
-        The batch has as many rows as these or a multiple, the paths of an unrolled forecast.
+        The batch has as many rows or a multiple, the paths of an unrolled forecast. Asked of a GPU,
+        the ids would have to be waited for.
         """
         model = on_weights_of(self, Chronos2VariantModel)
-        model.batch_bias = bias
+        model.batch_groups, model.batch_bias = groups.cpu(), bias
         return model
 
     def obstacle(self) -> str:
@@ -117,7 +122,8 @@ class Chronos2VariantModel(Chronos2Model):
         """Return the tokens of a batch to measure; `InputError` where the fast path cannot run."""
         if reason := self.obstacle():
             raise InputError(f"attention cannot be measured: {reason}", mend="use plain layers")
-        return self.tokens(context.to(self.device), num_output_patches=num_output_patches)
+        context = context.to(self.device, non_blocking=True)
+        return self.tokens(context, num_output_patches=num_output_patches)
 
     def save_pretrained(self, *args, **kwargs):
         """Save as upstream does, under upstream's name, so that upstream loads what was saved."""
@@ -146,16 +152,15 @@ class Chronos2VariantModel(Chronos2Model):
 
         num_tokens = embeddings.shape[1]
         num_patches = patch_mask.shape[1]
-        valid = torch.ones(batch_size, num_tokens, dtype=torch.bool, device=self.device)
-        valid[:, :num_patches] = patch_mask
+        valid = pad(patch_mask, (0, num_tokens - num_patches), value=True)
+        mask = valid.to(self.dtype)
+        valid = valid.cpu()  # a GPU is waited for here, and nowhere else
         layout = TokenLayout(
             num_context=num_tokens - num_output_patches,
             num_tokens=num_tokens,
-            valid=None if bool(patch_mask.all()) else valid,
+            valid=None if bool(valid.all()) else valid,
         )
-        return TokenBatch(
-            embeddings, valid.to(self.dtype), layout, num_patches, loc_scale, future_mask
-        )
+        return TokenBatch(embeddings, mask, layout, num_patches, loc_scale, future_mask)
 
     def encode(
         self,
@@ -178,7 +183,7 @@ class Chronos2VariantModel(Chronos2Model):
         )
         if future_target is not None and self.variant.joins_groups:
             group_ids = None  # training makes batches without regard to the variant
-        group_ids = self._group_ids(context, group_ids)
+        group_ids = self._group_ids(context, group_ids).to(self.device)
         bias = self._group_bias(context, group_ids)
         if not (self.variant.sparse_in_time or self.variant.softens_groups):
             output = self.encoder(
@@ -255,7 +260,7 @@ class Chronos2VariantModel(Chronos2Model):
             return super().forward(context, context_mask, group_ids, *covariates, *more)
         self._validate_input(context, context_mask, group_ids, *covariates, None, None)
         tokens = self.tokens(context, context_mask, *covariates)
-        group_ids = self._group_ids(context, group_ids)
+        group_ids = self._group_ids(context, group_ids).cpu()
         bias = self._group_bias(context, group_ids)
         time = self.time_attention(tokens)
         self.backends_used.add(time.backend)
@@ -265,7 +270,7 @@ class Chronos2VariantModel(Chronos2Model):
             tokens.layout.valid,
         )
         if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
-            group = GroupAttention(group_ids, valid, dtype)
+            group = GroupAttention(group_ids, valid, dtype, device)
         else:
             group = SoftGroupAttention(bias, valid, dtype, device)
         hidden = self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
@@ -288,9 +293,12 @@ class Chronos2VariantModel(Chronos2Model):
         return bool(reason)
 
     def _group_ids(self, context: torch.Tensor, group_ids: torch.Tensor | None) -> torch.Tensor:
+        if self.batch_groups is not None:  # as upstream numbers the paths of an unrolled forecast
+            paths = len(context) // max(1, len(self.batch_groups))
+            return (self.batch_groups[:, None] * paths + torch.arange(paths)).flatten()
         if group_ids is not None and not self.variant.splits_items:
             return group_ids
-        every = torch.arange(len(context), device=self.device)
+        every = torch.arange(len(context))
         return torch.zeros_like(every) if self.variant.joins_groups else every
 
     def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> Parts | None:
@@ -324,9 +332,10 @@ class Chronos2VariantModel(Chronos2Model):
         """
         hidden, blocks = tokens.embeddings, [list(block.layer) for block in self.encoder.block]
         rope = rotation(blocks[0][0].self_attention.rope_embed, hidden)
-        for time_self_attention, group_self_attention, forward in blocks:
-            first = last_block_from if forward is blocks[-1][-1] else 0
-            hidden = time_layer(time_self_attention, hidden, time, rope, first)
-            hidden = group(group_self_attention, hidden, first)
-            hidden = feed_forward(forward, hidden)
+        with planless_attention(hidden.device.type):
+            for time_self_attention, group_self_attention, forward in blocks:
+                first = last_block_from if forward is blocks[-1][-1] else 0
+                hidden = time_layer(time_self_attention, hidden, time, rope, first)
+                hidden = group(group_self_attention, hidden, first)
+                hidden = feed_forward(forward, hidden)
         return self.encoder.final_layer_norm(hidden)

@@ -229,8 +229,9 @@ class Chronos2VariantPipeline(BlockwisePipeline):
     ) -> list[torch.Tensor]:
         """Forecast, in input order; parameters and results are `Chronos2Pipeline.predict`'s.
 
-        Independent inputs are batched by length, which changes the cost only; a batch that does
-        not fit into memory is halved, with a warning, and what was done is kept. Where inputs mix
+        Independent inputs are batched by length, which changes the cost only, on a GPU with a
+        number of tokens whatever the `batch_size`; a batch that does not fit into memory is
+        halved, with a warning, and what was done is kept. Where inputs mix
         (`joint`, clusters, soft masks, or ``cross_learning=True``) they do so in blocks of
         consecutive inputs of one cutoff, with `batch_size` series as upstream counts them, and with
         `groups` in blocks of one label; see `predict_blocks`.
@@ -297,21 +298,26 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             series = batching.FlatSeries.of(inputs, kept)
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
-            def forecast(batch: np.ndarray) -> list[torch.Tensor]:
+            def forecast(context: torch.Tensor) -> list[torch.Tensor]:
                 return call._predict_batch(
-                    context=series.left_padded(batch),
-                    group_ids=torch.arange(len(batch)),
-                    future_covariates=torch.full((len(batch), horizon), torch.nan),
+                    context=context,
+                    group_ids=torch.arange(len(context)),
+                    future_covariates=torch.full((len(context), horizon), torch.nan),
                     unrolled_quantiles_tensor=torch.empty(0),
                     prediction_length=horizon,
                     max_output_patches=self.max_output_patches,
-                    target_idx_ranges=[(row, row + 1) for row in range(len(batch))],
+                    target_idx_ranges=[(row, row + 1) for row in range(len(context))],
                 )
+
+            return self._in_batches(
+                forecast, lengths, sizes, batch_size, horizon, series.left_padded
+            )
         else:
             prepared, sizes = self._prepare(inputs, horizon)
             lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
 
             def forecast(batch: np.ndarray) -> list[torch.Tensor]:
+                options["batch_size"] = max(1, int(sizes[batch].sum()))
                 return upstream([prepared[index] for index in batch], **options)
 
         return self._in_batches(forecast, lengths, sizes, batch_size, horizon)

@@ -9,12 +9,14 @@ of a large temperature, its ``cross_learning=True`` the temperature 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from chronos.chronos2.layers import GroupSelfAttention
 from torch.nn.functional import scaled_dot_product_attention
 
+from .dense_layers import normalise
 from .errors import InputError
 from .similarity import SimilaritySettings, similarity
 from .variants import AttentionVariant, Soft
@@ -141,7 +143,7 @@ def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype
     if valid is None:
         return mask.view(-1, 1, *mask.shape[-2:])
     mask = torch.where(valid[..., None, :], mask, torch.finfo(dtype).min)
-    return mask.view(-1, 1, *mask.shape[-2:])
+    return mask.reshape(-1, 1, *mask.shape[-2:]).contiguous()
 
 
 class SoftGroupAttention:
@@ -159,8 +161,9 @@ class SoftGroupAttention:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.parts = [(rows.to(device), bias.to(device)) for rows, bias in parts]
-        self.valid, self.dtype = valid, dtype
+        on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
+        self.parts = [(on_device(rows), on_device(bias)) for rows, bias in parts]
+        self.valid, self.dtype = valid if valid is None else on_device(valid), dtype
         self.series = sum(rows.numel() for rows, _ in parts)
 
     def __call__(
@@ -168,7 +171,7 @@ class SoftGroupAttention:
     ) -> torch.Tensor:
         """Apply upstream's layer to tokens `first_token` and later, (R, T, d_model)."""
         attention = layer.self_attention
-        normed = layer.layer_norm(hidden)
+        normed = normalise(layer.layer_norm, hidden) if hidden.is_cuda else layer.layer_norm(hidden)
         rows, tokens, _ = normed.shape
         paths = rows // self.series
 
@@ -185,15 +188,14 @@ class SoftGroupAttention:
         mixed = torch.empty_like(q)
         for rows, bias in self.parts:
             blocks, size = rows.shape
+            whole = rows.shape == (1, self.series)
             at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads, blocks, size))
             for start in range(0, len(q), at_once):
                 part = slice(start, start + at_once)
 
-                def of_blocks(x: torch.Tensor, rows=rows, part=part) -> torch.Tensor:
+                def of_blocks(x: torch.Tensor, rows=rows, part=part, whole=whole) -> torch.Tensor:
                     """(.., H, B, D) of some tokens -> (tokens * g, H, s, D)."""
-                    if rows.shape == (1, self.series):
-                        return x[part]
-                    return x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
+                    return x[part] if whole else x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
 
                 observed = None if valid is None else valid[part][:, rows]
                 mask = soft_mask(bias, observed, self.dtype)
@@ -201,7 +203,10 @@ class SoftGroupAttention:
                     mask = mask.repeat(len(q[part]), 1, 1, 1)
                 seen = None if observed is None else observed.flatten(0, 1)
                 out = self._attend(*map(of_blocks, (q, k, v)), mask, seen)
-                mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
+                if whole:
+                    mixed[part] = out
+                else:
+                    mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
         # (n * T, H, B, D) -> (B * n, T, inner)
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
@@ -224,13 +229,18 @@ class MeasuredGroupAttention(SoftGroupAttention):
 
     def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
         super().__init__(one_part(bias), *common)
-        self.different = (group_ids[:, None] != group_ids[None, :]).to(self.parts[0][1].device)
-        self.cross_group_mass: list[float] = []
+        different = group_ids[:, None] != group_ids[None, :]
+        self.different = different.to(self.parts[0][1].device, non_blocking=True)
+        self._shares: list[torch.Tensor] = []
+
+    @property
+    def cross_group_mass(self) -> list[float]:
+        return torch.stack(self._shares).tolist()
 
     def __call__(self, *layer_and_tokens) -> torch.Tensor:
-        self._sum, self._count = 0.0, 0
+        self._sum, self._count = 0, 0
         mixed = super().__call__(*layer_and_tokens)
-        self.cross_group_mass.append(self._sum / self._count)
+        self._shares.append(self._sum / self._count)
         return mixed
 
     def _elements(self, heads: int, blocks: int, size: int) -> int:
@@ -240,7 +250,7 @@ class MeasuredGroupAttention(SoftGroupAttention):
         weights = torch.softmax((q @ k.mT + mask).float(), dim=-1)
         crossing = (weights * self.different).sum(-1).mean(1)  # (tokens, B)
         if observed is not None:
-            crossing = crossing[observed]
-        self._sum += crossing.sum().item()
-        self._count += crossing.numel()
+            crossing = crossing * observed
+        self._sum = self._sum + crossing.sum(dtype=torch.float64)
+        self._count = self._count + (crossing.numel() if observed is None else observed.sum())
         return weights.to(v.dtype) @ v

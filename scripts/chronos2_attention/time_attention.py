@@ -10,6 +10,7 @@ Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -28,7 +29,8 @@ class TokenLayout:
     """Where the tokens of a batch lie.
 
     `num_context` tokens of context (patches and REG), then future tokens, `num_tokens` S in all;
-    `valid` is boolean (B, S), False at left padding, or None where nothing is padded.
+    `valid` is boolean (B, S), False at left padding, or None where nothing is padded. It lies in
+    main memory, so that nothing waits for a GPU to learn what is padded.
     """
 
     num_context: int
@@ -40,13 +42,21 @@ class TokenLayout:
         return self.num_tokens - self.num_context
 
 
+def aligned(shape: Sequence[int], **options) -> torch.Tensor:
+    """Return a mask of zeros whose rows begin at multiples of 8 elements.
+
+    A GPU's kernels would copy another in every layer.
+    """
+    return torch.zeros(*shape[:-1], -(-shape[-1] // 8) * 8, **options)[..., : shape[-1]]
+
+
 def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Turn a boolean mask into one to add to scores: 0 where allowed, else the lowest finite value.
 
     A finite value, as upstream uses it, keeps rows without any allowed key free of NaN: padded
     queries have such rows, and a NaN there would spread through values of weight zero.
     """
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    mask = aligned(allowed.shape, dtype=dtype, device=allowed.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
@@ -98,7 +108,8 @@ class TimeAttention:
         self.layout = layout
         self.key_mask = None
         if layout.valid is not None:
-            self.key_mask = additive(layout.valid, dtype)[:, None, None, :]
+            valid = layout.valid.to(device, non_blocking=True)
+            self.key_mask = additive(valid[:, None, None, :], dtype)
 
     def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return self.future(q, k, v)
@@ -123,7 +134,10 @@ class ReferenceTime(TimeAttention):
         self.mask = mask_of(variant, layout.num_context, layout.num_tokens, dtype, device)
 
     def __call__(self, q, k, v):
-        mask = self.mask if self.key_mask is None else torch.minimum(self.mask, self.key_mask)
+        mask = self.mask
+        if self.key_mask is not None:
+            joined = aligned((len(q), *mask.shape[1:]), dtype=mask.dtype, device=mask.device)
+            mask = torch.minimum(mask, self.key_mask, out=joined)
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
 
