@@ -9,6 +9,7 @@ from chronos.chronos2 import Chronos2Pipeline
 
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
 from chronos2_attention.blocks import Block
+from chronos2_attention.group_mass import cross_group_mass
 from chronos2_attention.similarity import SimilaritySettings, similarity
 
 MIXING = ["joint", "soft_correlation_t3", "soft_distance-permuted_t2", "cluster_cosine_k2"]
@@ -118,6 +119,88 @@ def test_a_category_of_a_later_cutoff_changes_no_code(pipelines):
     options = {"prediction_length": HORIZON, "cutoffs": [0, 0, 0, 1]}
     before, after = run.predict(inputs, **options), run.predict(changed, **options)
     close(before[:3], after[:3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [None, 12])
+@pytest.mark.parametrize("variant", ["joint", "soft_cosine_t1", "cluster_cosine_k2"])
+def test_blocks_share_passes_that_memory_may_halve(pipelines, monkeypatch, caplog, variant, limit):
+    run = pipelines[1].with_variant(variant)
+    blocks = [Block(items(2, seed)) for seed in range(4)]  # of ten rows each
+    alone = [run.predict_blocks([block], HORIZON)[0] for block in blocks]
+    step, rows = Chronos2Pipeline._predict_step, []
+
+    def limited(self, context, **kwargs):
+        rows.append(len(context))
+        if limit and len(context) > limit:
+            raise torch.OutOfMemoryError("simulated")
+        return step(self, context=context, **kwargs)
+
+    monkeypatch.setattr(Chronos2Pipeline, "_predict_step", limited)
+    for one, other in zip(run.predict_blocks(blocks, HORIZON), alone, strict=True):
+        close(one, other, rtol=1e-6)
+    assert rows[0] == 40, "all in one pass"
+    assert rows[1:] == ([20, 10, 10, 10, 10] if limit else [])
+    assert ("out of memory" in caplog.text) == bool(limit)
+    limit = 9
+    with pytest.raises(torch.OutOfMemoryError):
+        run.predict_blocks(blocks, HORIZON)
+
+
+@pytest.mark.parametrize("horizon", [HORIZON, 80], ids=["one pass", "unrolled"])
+@pytest.mark.parametrize("variant", ["joint", "soft_cosine_t1", "cluster_cosine_k2"])
+def test_blocks_on_the_fast_path_are_those_of_dense_masks(checkpoint_dir, variant, horizon):
+    run = Chronos2VariantPipeline.from_pretrained(checkpoint_dir, variant=variant)
+    inputs = [[{"target": i["target"]} for i in items(n, n)] for n in (3, 1, 3)]
+    fast = run.predict_blocks(list(map(Block, inputs)), horizon)
+    run.model.encoder.block[0].layer[0].register_forward_hook(lambda *_: None)
+    dense = run.predict_blocks(list(map(Block, inputs)), horizon)
+    assert "upstream" in run.model.backends_used
+    for one, other in zip(fast, dense, strict=True):
+        close(one, other, rtol=1e-5 if horizon == HORIZON else 1e-3)
+
+
+@pytest.mark.parametrize("values", [np.nan, 2.0])
+def test_clusters_refuse_what_is_no_similarity(pipelines, values):
+    run = pipelines[1].with_variant("cluster_cosine_k2")
+    with pytest.raises(InputError, match="not in"):
+        run.predict([torch.zeros(30)] * 3, 4, similarity=np.full((3, 3), values))
+    with pytest.raises(InputError, match=r"shape \(2, 2\) for 3 series"):
+        run.predict_blocks([Block([torch.zeros(30)] * 3, np.ones((2, 2)))], 4)
+
+
+@pytest.mark.parametrize("missing", [pd.NaT, None, np.nan])
+def test_inputs_of_unknown_cutoffs_join_nothing(pipelines, missing):
+    with pytest.raises(InputError, match="a cutoff is missing"):
+        pipelines[1].with_variant("joint").predict([torch.zeros(30)] * 2, 4, cutoffs=[missing] * 2)
+
+
+def test_lengths_of_blocks_are_whole_numbers(pipelines):
+    run = pipelines[1].with_variant("joint")
+    assert run.predict_blocks([], 4) == []
+    for wrong in ({"prediction_length": 0}, {"prediction_length": 4, "context_length": 2.5}):
+        with pytest.raises(InputError, match="in whole numbers"):
+            run.predict_blocks([Block([torch.zeros(30)])], **wrong)
+
+
+@pytest.mark.parametrize("variant", ["cluster_cosine_k2", "grouped_shop"])
+def test_groups_that_only_a_call_has_are_not_measured_nor_trained(pipelines, variant):
+    run = pipelines[1].with_variant(variant)
+    with pytest.raises(InputError, match="soft mask or joint"):
+        cross_group_mass(run, [np.zeros(30)] * 2, 4)
+    with pytest.raises(InputError, match="fit full"):
+        run.fit([np.zeros(99)] * 2, prediction_length=4, num_steps=1)
+
+
+def test_univariate_trains_each_target_alone(pipelines):
+    _, ours = pipelines
+    context, future = torch.randn(4, 32).cumsum(-1), torch.randn(4, 16)
+    losses = {}
+    for name, ids in (("univariate", [0, 0, 1, 1]), ("full", [0, 1, 2, 3]), ("full", [0, 0, 1, 1])):
+        model = ours.with_variant(name).model
+        asked = {"group_ids": torch.tensor(ids), "num_output_patches": 1}
+        losses[name, ids[1]] = model(context, future_target=future, **asked).loss.item()
+    assert losses["univariate", 0] == pytest.approx(losses["full", 1], rel=1e-6)
+    assert losses["univariate", 0] != pytest.approx(losses["full", 0], rel=1e-4)
 
 
 def test_univariate_is_upstream_by_frame_and_block(pipelines):
@@ -281,6 +364,10 @@ def test_a_frame_names_its_groups(pipelines):
     differs = np.abs(alone["predictions"] - found["predictions"]).groupby(found["item_id"]).max()
     assert differs["a"] < 1e-5
     assert differs[["b", "c"]].min() > 1e-4
+    apart = ours.predict_df(told, prediction_length=4, groups="item_id")
+    np.testing.assert_allclose(apart["predictions"], alone["predictions"], rtol=1e-5)
+    with pytest.raises(InputError, match="cross_learning takes no groups"):
+        ours.predict_df(told, prediction_length=4, groups=shops, cross_learning=True)
     for groups, message in (("price", "no column"), ("target", "varies"), ({"a": 1}, "no group")):
         with pytest.raises(InputError, match=message):
             ours.predict_df(frame, prediction_length=4, groups=groups)

@@ -19,13 +19,13 @@ from chronos2_attention import Chronos2VariantPipeline, InputError
 from chronos2_attention.attention_mass import attention_mass
 from chronos2_attention.group_mass import cross_group_mass
 from chronos2_attention.similarity import similarity
-from chronos2_attention.variants import Soft
+from chronos2_attention.variants import Joint, Soft
 
 VARIANTS = [
     *("full", "sparse_r0", "sparse_r3", "sparse_r3_regglobal", "sparse_r2_every3"),
     *("joint", "joint_leaking", "soft_correlation_t5", "soft_cosine_t1", "soft_distance_t20"),
     *("soft_correlation-permuted_t2", "soft_distance-uniform_t2", "soft_uniform_t5"),
-    "soft_correlation_t5_leaking",
+    *("soft_correlation_t5_leaking", "univariate", "cluster_cosine_k2"),
 ]
 THREADS, REQUESTS = 8, 48
 UNSEEN = "ignore:We recommend keeping prediction length"
@@ -73,7 +73,7 @@ def request(pipeline, number):
     options = {"prediction_length": (5, 16, 40, 90)[number % 4], "batch_size": 1 + number % 6}
     if number % 6 == 5:
         return pipeline.predict_df(frame_of(series), **options).select_dtypes("number").to_numpy()
-    if number % 6 == 4 and pipeline.variant.mixes_series:
+    if number % 6 == 4 and isinstance(pipeline.variant, Joint | Soft):
         return cross_group_mass(pipeline, series, 16, seed=number)
     if number % 6 == 4:
         return attention_mass(pipeline, series, 16).by_distance

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from pandas import isna
+
+from .errors import InputError
 
 log = logging.getLogger("chronos2_attention")
 
@@ -71,9 +74,11 @@ def batches_by_cutoff(cutoffs: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Form the batches in which series see each other: one cutoff each, in input order.
 
     A series that ends later than another holds its future, so the two never share a batch.
-    `cutoffs`, (n,), are times of last observations, of any type that sorts. The batches partition
-    ``range(n)``, ascending within a batch, by ascending cutoff.
+    `cutoffs`, (n,), are times of last observations, of any type that sorts, none missing, or an
+    `InputError`. The batches partition ``range(n)``, ascending within a batch, by ascending cutoff.
     """
+    if isna(np.asarray(cutoffs)).any():
+        raise InputError("a cutoff is missing", "cutoffs", "give the time of each input's end")
     _, group = np.unique(np.asarray(cutoffs), return_inverse=True)
     order = np.argsort(group, kind="stable")
     ends = np.cumsum(np.bincount(group))

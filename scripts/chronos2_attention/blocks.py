@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from .batching import batches_by_cutoff
 from .errors import InputError, explained
 from .similarity import SimilaritySettings, similarity
-from .soft_groups import Parts, as_parts, soft_bias
+from .soft_groups import Parts, as_parts, checked_similarity, soft_bias
 from .variants import AttentionVariant, Cluster
 
 
@@ -100,6 +100,7 @@ def clustered(
     """
     if given is None:
         given = similarity(context.detach().cpu().float().numpy(), variant.measure, settings)
+    given = checked_similarity(variant, given, len(group_ids))
     _, item_of = np.unique(group_ids.cpu().numpy(), return_inverse=True)
     items = item_of.max() + 1
     if items == 1:

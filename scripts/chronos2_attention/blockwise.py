@@ -17,6 +17,7 @@ from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
 from . import batching
 from .blocks import Block, form_blocks, groups_of_blocks
 from .model import Chronos2VariantModel
+from .variants.base import whole_number
 
 # Tokens in a batch: enough to keep a CPU, or a GPU, busy; more only takes memory.
 MAX_TOKENS = {False: 8192, True: 65536}
@@ -129,16 +130,21 @@ class BlockwisePipeline(Chronos2Pipeline):
         Raises
         ------
         InputError
-            If similarities do not fit their block.
+            If similarities do not fit their block, or a length is below 1.
         """
+        given = {"prediction_length": prediction_length, "context_length": context_length}
+        for name, length in given.items():
+            if length is not None:
+                given[name] = whole_number(length, name, 1)
         if self.model.variant.splits_items:
-            own = {"prediction_length": prediction_length, "context_length": context_length}
-            return [self.predict(block.inputs, **own, **options) for block in blocks]
+            return [self.predict(block.inputs, **given, **options) for block in blocks]
+        if not blocks:
+            return []
         call, upstream = self._for_call()
         call._joined = self.model.variant.joins_groups if joined is None else joined
-        options |= {"prediction_length": prediction_length, "context_length": context_length}
+        options |= given
         horizon, limit = self._horizon(options), self.model_context_length
-        kept = min(limit, limit if context_length is None else context_length)
+        kept = min(limit, given["context_length"] or limit)
         prepared, counts, longest = [], [], []
         for block in blocks:
             items, sizes = self._prepare(block.inputs, horizon)

@@ -16,7 +16,9 @@ import torch
 from chronos.chronos2 import Chronos2Model, Chronos2Pipeline, pipeline
 
 from .checkpoint import fingerprint
+from .errors import InputError
 from .model import Chronos2VariantModel, on_weights_of
+from .variants import Cluster, Grouped
 
 
 def innermost(model: torch.nn.Module) -> Chronos2Model:
@@ -45,6 +47,10 @@ def fit(trained: Chronos2Pipeline, *args: Any, **kwargs: Any) -> Chronos2Pipelin
     Upstream names its own classes in that function, so its code runs here with names of its own.
     """
     from transformers.trainer_callback import TrainerCallback
+
+    variant = innermost(trained.model).variant
+    if isinstance(variant, Cluster | Grouped):
+        raise InputError(f"training batches have no groups of variant '{variant}'", mend="fit full")
 
     class SaveForUpstream(TrainerCallback):
         """Saves adapters again, which would name the class of the model that they were made on."""

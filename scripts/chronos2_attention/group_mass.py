@@ -11,7 +11,7 @@ from .batching import FlatSeries
 from .errors import InputError
 from .pipeline import Chronos2VariantPipeline
 from .soft_groups import MeasuredGroupAttention, soft_bias
-from .variants import Soft
+from .variants import Joint, Soft
 
 
 @torch.no_grad()
@@ -55,12 +55,12 @@ def cross_group_mass(
     Raises
     ------
     InputError
-        If the variant does not mix series, or a length is below 1.
+        If the variant is another, or a length is below 1.
     """
     variant = pipeline.variant
-    if not variant.mixes_series:
+    if not isinstance(variant, Soft | Joint):
         raise InputError(
-            f"variant '{variant}' does not mix series", mend="use a soft mask or joint"
+            f"variant '{variant}' does not mix all series", mend="use a soft mask or joint"
         )
     model = pipeline.model
     patches, kept = pipeline.sizes(prediction_length, context_length)

@@ -303,7 +303,7 @@ class Chronos2VariantModel(Chronos2Model):
         if self.batch_groups is not None:  # as upstream numbers the paths of an unrolled forecast
             paths = len(context) // max(1, len(self.batch_groups))
             return (self.batch_groups[:, None] * paths + torch.arange(paths)).flatten()
-        if group_ids is not None:
+        if group_ids is not None and not self.variant.splits_items:
             return group_ids
         every = torch.arange(len(context))
         return torch.zeros_like(every) if self.variant.joins_groups else every

@@ -149,6 +149,11 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         Returns
         -------
         A pipeline of the same variant and settings with the new weights.
+
+        Raises
+        ------
+        InputError
+            For clusters and groups by a column, which no training batch has.
         """
         return finetuning.fit(self, *args, **kwargs)
 
@@ -245,7 +250,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         groups:
             A label of each input, shape (n,): those of one label, and one cutoff, are one group of
             whatever size. Of ``grouped_COLUMN`` the values of the column; other variants that mix
-            series take none.
+            series take none. What is missing (None, NaN) is a label too.
 
         Raises
         ------
@@ -264,7 +269,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             cross_learning = options.pop("predict_batches_jointly")
         mixing, grouped = cross_learning or self.variant.mixes_series, groups is not None
         if grouped != isinstance(self.variant, Grouped) and (mixing or not grouped):
-            what = f"variant '{self.variant}' {'takes no' if grouped else 'needs'} groups"
+            who = "cross_learning" if grouped and cross_learning else f"variant '{self.variant}'"
+            what = f"{who} {'takes no' if grouped else 'needs'} groups"
             raise InputError(what, mend="give a label of each input, to full, sparse or grouped")
         if self.variant.splits_items and (mixing or grouped):
             what = f"variant '{self.variant}' takes neither groups nor cross_learning"
@@ -338,6 +344,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             asked.apply_defaults()
             names = asked.arguments["id_column"], asked.arguments["timestamp_column"]
             if set(names) <= set(df.columns):  # else upstream says which is missing
+                if isinstance(groups, str) and groups == names[0]:
+                    groups = {name: name for name in df[groups]}
                 df, told = told_of_frame(df, *names, groups)
                 if isinstance(groups, str) and asked.arguments["future_df"] is not None:
                     future = asked.arguments["future_df"].drop(columns=groups, errors="ignore")

@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from .dense_layers import normalise
 from .errors import InputError
 from .similarity import SimilaritySettings, similarity
-from .variants import Soft
+from .variants import AttentionVariant, Soft
 
 # Keeps the logarithm of a similarity of zero finite.
 EPSILON = 1e-10
@@ -27,6 +27,22 @@ EPSILON = 1e-10
 ELEMENTS_AT_ONCE = 1 << 25
 # Finite in bfloat16 too, and far below any score.
 LOWEST = torch.finfo(torch.bfloat16).min / 2
+
+
+def checked_similarity(
+    variant: AttentionVariant, similarities: np.ndarray, rows: int
+) -> np.ndarray:
+    """Return a float64 copy of similarities (rows, rows) in [0, 1]; others are an `InputError`."""
+    if np.shape(similarities) != (rows, rows):
+        raise InputError(
+            f"similarities of shape {np.shape(similarities)} for {rows} series",
+            f"variant '{variant}'",
+            "give one similarity for each pair of series in the batch",
+        )
+    found = np.array(similarities, dtype=np.float64)
+    if not ((found >= 0) & (found <= 1)).all():
+        raise InputError("a similarity is not in [0, 1]", f"variant '{variant}'", "scale it")
+    return found
 
 
 def group_weights(
@@ -40,17 +56,8 @@ def group_weights(
     `similarities`, (B, B), are symmetric, and outside [0, 1] an `InputError`; `seed` is that of the
     shuffle of the control ``permuted``, for `numpy.random.default_rng`.
     """
-    rows = len(group_ids)
     same = group_ids[:, None] == group_ids[None, :]
-    if np.shape(similarities) != (rows, rows):
-        raise InputError(
-            f"similarities of shape {np.shape(similarities)} for {rows} series",
-            f"variant '{variant}'",
-            "give one similarity for each pair of series in the batch",
-        )
-    weights = np.array(similarities, dtype=np.float64)
-    if not ((weights >= 0) & (weights <= 1)).all():
-        raise InputError("a similarity is not in [0, 1]", f"variant '{variant}'", "scale it")
+    weights = checked_similarity(variant, similarities, len(group_ids))
     pairs = np.triu(~same, k=1)
     values = weights[pairs]
     if len(values) and variant.control == "permuted":
@@ -181,15 +188,14 @@ class SoftGroupAttention:
         mixed = torch.empty_like(q)
         for rows, bias in self.parts:
             blocks, size = rows.shape
+            whole = rows.shape == (1, self.series)
             at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads, blocks, size))
             for start in range(0, len(q), at_once):
                 part = slice(start, start + at_once)
 
-                def of_blocks(x: torch.Tensor, rows=rows, part=part) -> torch.Tensor:
+                def of_blocks(x: torch.Tensor, rows=rows, part=part, whole=whole) -> torch.Tensor:
                     """(.., H, B, D) of some tokens -> (tokens * g, H, s, D)."""
-                    if rows.shape == (1, self.series):
-                        return x[part]
-                    return x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
+                    return x[part] if whole else x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
 
                 observed = None if valid is None else valid[part][:, rows]
                 mask = soft_mask(bias, observed, self.dtype)
@@ -197,7 +203,10 @@ class SoftGroupAttention:
                     mask = mask.repeat(len(q[part]), 1, 1, 1)
                 seen = None if observed is None else observed.flatten(0, 1)
                 out = self._attend(*map(of_blocks, (q, k, v)), mask, seen)
-                mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
+                if whole:
+                    mixed[part] = out
+                else:
+                    mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
         # (n * T, H, B, D) -> (B * n, T, inner)
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
