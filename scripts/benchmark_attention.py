@@ -1,6 +1,10 @@
-"""Time upstream, our dense engine and every sparse backend on random weights, side by side."""
+"""Time upstream, our dense engine and every sparse backend on random weights, side by side.
+
+Of one regime, or gather what was found of all.
+"""
 
 from study.forecasts.chronos2 import load_pipeline
+from study.jobs.files import read_tables
 from study.jobs.script import rule_script
 from study.speed.engine import RAGGED, dense_regime, ragged_regime, run_benchmark
 
@@ -10,27 +14,23 @@ SHOWN = [
 ]
 
 with rule_script(snakemake) as log:
-    params, inputs, name = snakemake.params, snakemake.input, snakemake.wildcards.regime
-    seed = params.forecast["seed"]
-    pipeline = load_pipeline(
-        inputs.weights,
-        {**params.forecast, "device": snakemake.wildcards.device},
-        threads=snakemake.threads,
-    )
-    if name in RAGGED:
-        regime = ragged_regime(name, inputs.short, inputs.long, seed, num_short=240, num_long=12)
+    params, inputs = snakemake.params, snakemake.input
+    if snakemake.rule == "benchmark_attention":
+        table = read_tables(inputs)
     else:
-        regime = dense_regime(name, seed)
-    table = run_benchmark(
-        pipeline,
-        regime,
-        radii=params.radii,
-        backends=params.backends,
-        backend_radii=params.backend_radii,
-        repeats=params.repeats,
-        dtypes=params.dtypes,
-        seconds=params.seconds,
-        seed=seed,
-    )
+        name = snakemake.wildcards.regime
+        seed = params.forecast["seed"]
+        pipeline = load_pipeline(
+            inputs.weights,
+            {**params.forecast, "device": snakemake.wildcards.device},
+            threads=snakemake.threads,
+        )
+        if name in RAGGED:
+            regime = ragged_regime(
+                name, inputs.short, inputs.long, seed, num_short=240, num_long=12
+            )
+        else:
+            regime = dense_regime(name, seed)
+        table = run_benchmark(pipeline, regime, **params.timing, seed=seed)
     table.to_csv(snakemake.output[0], index=False)
     log.info("\n%s", table[SHOWN].to_string(index=False))

@@ -4,6 +4,8 @@ from study.forecasts.chronos2 import load_pipeline
 from study.jobs.script import rule_script
 from study.speed.engine import benchmark_probe
 
+SIZES = {"batch_size": 4, "num_patches": 512, "num_future": 4}
+
 with rule_script(snakemake) as log:
     params = snakemake.params
     pipeline = load_pipeline(
@@ -12,7 +14,7 @@ with rule_script(snakemake) as log:
         threads=snakemake.threads,
     )
     table = benchmark_probe(
-        pipeline.model, **params.sizes, repeats=params.repeats, seed=params.forecast["seed"]
+        pipeline.model, **SIZES, repeats=params.repeats, seed=params.forecast["seed"]
     )
     table.to_csv(snakemake.output[0], index=False)
     log.info("\n%s", table.T.to_string(header=False))

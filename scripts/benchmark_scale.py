@@ -17,7 +17,7 @@ with rule_script(snakemake) as log:
         threads=snakemake.threads,
     )
     with tempfile.TemporaryDirectory() as folder:
-        options = {"batch_size": params.batch_size, "seed": params.forecast["seed"]}
+        options = {name: params.forecast[name] for name in ("batch_size", "seed")}
         # What is imported or made on first use would else count for the first row.
         measure_scale(pipeline, 100, Path(folder), **options)
         rows = [measure_scale(pipeline, count, Path(folder), **options) for count in params.series]

@@ -1,5 +1,6 @@
 """Test what group attention is worth, by kind of task and within each task."""
 
+from study.config.plans import with_plan
 from study.evaluation.clusters import forecast_errors
 from study.evaluation.gates import validity_of, with_mechanism
 from study.evaluation.statistics import Criteria
@@ -24,6 +25,7 @@ with rule_script(snakemake) as log:
         ),
         Criteria.of(params.statistics),
     )
+    table = with_plan(table, params.plans)
     table.insert(0, "study", params.study.name)
     table.to_csv(snakemake.output.table, index=False)
     log.info("%s", "\n".join(sentences(table)))

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from study.config.plans import with_plan
 from study.evaluation.gates import validity_of, with_mechanism
 from study.evaluation.statistics import Criteria
 from study.forecasts.slices import features_of
-from study.jobs.files import read_results
+from study.jobs.files import read_results, read_tables
 from study.jobs.script import rule_script
 from study.soft_masks.pairs import read_baseline, read_batch_sizes, soft_pairs
 from study.soft_masks.summary import evaluate_files, rows_of
@@ -17,9 +18,8 @@ with rule_script(snakemake) as log:
     baseline = read_baseline(inputs.scores_full, inputs.forecasts_full)
     sizes = read_batch_sizes(inputs.similarity)
     pairs, batch_sizes = soft_pairs(baseline, suite.pairs, sizes, params.clusters)
-    mix = pairs.counted
-    told = (len(variants), len(baseline.keys), mix.sum(), pairs.unit, (~mix).sum())
-    log.info("%d variants, %d tasks; pairs that mix: %d (unit: %s), that do not: %d", *told)
+    told = (len(variants), pairs.counted.sum(), len(pairs.counted), pairs.unit)
+    log.info("%d variants; of the pairs %d of %d mix (unit: %s)", *told)
     files = zip(inputs.scores, inputs.forecasts, inputs.group_mass, strict=True)
     gates = with_mechanism(*map(read_results, [inputs.validity, inputs.leaders, *inputs.mechanism]))
     tested = {
@@ -28,18 +28,18 @@ with rule_script(snakemake) as log:
         "controls": params.controls,
         "validity": validity_of(gates, params.invented),
         "criteria": Criteria.of(params.statistics),
+        "shuffles": read_tables(inputs.shuffles) if inputs.shuffles else None,
     }
     if snakemake.rule == "soft_ttest":
-        row = rows_of(baseline, pairs, **tested)[variants[0]].row
+        row = with_plan(rows_of(baseline, pairs, **tested)[variants[0]].row, params.plans)
         row.to_csv(output[0], index=False)
         log.info("\n".join(f"{column}: {value}" for column, value in row.iloc[0].items()))
     else:
-        feature_of = features_of(suite, params.study.data_paths(inputs.data))
-        tested |= {"feature_of": feature_of, **params.samples}
-        tables = sweep_tables(name, baseline, pairs, **tested)
+        tested["feature_of"] = features_of(suite, params.study.data_paths(inputs.data))
+        tables = sweep_tables(name, baseline, pairs, **tested, **params.samples)
+        tables["summary"] = with_plan(tables["summary"], params.plans)
         for table, frame in tables.items():
             frame.to_csv(output[table], index=False)
         gates.to_csv(output.gates, index=False)
         page = as_markdown(tables["verdicts"], f"Soft group masks: {name}")
         Path(output.page).write_text(page, encoding="utf-8")
-        log.info("%s", page)

@@ -38,7 +38,7 @@ def gpu_rules(repo_root: Path) -> set[str]:
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_each_gpu_rule_has_its_place_in_each_profile(repo_root, name):
     rules = gpu_rules(repo_root)
-    assert {"forecast", "probe_attention", "measure_efficiency_of_radius"} <= rules
+    assert {"forecast", "probe_attention", "shuffles"} <= rules
     missing = rules - set(profile(repo_root, name)["set-resources"])
     assert not missing, f"add them to set-resources of workflow/profiles/{name}/config.yaml"
 

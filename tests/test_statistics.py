@@ -17,6 +17,7 @@ from chronos2_attention.errors import InputError
 from study.config.suites import load_suite
 from study.evaluation.clusters import (
     DRAWS,
+    METRICS,
     Errors,
     cut_edges,
     forecast_errors,
@@ -31,7 +32,9 @@ from study.evaluation.comparison import (
     win_rate,
 )
 from study.evaluation.gates import Validity
+from study.evaluation.multiverse import multiverse
 from study.evaluation.scores import score_files
+from study.evaluation.simulation import dependent, simulate
 from study.evaluation.statistics import (
     Criteria,
     PairedResult,
@@ -42,6 +45,7 @@ from study.evaluation.statistics import (
     sign_flip_p,
     step_down,
 )
+from study.forecasts.files import KEY_COLUMNS
 
 TTEST_COLUMNS = [
     *("metric_col", "radius", "chunk_size", "backend", "n", "mean_delta", "sd_delta", "t", "p"),
@@ -280,18 +284,12 @@ def test_tables_that_do_not_fit_are_named(variant, message):
 # --- clusters -------------------------------------------------------------------------------------
 
 
-def correlated(rng, clusters, size, intraclass=0.8):
-    """Log ratios (clusters, size) without a mean, those of a cluster correlated."""
-    shared = rng.standard_normal((clusters, 1)) * math.sqrt(intraclass)
-    return shared + rng.standard_normal((clusters, size)) * math.sqrt(1 - intraclass)
-
-
 def test_dependent_pairs_do_not_make_false_positives():
     rng = np.random.default_rng(5)
     labels = np.repeat(np.arange(8), 7)
     found = {"by cluster": 0, "by pair": 0}
     for _ in range(400):
-        values = 0.1 * correlated(rng, 8, 7).ravel()
+        values = 0.1 * dependent(rng, 8, 7, 0.8).ravel()
         result = paired_test(np.ones(56), np.exp(values), clusters=labels)
         found["by cluster"] += result.log_ratio_p < 0.05
         found["by pair"] += stats.ttest_1samp(values, 0).pvalue < 0.05
@@ -559,3 +557,44 @@ def test_errors_of_forecasts_are_those_of_fev(tmp_path):
     one = found[(found["window_index"] == 0) & (found["target"] == "a")].dropna()
     assert (one["WQL"] > 0).all()
     assert one["covered"].between(0, 1).all()
+
+
+def test_the_multiverse_asks_as_the_verdict_does_and_otherwise():
+    rng = np.random.default_rng(3)
+    keys = pd.DataFrame(
+        [(f"t{t}", w, f"i{i}", "target") for t in range(9) for w in range(2) for i in range(3)],
+        columns=list(KEY_COLUMNS),
+    )
+    context = np.where(keys["task_name"] < "t3", 96, 2400)  # 7 and 151 tokens
+    full, sparse = (
+        keys.assign(**{m: rng.gamma(20, 0.05, len(keys)) for m in METRICS}, steps=4.0, covered=0.8)
+        for _ in range(2)
+    )
+    full = full.assign(context_length=context)
+    clusters = {f"t{t}": (f"s{t}", None) for t in range(9)}
+    found = multiverse(full, sparse, 8, clusters, [0.005, 0.01, 0.02], 0.05)
+    assert len(found) == len(found.drop_duplicates(["metric", "unit", "context", "margin"])) == 54
+    compared = pd.DataFrame({"task_name": [f"t{t}" for t in range(9)]})
+    compared = compared.assign(MASE_full=1.0, MASE_sparse=1.0)
+    _, result, extra = sparse_test(compared, full, sparse, 8, clusters)
+    asked = found[(found["unit"] == "task") & (found["margin"] == 0.01)]
+    row = asked[asked["context"] == "attention cut"].set_index("metric").loc["MASE"]
+    assert row["change"] == result.log_ratio_mean
+    assert (row["low"], row["p"]) == (result.log_ratio_ci_low, result.log_ratio_p)
+    assert (row["n_clusters"], row["n"]) == (6, 6)
+    assert extra["n_uncut"] == 3
+    whole = asked[asked["context"] == "all"].set_index("metric").loc["SQL"]
+    errors = [table.groupby("task_name")["SQL"].mean() for table in (sparse, full)]
+    assert whole["change"] == pytest.approx(np.log(errors[0] / errors[1]).mean())
+    assert found[found["unit"] == "series"]["n"].max() == 27
+
+
+def test_simulated_tests_keep_their_level_and_find_what_is_there():
+    how = {"spread": 0.02, "simulations": 200, "seed": 0}
+    null, there = (simulate(12, 10, 0.8, effect, **how) for effect in (0.0, 0.03))
+    assert null["found"] <= 0.06 < 0.3 < null["found_by_pairs"]
+    assert null["family"] <= 0.08
+    for one in (null, there):
+        assert one["covered"] == pytest.approx(0.95, abs=0.035)
+    assert there["found"] > 0.9
+    assert there["equivalent"] == 0

@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import product
 
 # Not `workflow.basedir`, which is another workflow's where this one is a module of it.
 REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -19,6 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.variants.soft import MEASURES
 from study.config.datasets import find_spec, load_registry
+from study.config.plans import load_plans
 from study.config.models import load_model_spec, local_files, mirrored_files
 from study.config.settings import complete, settle
 from study.config.study import load_study
@@ -26,7 +28,7 @@ from study.config.targets import TargetCheck
 from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
 from study.jobs.script import check_writable, plain_interpreter
-from study.soft_masks.sweep import JOINT, LADDER, sweep_variants, with_controls
+from study.soft_masks.sweep import JOINT, LADDER, control_of, sweep_variants, with_controls
 
 
 @contextmanager
@@ -51,17 +53,6 @@ with mistakes_in_one_line():
     sys.executable = plain_interpreter()
 
 
-onstart:
-    with mistakes_in_one_line():
-        check_writable(Path("results"))
-
-
-if not IS_MODULE:
-    # Ctrl-C goes to all processes of a terminal. Python, in the background, does not get it, and
-    # says one line, instead of a traceback, when the shell ends it.
-    shell.prefix("set -euo pipefail; trap 'kill $! 2>/dev/null; wait; exit 130' INT; ")
-    shell.suffix(" & wait $!")
-
 # The suite on which group attention must be seen to work.
 PROOF = "leading_factor"
 MIRROR = Path(config["mirror"]) if config["mirror"] else None
@@ -75,21 +66,6 @@ SOFT_FAMILY = [
 
 PATTERNS = [re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()]
 VARIANT = "|".join(PATTERNS)
-
-
-wildcard_constraints:
-    study=f"{NAME}?(?:@{NAME})?",
-    variant=VARIANT,
-    method=f"seasonal_naive|{VARIANT}",
-    # What follows sparse_r in the name of a variant: a radius, and options.
-    r="|".join(p.removeprefix("sparse_r") for p in PATTERNS if p.startswith("sparse_r")),
-    dataset=NAME,
-    model=NAME,
-    measure="|".join(MEASURES),
-    temperature=r"\d+(?:\.\d+)?",
-    soft=r"[a-z]+(?:-[a-z]+)?_t[0-9.]+",
-    regime=r"\d+x\d+|ragged|ragged_long",
-    device=r"cpu|cuda(?::\d+)?",
 
 
 # Read once: every job's inputs and parameters ask for them.
@@ -117,6 +93,13 @@ def invented_of(wildcards):
     """Data sets of a study whose dates are invented."""
     datasets = study_of(wildcards).suite.datasets
     return [name for name in datasets if find_spec(registry(), name).dates == "invented"]
+
+
+def plans_of(wildcards):
+    """What this study was planned to decide, with the settings that it has."""
+    margin = config["statistics"]["tost_margin"]
+    options = {"margin": margin, "seed": FORECAST["seed"]}
+    return load_plans(CONFIG_DIR / "plans", wildcards.study, **options)
 
 
 def data_of(wildcards):
@@ -191,16 +174,37 @@ def own_files_of(wildcards):
     return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
 
 
-def pieces_of_scores(name, suffix, methods):
+def pieces_of_scores(name, methods):
     """Files of the pieces that a split study is scored in; none where one job does it all."""
-    found = pieces(gather.score, name, suffix, methods)
-    return found if len(found) > len(methods) else []
+    scored = [("pieces", "parquet"), ("tables", "csv")]
+    found = {kind: pieces(gather.score, name, suffix, methods) for kind, suffix in scored}
+    return found if len(found["pieces"]) > len(methods) else {}
+
+
+def scores_of(methods, piece):
+    """Files of scores and of accuracy of each method, or of a piece of them."""
+    if piece:
+        names = [piece.replace("{method}", method) for method in methods]
+        return {
+            kind: temp([f"{name}.{suffix}" for name in names])
+            for kind, suffix in [("scores", "parquet"), ("accuracy", "csv")]
+        }
+    return {
+        "scores": [f"results/scores/{{study}}_{method}.parquet" for method in methods],
+        "accuracy": [f"results/accuracy/{{study}}_{method}.csv" for method in methods],
+    }
 
 
 def efficiency_of(study, r):
     """The file that holds full attention and this radius: all radii of the settings share one."""
     shared = r in map(str, config["radii"])
     return f"results/efficiency/{study}_{'radii' if shared else f'sparse_r{r}'}.csv"
+
+
+def timed_with_full(wildcards):
+    """What one run times, so that their ratio is a speedup: of all radii, or of one."""
+    radii = [f"sparse_r{r}" for r in config["radii"]]
+    return ["full", *(radii if wildcards.timed == "radii" else [wildcards.timed])]
 
 
 def inputs_of_perf(wildcards):
@@ -228,10 +232,14 @@ def proof_of(wildcards):
 
 
 def files_of_tested(wildcards):
-    places = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
+    names, suffixes = tested(wildcards), {"scores": "parquet", "forecasts": "parquet"}
+    places = {place: names for place in ["scores", "forecasts", "group_mass"]}
+    places["shuffles"] = [name for name in names if control_of(name, "permuted")]
     return {
-        place: [f"results/{place}/{wildcards.study}_{name}.{suffix}" for name in tested(wildcards)]
-        for place, suffix in places.items()
+        place: [
+            f"results/{place}/{wildcards.study}_{name}.{suffixes.get(place, 'csv')}" for name in own
+        ]
+        for place, own in places.items()
     }
 
 

@@ -2,48 +2,29 @@
 
 SCORE_PIECES = "results/scores/pieces/{study}"
 
-
 # What is scored by one job: its rule, its name in those of logs, the methods whose forecasts it is.
-for scoring, job, methods in [
+SCORED = [
     ("score", "{study}_{method}", ["{method}"]),
     ("score_soft", "{study}_soft_{measure}_t{temperature}", SOFT_FAMILY),
-]:
+]
+
+
+# Of all series at once, joined from those of pieces where there are any; and of a piece.
+for (scoring, job, methods), part in product(SCORED, ["", "_{scatteritem}"]):
 
     rule:
         name:
-            f"{scoring}_piece"
+            f"{scoring}_piece" if part else scoring
         input:
+            **({} if part else pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", methods)),
             forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
             data=data_of,
         output:
-            scores=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.parquet" for m in methods]),
-            accuracy=temp([f"{SCORE_PIECES}_{m}_{{scatteritem}}.csv" for m in methods]),
+            **scores_of(methods, f"{SCORE_PIECES}_{{method}}{part}" if part else None),
         log:
-            f"results/logs/score/{job}_{{scatteritem}}.log",
+            f"results/logs/score/{job}{part}.log",
         benchmark:
-            f"results/benchmarks/score/{job}_{{scatteritem}}.tsv"
-        conda:
-            "../../envs/environment.yaml"
-        params:
-            study=study_of,
-        script:
-            "../../scripts/score.py"
-
-    rule:
-        name:
-            scoring
-        input:
-            forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
-            data=data_of,
-            pieces=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "parquet", methods),
-            tables=pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", "csv", methods),
-        output:
-            scores=[f"results/scores/{{study}}_{method}.parquet" for method in methods],
-            accuracy=[f"results/accuracy/{{study}}_{method}.csv" for method in methods],
-        log:
-            f"results/logs/score/{job}.log",
-        benchmark:
-            f"results/benchmarks/score/{job}.tsv"
+            f"results/benchmarks/score/{job}{part}.tsv"
         conda:
             "../../envs/environment.yaml"
         params:
@@ -93,6 +74,7 @@ rule ttest:
     output:
         compare="results/{study}_perf_compare_r{r}.csv",
         ttest="results/{study}_ttest_r{r}.csv",
+        multiverse="results/{study}_multiverse_r{r}.csv",
     log:
         "results/logs/ttest/{study}_r{r}.log",
     conda:
@@ -100,6 +82,7 @@ rule ttest:
     params:
         statistics=config["statistics"],
         clusters=clusters_of,
+        plans=plans_of,
     script:
         "../../scripts/ttest.py"
 

@@ -10,6 +10,7 @@ SOFT_PARAMS = {
     "study": study_of,
     "statistics": config["statistics"],
     "clusters": clusters_of,
+    "plans": plans_of,
     "controls": SOFT_SETTINGS["controls"],
     "invented": invented_of,
 }
@@ -24,6 +25,27 @@ SOFT_INPUTS = {
     ],
     "leaders": lambda wildcards: f"results/group_mass/{proof_of(wildcards)}_{JOINT}.csv",
 }
+
+
+rule shuffles:
+    input:
+        unpack(inputs_of_model),
+        scores="results/scores/{study}_full.parquet",
+    output:
+        "results/shuffles/{study}_soft_{measure}_t{temperature}.csv",
+    log:
+        "results/logs/shuffles/{study}_soft_{measure}_t{temperature}.log",
+    conda:
+        "../../envs/environment.yaml"
+    resources:
+        gpu=1,
+    params:
+        **FORECAST_PARAMS,
+        clusters=clusters_of,
+        shuffles=SOFT_SETTINGS["shuffles"],
+        variant=lambda wildcards: "soft_{measure}_t{temperature}".format(**wildcards),
+    script:
+        "../../scripts/shuffles.py"
 
 
 rule soft_statistics:

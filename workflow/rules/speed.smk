@@ -1,45 +1,26 @@
 # Time and memory, side by side: what is compared comes from one process.
 
 
-EFFICIENCY_PARAMS = {
-    "study": study_of,
-    "forecast": FORECAST,
-    "sparse": config["sparse"],
-    "efficiency": config["efficiency"],
-}
-
-
 rule measure_efficiency:
     input:
         unpack(data_and_weights_of),
     output:
-        "results/efficiency/{study}_radii.csv",
+        "results/efficiency/{study}_{timed}.csv",
     log:
-        "results/logs/measure_efficiency/{study}_radii.log",
+        "results/logs/measure_efficiency/{study}_{timed}.log",
     benchmark:
-        "results/benchmarks/measure_efficiency/{study}_radii.tsv"
+        "results/benchmarks/measure_efficiency/{study}_{timed}.tsv"
     conda:
         "../../envs/environment.yaml"
     threads: config["forecast"]["threads"]
     resources:
         gpu=1,
     params:
-        **EFFICIENCY_PARAMS,
-        variants=["full", *(f"sparse_r{r}" for r in config["radii"])],
+        **{key: value for key, value in FORECAST_PARAMS.items() if key != "similarity"},
+        efficiency=config["efficiency"],
+        variants=timed_with_full,
     script:
         "../../scripts/measure_efficiency.py"
-
-
-use rule measure_efficiency as measure_efficiency_of_radius with:
-    output:
-        "results/efficiency/{study}_sparse_r{r}.csv",
-    log:
-        "results/logs/measure_efficiency/{study}_sparse_r{r}.log",
-    benchmark:
-        "results/benchmarks/measure_efficiency/{study}_sparse_r{r}.tsv"
-    params:
-        **EFFICIENCY_PARAMS,
-        variants=lambda wildcards: ["full", f"sparse_r{wildcards.r}"],
 
 
 rule perf:
@@ -56,8 +37,6 @@ rule perf:
 
 
 # Speed of the attention engine on random weights; needs no download. Not part of rule `all`.
-
-
 rule benchmark_attention_regime:
     input:
         unpack(series_of_regime),
@@ -72,7 +51,7 @@ rule benchmark_attention_regime:
     resources:
         gpu=1,
     params:
-        **{k: v for k, v in config["benchmark"].items() if not re.match("dense|scale", k)},
+        timing={k: v for k, v in config["benchmark"].items() if not re.match("dense|s[ci]", k)},
         forecast={key: FORECAST[key] for key in ("dtype", "seed")},
     script:
         "../../scripts/benchmark_attention.py"
@@ -88,44 +67,48 @@ rule benchmark_attention:
     conda:
         "../../envs/environment.yaml"
     script:
-        "../../scripts/gather_benchmark.py"
+        "../../scripts/benchmark_attention.py"
 
 
-rule benchmark_probe:
-    input:
-        weights="results/models/chronos-2-random/model.safetensors",
+# What the probe costs, and how time and memory grow with the number of series.
+for measuring, weights, how in [
+    ("scripts/benchmark_probe.py", "chronos-2-random", {"repeats": config["benchmark"]["repeats"]}),
+    ("scripts/benchmark_scale.py", "nano-random", {"series": config["benchmark"]["scale"]}),
+]:
+    measured = Path(measuring).stem.removeprefix("benchmark_")
+
+    rule:
+        name:
+            f"benchmark_{measured}"
+        input:
+            weights=f"results/models/{weights}/model.safetensors",
+        output:
+            f"results/benchmarks/{measured}_{{device}}.csv",
+        log:
+            f"results/logs/benchmark_{measured}/{{device}}.log",
+        conda:
+            "../../envs/environment.yaml"
+        threads: config["forecast"]["threads"]
+        resources:
+            gpu=1,
+        params:
+            **how,
+            forecast={key: FORECAST[key] for key in ("dtype", "seed", "batch_size")},
+        script:
+            f"../../{measuring}"
+
+
+# How often tests and intervals are right where the truth is known: the table of docs/method.md.
+rule benchmark_statistics:
     output:
-        "results/benchmarks/probe_{device}.csv",
+        "results/benchmarks/statistics.csv",
     log:
-        "results/logs/benchmark_probe/{device}.log",
+        "results/logs/benchmark_statistics.log",
     conda:
         "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
     params:
-        forecast={key: FORECAST[key] for key in ("dtype", "seed")},
-        sizes={"batch_size": 4, "num_patches": 512, "num_future": 4},
-        repeats=config["benchmark"]["repeats"],
+        simulations=config["benchmark"]["simulations"],
+        statistics=config["statistics"],
+        seed=FORECAST["seed"],
     script:
-        "../../scripts/benchmark_probe.py"
-
-
-rule benchmark_scale:
-    input:
-        weights="results/models/nano-random/model.safetensors",
-    output:
-        "results/benchmarks/scale_{device}.csv",
-    log:
-        "results/logs/benchmark_scale/{device}.log",
-    conda:
-        "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
-    params:
-        forecast={"dtype": "float32", "seed": FORECAST["seed"]},
-        batch_size=FORECAST["batch_size"],
-        series=config["benchmark"]["scale"],
-    script:
-        "../../scripts/benchmark_scale.py"
+        "../../scripts/benchmark_statistics.py"

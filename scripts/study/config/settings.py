@@ -53,12 +53,18 @@ class Similarity(Strict):
     distance_scale: number(gt=0) | None
 
 
+class Shuffles(Strict):
+    number: whole(20, 10_000)
+    windows_per_task: Count
+
+
 class SoftMasks(Strict):
     measures: Unique[MEASURE]
     temperatures: Unique[Temperature]
     controls: Annotated[Many[Literal[CONTROLS]], Field(max_length=len(CONTROLS))]
     mass_windows_per_task: Count
     resamples: whole(1, 1_000_000)
+    shuffles: Shuffles
 
 
 class GroupValue(Strict):
@@ -84,6 +90,15 @@ class Efficiency(Strict):
     max_series_per_task: Count
 
 
+class Simulations(Strict):
+    clusters: Some[whole(2, 10_000)]
+    sizes: Some[whole(1, 10_000)]
+    intraclass: Some[number(0, most=1)]
+    effects: Some[number(gt=-1, most=10)]
+    spread: number(gt=0, most=10)
+    simulations: whole(1, 10_000_000)
+
+
 class Benchmark(Strict):
     dense: Many[Pair[whole(1, 1_000_000)]]
     dense_cuda: Many[Pair[whole(1, 1_000_000)]]
@@ -94,6 +109,7 @@ class Benchmark(Strict):
     repeats: whole(1, 10_000)
     seconds: number(0, most=1_000_000)
     scale: Some[whole(1, 100_000_000)]
+    simulations: Simulations
 
 
 class Statistics(Strict):

@@ -112,7 +112,7 @@ def forecast_variants(
 
     def flush(windows: list[WindowBatches]) -> None:
         for run, writer in runs:
-            found = _forecast(run, windows, settings, similarities)
+            found = forecast_windows(run, windows, settings, similarities)
             for window, forecasts in zip(windows, found, strict=True):
                 for number, target in enumerate(window.targets):
                     quantiles = forecasts[:, number]
@@ -163,7 +163,7 @@ def _check_columns(variants: Sequence[AttentionVariant], suite: Suite) -> None:
         log.info("%s groups %s; other tasks are as under full", variant.name, ", ".join(having))
 
 
-def _forecast(
+def forecast_windows(
     pipeline: Chronos2VariantPipeline,
     windows: Sequence[WindowBatches],
     settings: ForecastSettings,

@@ -4,7 +4,8 @@
 
 - ``no gain``: the verdict against the baseline, corrected for the number of tests, is not
   ``better``;
-- ``yes``: and better than each control, or than the smoothed and the damped baseline, too;
+- ``yes``: and better than each control (shuffles by a Monte Carlo test), or than the smoothed and
+  the damped baseline, too;
 - ``no``: equivalent to one of these within the margin, or worse;
 - ``undecided``: neither can be told, or there is nothing to compare with.
 """
@@ -41,6 +42,7 @@ from study.forecasts.files import ratio, read_metadata
 from study.jobs.files import read_results
 from study.jobs.progress import progress
 from study.soft_masks.pairs import Baseline, TaskForecasts, errors_of, read_variant, row_means
+from study.soft_masks.shuffles import shuffle_columns
 from study.soft_masks.smoothing import damped_baseline, ratios, smoothed_baseline
 from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
@@ -209,6 +211,7 @@ def rows_of(
     controls: list[str],
     validity: Validity,
     criteria: Criteria = USUAL,
+    shuffles: pd.DataFrame | None = None,
 ) -> dict[str, Tested]:
     """Test each variant against the baseline, its controls, the smoothed and the damped baseline.
 
@@ -218,7 +221,8 @@ def rows_of(
     A row each, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
     setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
     of `Evaluated`, `comparison.metric_columns`, and for each control, the smoothed and the damped
-    baseline ``vs_{name}_*`` with the log ratio of the variant to it.
+    baseline ``vs_{name}_*`` with the log ratio of the variant to it; of masks that are in
+    `shuffles`, from `against_shuffles`, `shuffle_columns`.
     """
     mixing, shuffled = pairs.counted, pairs.where(batch_sizes > 2)
     base = baseline.metrics_of(baseline.forecasts)
@@ -264,6 +268,8 @@ def rows_of(
             extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
         left_out = int((mixing & ~shuffled.counted).sum())
         extra |= {f"vs_{other}_left_out": left_out for other in compared if other in controls}
+        if shuffles is not None and (shuffles["variant"] == name).any():
+            extra |= shuffle_columns(shuffles[shuffles["variant"] == name], criteria.alpha)
         values = {"": results["MASE"].means, "SQL_": results["SQL"].means}
         values |= {f"vs_{other}_": result.means for other, result in compared.items()}
         rows[name] = Tested(row.assign(**extra), values)
@@ -338,9 +344,12 @@ def summarise(
             for column in ("log_ratio_p_family", "tost_p_family", "verdict_family"):
                 table.loc[member, prefix + column] = found[column]
     gain = table["verdict_family"] == BETTER
+    # One shuffle decides nothing where there are many.
+    many = ["vs_shuffles_verdict"] if "vs_shuffles_verdict" in table else []
+    alone = [name for name in controls if not (many and name == "permuted")]
     smoothing, random = (
-        _answer(gain, table[[f"vs_{name}_verdict_family" for name in names]])
-        for names in ([SMOOTHED, DAMPED], controls)
+        _answer(gain, table[[f"vs_{name}_verdict_family" for name in names] + more])
+        for names, more in (([SMOOTHED, DAMPED], []), (alone, many))
     )
     return table.assign(
         nothing_lost=[

@@ -246,6 +246,7 @@ def sweep_tables(
     validity: Validity,
     feature_of: Callable[[str, str], str],
     criteria: Criteria,
+    shuffles: pd.DataFrame | None = None,
     *,
     resamples: int,
     seed: int,
@@ -254,7 +255,7 @@ def sweep_tables(
 
     `summary`, `by_feature`, `by_horizon`, `by_sample_size`, `smoothing`, `verdicts`.
     """
-    rows = rows_of(baseline, pairs, batch_sizes, evaluated, controls, validity, criteria)
+    rows = rows_of(baseline, pairs, batch_sizes, evaluated, controls, validity, criteria, shuffles)
     alpha = criteria.alpha
     summary = summarise(rows, controls, criteria)
     keys = baseline.all_keys

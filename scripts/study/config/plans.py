@@ -1,0 +1,61 @@
+"""Plans: what a study is to decide, and by what, written down before it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from chronos2_attention import AttentionVariant
+from study.config.yaml_files import Strict, Text, load_checked, number, whole
+
+EXPLORATORY = "exploratory"
+
+
+class Plan(Strict):
+    """A file of ``config/plans``: the one comparison that a study decides.
+
+    Of `variant` with `baseline` in `metric`, equivalent within `margin`, on `n` pairs (tasks or
+    series), with the `seed` of the settings.
+    """
+
+    study: Text
+    baseline: Text = "full"
+    variant: Text
+    metric: Literal["MASE", "SQL", "WQL"]
+    margin: number(gt=0, most=1)
+    n: whole(2)
+    seed: whole(0, 2**63 - 1)
+
+
+def load_plans(folder: Path, study: str, *, margin: float, seed: int) -> dict[str, dict]:
+    """Return the plans of a folder for a study with these settings, by ``NAME:METRIC:hash``."""
+    found = {}
+    for path in sorted(folder.glob("*.yaml")):
+        plan = load_checked(Plan, path)
+        for variant in (plan.baseline, plan.variant):
+            AttentionVariant.parse(variant)
+        if (plan.study, plan.margin, plan.seed) == (study, margin, seed):
+            fields = plan.model_dump()
+            digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+            found[f"{path.stem}:{plan.metric}:{digest[:12]}"] = fields
+    return found
+
+
+def with_plan(table: pd.DataFrame, plans: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Add the column `plan`: the plan that a row decides, else ``exploratory``.
+
+    A row has `variant`, `n`, `baseline` if not ``full``, and `metric` if it is of one alone.
+    """
+    said = np.full(len(table), EXPLORATORY, dtype=object)
+    rows = table if "baseline" in table else table.assign(baseline="full")
+    for name, plan in plans.items():
+        decided = [c for c in ("baseline", "variant", "metric", "n") if c in rows]
+        fits = (rows[decided] == [plan[column] for column in decided]).all(axis=1)
+        said[fits.to_numpy()] = name
+    return table.assign(plan=said)
