@@ -99,6 +99,7 @@ class BlockwisePipeline(Chronos2Pipeline):
         return forecasts
 
     @torch.no_grad()
+    @batching.memory_explained()
     def predict_blocks(
         self,
         blocks: Sequence[Block],

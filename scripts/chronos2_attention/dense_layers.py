@@ -58,9 +58,11 @@ def obstacle(encoder: nn.Module, device: torch.device) -> str:
             return f"a {kind.__name__} is in training mode"
         if kind is nn.Linear:
             parameters = has["_parameters"]
-            weight = type(parameters.get("weight"))
-            if weight is not nn.Parameter or parameters.get("bias") is not None:
-                return f"a Linear has a bias, or weights of type {weight.__name__}"
+            weight = parameters.get("weight")
+            # A parameter of another type is quantised or sharded; one made a bare tensor is vmap's.
+            is_odd = isinstance(weight, nn.Parameter) or type(weight) in (torch.Tensor, type(None))
+            if (is_odd and type(weight) is not nn.Parameter) or parameters.get("bias") is not None:
+                return f"a Linear has a bias, or weights of type {type(weight).__name__}"
         elif has["_modules"]:
             found += has["_modules"].values()
     return ""

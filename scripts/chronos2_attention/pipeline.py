@@ -213,6 +213,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         }
 
     @torch.no_grad()
+    @batching.memory_explained()
     def predict(
         self,
         inputs: torch.Tensor | np.ndarray | Sequence,
@@ -356,6 +357,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 kwargs = {**told, **kwargs}
         return super().predict_df(df, *args, **kwargs)
 
+    @batching.memory_explained()
     def embed(
         self,
         inputs: torch.Tensor | np.ndarray | Sequence,
