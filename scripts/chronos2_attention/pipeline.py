@@ -20,6 +20,7 @@ from . import batching, checkpoint, finetuning
 from .blocks import told_of_frame
 from .blockwise import BlockwisePipeline
 from .errors import InputError
+from .kernels import planless_attention
 from .model import Chronos2VariantModel, EngineSettings, precision
 from .similarity import SimilaritySettings
 from .variants import AttentionVariant, Cluster, Grouped, Soft
@@ -380,4 +381,6 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 f"variant '{self.variant}' has no embeddings of single inputs",
                 mend="embed with_variant('full')",
             )
-        return super().embed(inputs, batch_size=batch_size, context_length=context_length)
+        # By upstream's blocks: at padded tokens, which it returns too, they attend to the batch.
+        with planless_attention(self.model.device.type):
+            return super().embed(inputs, batch_size=batch_size, context_length=context_length)
