@@ -153,10 +153,10 @@ def assert_ready(log: Log) -> None:
 # Kernels of a layer, and of all else: embedding, scaling, masks, the head. Shapes of attention in a
 # batch, for each of which cuDNN would make a plan.
 BUDGET = {
-    "auto": (35, 125, 4),
-    "reference": (32, 120, 4),
-    "flash": (39, 170, 4),
-    "banded": (39, 175, 5),
+    "auto": (31, 125, 6),
+    "reference": (28, 120, 4),
+    "flash": (35, 170, 4),
+    "banded": (35, 175, 5),
 }
 # Largest differences relative to a series' largest forecast.
 PRECISIONS = {torch.float32: 1e-5, torch.bfloat16: 0.1}
@@ -180,7 +180,8 @@ def check(pair, variant, backend, inputs, horizon, dtypes):
             assert_ready(log)
             assert len(log.waits) <= 3, log.waits
         layer, rest, shapes = BUDGET[backend]
-        assert len({call.shape for call in log.attention}) <= steps * shapes
+        attended = {call.shape for call in log.attention}
+        assert len(attended) <= steps * shapes, f"shapes: {attended}"
         total = sum(log.kernels.values())
         assert total <= steps * (layer * LAYERS + rest) + (steps - 1) * 100, f"kernels: {total}"
 
@@ -217,15 +218,18 @@ MEASURES = {
     "group": lambda pipeline: cross_group_mass(
         pipeline.with_variant("soft_correlation_t5"), NUMBERS, 24
     ),
-    "embedding": lambda pipeline: torch.cat([x.flatten() for x in pipeline.embed(NUMBERS)[0]]),
+    "embedding": lambda pipeline: torch.cat(
+        [x.float().flatten() for x in pipeline.embed(NUMBERS)[0]]
+    ).numpy(),
 }
 NUMBERS = [walk(n).numpy() for n in (280, 300, 300, 300)]  # one batch, padded
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("name", MEASURES)
-def test_what_is_measured_is_the_same(pair, name):
-    wanted, found, log = on_both(pair, torch.float32, "full", "auto", MEASURES[name])
-    assert np.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+def test_what_is_measured_is_the_same(pair, name, dtype):
+    wanted, found, log = on_both(pair, dtype, "full", "auto", MEASURES[name])
+    assert np.abs(found - wanted).max() <= PRECISIONS[dtype] * np.abs(wanted).max()
     assert "cudnn" not in {call.kernel for call in log.attention}
     if name != "embedding":  # upstream's blocks, whose loop fetches each item
         assert_ready(log)
@@ -244,7 +248,7 @@ def test_many_lengths_are_few_shapes():
         start_tokens=START_TOKENS[True],
     )
     shapes = {(len(batch), -(-lengths[batch].max() // 16)) for batch in batches}
-    assert len(shapes) <= 16
+    assert len(shapes) <= 9  # 68 in a CPU's batches, of 8192 tokens
 
 
 def on_the_host(*args, **kwargs):

@@ -257,7 +257,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         Raises
         ------
         InputError
-            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant.
+            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant; and, also a
+            `torch.OutOfMemoryError`, if inputs that see each other do not fit into memory.
         """
         options: dict[str, Any] = {
             "prediction_length": prediction_length,
