@@ -257,7 +257,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         Raises
         ------
         InputError
-            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant; and, also a
+            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant; also a
             `torch.OutOfMemoryError`, if inputs that see each other do not fit into memory.
         """
         options: dict[str, Any] = {
