@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos2_attention import Chronos2VariantPipeline
+from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention.attention_mass import attention_mass
 from chronos2_attention.batching import (
     FlatSeries,
     batches_by_length,
@@ -146,11 +147,33 @@ def test_out_of_memory_halves_the_batch_and_says_so(
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_a_series_that_does_not_fit_alone_is_an_error(checkpoint_dir, monkeypatch):
+SERIES = [np.arange(20.0), np.arange(30.0)]
+UNDIVIDED = {
+    "a series alone": lambda p: p.predict(SERIES, 4),
+    "joint": lambda p: p.with_variant("joint").predict(SERIES, 4),
+    "cross_learning": lambda p: p.predict_quantiles(SERIES, 4, cross_learning=True),
+    "a block": lambda p: p.with_variant("joint").predict(SERIES, 4, cutoffs=[1, 1]),
+    "each target": lambda p: p.with_variant("univariate").predict([np.ones((2, 20))], 4),
+    "embed": lambda p: p.embed(SERIES),
+    "the probe": lambda p: attention_mass(p, SERIES, 4),
+}
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS, ids=str)
+@pytest.mark.parametrize("kind", UNDIVIDED)
+def test_what_cannot_be_divided_names_the_settings_in_one_line(
+    checkpoint_dir, monkeypatch, kind, error
+):
+    def tokens(*args, **kwargs):
+        raise error
+
     pipeline = Chronos2VariantPipeline.from_pretrained(checkpoint_dir)
-    monkeypatch.setattr(pipeline, "_predict_step", LimitedMemory(pipeline, limit=0))
-    with pytest.raises(torch.OutOfMemoryError):
-        pipeline.predict([torch.zeros(20), torch.zeros(30)], prediction_length=4)
+    monkeypatch.setattr("chronos2_attention.model.Chronos2VariantModel.tokens", tokens)
+    with pytest.raises(InputError, match=r"out of memory .*lower batch_size") as caught:
+        UNDIVIDED[kind](pipeline)
+    assert isinstance(caught.value, torch.OutOfMemoryError)  # as upstream's users catch it
+    assert caught.value.__cause__ is error
+    assert "\n" not in str(caught.value)
 
 
 def test_what_a_batch_held_is_gone_before_memory_is_given_back(monkeypatch):

@@ -304,6 +304,22 @@ def pruned(model):
     return model
 
 
+class Coded(torch.nn.Parameter):
+    """A parameter that stands for other numbers than it holds, as quantised and sharded ones do."""
+
+
+def coded(model):
+    layer = model.encoder.block[2].layer[2].mlp.wi
+    layer.weight = Coded(layer.weight.detach())
+    return model
+
+
+def bare(model):
+    layer = model.encoder.block[0].layer[2].mlp.wo
+    layer._parameters["weight"] = layer.weight.detach()  # as `torch.func.functional_call` does
+    return model
+
+
 OBSTACLES = {
     "autocast": (lambda model: model, lambda: torch.autocast("cpu", torch.bfloat16), "autocast"),
     "quantised": (quantised, nullcontext, "quantized.dynamic"),
@@ -311,6 +327,8 @@ OBSTACLES = {
     "adapted": (adapted, nullcontext, "Adapted"),
     "biased": (biased, nullcontext, "bias"),
     "pruned": (pruned, nullcontext, "hook"),
+    "coded": (coded, nullcontext, "type Coded"),
+    "bare": (bare, nullcontext, "type Tensor"),
 }
 
 

@@ -25,7 +25,7 @@ import torch
 from chronos.utils import left_pad_and_stack_1D
 from torch.nn.functional import pad
 
-from .batching import as_float32, batches_by_length, in_halves
+from .batching import as_float32, batches_by_length, in_halves, memory_explained
 from .errors import InputError
 from .group_attention import GroupAttention
 from .model import Chronos2VariantModel, TokenBatch
@@ -210,6 +210,7 @@ def probe_batch(
     return time.mass()
 
 
+@memory_explained()
 def attention_mass(
     pipeline: Chronos2VariantPipeline,
     series: Sequence[np.ndarray],

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,27 @@ log = logging.getLogger("chronos2_attention")
 
 # What errors say that are not `torch.OutOfMemoryError`: CUDA's, cuBLAS's and cuDNN's, the CPU's.
 NO_MEMORY = re.compile("out of memory|_ALLOC_FAILED|can't allocate memory|not enough memory")
+
+
+class LacksMemory(InputError, torch.OutOfMemoryError):
+    """What has to share a pass does not fit into memory: torch's error, and ours."""
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, of a GPU or the host."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Say in one line what to do where memory runs out and no batch is left to halve."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, InputError) or not lacks_memory(error):
+            raise
+        mend = "lower batch_size, of inputs that see each other, or context_length"
+        raise LacksMemory("out of memory in a pass that cannot be divided", mend=mend) from error
 
 
 def is_univariate(inputs: Any) -> bool:
@@ -172,8 +194,7 @@ def in_halves(
             try:
                 found = call(batch if assemble is None else given)
             except RuntimeError as error:
-                short = isinstance(error, torch.OutOfMemoryError) or NO_MEMORY.search(str(error))
-                if len(batch) == 1 or not short:
+                if len(batch) == 1 or not lacks_memory(error):
                     raise
                 failed = True
             if not failed:

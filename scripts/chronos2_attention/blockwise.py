@@ -23,7 +23,7 @@ from .variants.base import whole_number
 MAX_TOKENS = {False: 8192, True: 65536}
 
 # What the start of a batch costs, in tokens: on 1 and 2 CPU cores 20 and 45 were measured; on a GPU
-# the launches of some 500 kernels would compute thousands (not measured).
+# the launches of some 350 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
 
 
@@ -99,6 +99,7 @@ class BlockwisePipeline(Chronos2Pipeline):
         return forecasts
 
     @torch.no_grad()
+    @batching.memory_explained()
     def predict_blocks(
         self,
         blocks: Sequence[Block],

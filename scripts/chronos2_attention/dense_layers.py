@@ -58,9 +58,11 @@ def obstacle(encoder: nn.Module, device: torch.device) -> str:
             return f"a {kind.__name__} is in training mode"
         if kind is nn.Linear:
             parameters = has["_parameters"]
-            weight = type(parameters.get("weight"))
-            if weight is not nn.Parameter or parameters.get("bias") is not None:
-                return f"a Linear has a bias, or weights of type {weight.__name__}"
+            weight = parameters.get("weight")
+            # A parameter of another type is quantised or sharded; one made a bare tensor is vmap's.
+            is_odd = isinstance(weight, nn.Parameter) or type(weight) in (torch.Tensor, type(None))
+            if (is_odd and type(weight) is not nn.Parameter) or parameters.get("bias") is not None:
+                return f"a Linear has a bias, or weights of type {type(weight).__name__}"
         elif has["_modules"]:
             found += has["_modules"].values()
     return ""
@@ -101,18 +103,20 @@ def feed_forward(layer: FeedForward, hidden: torch.Tensor) -> torch.Tensor:
 def rotation(
     embed: Chronos2RotaryEmbedding, hidden: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cosines and sines (S, D / 2) for (B, S, d): half of upstream's, which are equal."""
+    """Return cosines (S, D) and sines (S, D / 2) for (B, S, d): halves of upstream's are equal."""
     positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-    return tuple(part[0].chunk(2, dim=-1)[0] for part in embed(hidden, positions))
+    cos, sin = (part[0] for part in embed(hidden, positions))
+    return cos, sin.chunk(2, dim=-1)[0]
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate queries or keys (B, H, S, D) in place, with half-split RoPE; see `rotation`."""
+    """Rotate queries or keys (B, H, S, D), with half-split RoPE; see `rotation`."""
     first, second = x.chunk(2, dim=-1)
-    unrotated = first.clone()
-    first.mul_(cos).addcmul_(second, sin, value=-1)
-    second.mul_(cos).addcmul_(unrotated, sin)
-    return x
+    rotated = x * cos
+    halves = rotated.chunk(2, dim=-1)
+    halves[0].addcmul_(second, sin, value=-1)
+    halves[1].addcmul_(first, sin)
+    return rotated
 
 
 def time_layer(
@@ -135,8 +139,8 @@ def time_layer(
     k, v = heads(attention.k(normed)), heads(attention.v(normed))
     q = heads(attention.q(normed[:, first:]))
     del normed
-    rotate(k, *rope)
-    rotate(q, *(part[first:] for part in rope))
+    k = rotate(k, *rope)
+    q = rotate(q, *(part[first:] for part in rope))
     attended = time(q, k, v) if first == 0 else time.future(q, k, v)
     del q, k, v
     kept = hidden[:, first:].contiguous()

@@ -21,13 +21,14 @@ def value_output_product(attention: MHA) -> torch.Tensor:
 
     On a CPU it is kept with the layer, beside the bits of both weights: nothing else tells of every
     change (`weight.data.mul_` changes neither address nor version), and to compare them costs less
-    than a hundredth of a forecast. A GPU would have to wait for them, and makes it each time.
+    than a hundredth of a forecast. A GPU would have to wait for them, and makes it each time, by
+    one product, whose sums are float32 anyway.
     """
     v, o = attention.v.weight.detach(), attention.o.weight.detach()
     bits = [w.contiguous().view(torch.int16).numpy().tobytes() for w in (v, o) if w.is_cpu]
     made_of, product = getattr(attention, "_value_output_product", (None, None))
     if not bits or bits != made_of or product.dtype != v.dtype:
-        precise = torch.promote_types(v.dtype, torch.float32)
+        precise = v.dtype if v.is_cuda else torch.promote_types(v.dtype, torch.float32)
         product = (o.to(precise) @ v.to(precise)).to(v.dtype)
         if bits:
             attention._value_output_product = bits, product

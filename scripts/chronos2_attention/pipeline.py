@@ -20,6 +20,7 @@ from . import batching, checkpoint, finetuning
 from .blocks import told_of_frame
 from .blockwise import BlockwisePipeline
 from .errors import InputError
+from .kernels import planless_attention
 from .model import Chronos2VariantModel, EngineSettings, precision
 from .similarity import SimilaritySettings
 from .variants import AttentionVariant, Cluster, Grouped, Soft
@@ -213,6 +214,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         }
 
     @torch.no_grad()
+    @batching.memory_explained()
     def predict(
         self,
         inputs: torch.Tensor | np.ndarray | Sequence,
@@ -255,7 +257,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         Raises
         ------
         InputError
-            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant.
+            If `cutoffs`, `similarity` or `groups` does not fit the inputs or the variant; also a
+            `torch.OutOfMemoryError`, if inputs that see each other do not fit into memory.
         """
         options: dict[str, Any] = {
             "prediction_length": prediction_length,
@@ -356,6 +359,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 kwargs = {**told, **kwargs}
         return super().predict_df(df, *args, **kwargs)
 
+    @batching.memory_explained()
     def embed(
         self,
         inputs: torch.Tensor | np.ndarray | Sequence,
@@ -378,4 +382,6 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 f"variant '{self.variant}' has no embeddings of single inputs",
                 mend="embed with_variant('full')",
             )
-        return super().embed(inputs, batch_size=batch_size, context_length=context_length)
+        # By upstream's blocks: at padded tokens, which it returns too, they attend to the batch.
+        with planless_attention(self.model.device.type):
+            return super().embed(inputs, batch_size=batch_size, context_length=context_length)
