@@ -18,7 +18,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -73,10 +73,11 @@ class AttentionMass:
         return self.kept_mass(radii).mean(axis=-1) / self.kept_edges(radii)[:, None]
 
     def _within(self, by_distance: np.ndarray, radii: Sequence[int]) -> np.ndarray:
-        radii = np.asarray(radii, dtype=np.int64)
-        if radii.size and radii.min() < 0:
-            raise InputError(f"radius {radii.min()} is negative", mend="use a radius of 0 or more")
-        reached = np.cumsum(by_distance, axis=-1)[..., np.minimum(radii, self.num_context - 1)]
+        least = min(radii, default=0)
+        if least < 0:
+            raise InputError(f"radius {least} is negative", mend="use a radius of 0 or more")
+        kept = np.minimum(np.asarray(radii, dtype=np.int64), self.num_context - 1)
+        reached = np.cumsum(by_distance, axis=-1)[..., kept]
         return reached / self.num_queries if self.num_queries else np.full_like(reached, np.nan)
 
     def __add__(self, other: AttentionMass) -> AttentionMass:
@@ -251,7 +252,10 @@ def attention_mass(
         batch_size=whole_number(batch_size, "batch_size", 1),
         patch_size=pipeline.model.chronos_config.input_patch_size,
     )
-    options = {"num_output_patches": patches, "exclude_reg_query": exclude_reg_query}
+    options: dict[str, Any] = {
+        "num_output_patches": patches,
+        "exclude_reg_query": exclude_reg_query,
+    }
 
     def measured(batch: np.ndarray) -> AttentionMass:
         members = [groups[index] for index in batch]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ log = logging.getLogger("chronos2_attention")
 NO_MEMORY = re.compile("out of memory|_ALLOC_FAILED|can't allocate memory|not enough memory")
 
 
-def is_univariate(inputs: Any) -> bool:
+def is_univariate(inputs: Any) -> TypeGuard[Sequence[torch.Tensor | np.ndarray]]:
     """Whether the inputs of `predict` are a sequence of one-dimensional tensors or arrays."""
     return isinstance(inputs, Sequence) and all(
         isinstance(item, torch.Tensor | np.ndarray)
@@ -70,7 +70,7 @@ def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
-def batches_by_cutoff(cutoffs: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def batches_by_cutoff(cutoffs: Sequence | np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Form the batches in which series see each other: one cutoff each, in input order.
 
     A series that ends later than another holds its future, so the two never share a batch.

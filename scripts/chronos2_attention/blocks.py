@@ -16,7 +16,7 @@ from .batching import batches_by_cutoff
 from .errors import InputError, explained
 from .similarity import SimilaritySettings, similarity
 from .soft_groups import Parts, as_parts, checked_similarity, soft_bias
-from .variants import AttentionVariant, Cluster
+from .variants import AttentionVariant, Cluster, Soft
 
 
 class Block(NamedTuple):
@@ -109,7 +109,8 @@ def clustered(
     between = 1 - member.T @ given @ member
     np.fill_diagonal(between, 0.0)
     tree = to_tree(linkage(squareform(between, checks=False), "average"))
-    label, left, waiting = np.zeros(items, dtype=int), 0, [tree]
+    label, left = np.zeros(items, dtype=int), 0
+    waiting: list[Any] = [tree]  # a branch beside leaves has both of its own
     while waiting:
         branch = waiting.pop()
         if branch.count <= variant.most:
@@ -144,7 +145,7 @@ def groups_of_blocks(
     if isinstance(variant, Cluster):
         labels = [clustered(variant, *given) for given in told]
         return torch.cat([a + p.start for a, p in zip(labels, parts, strict=True)]), None
-    if variant.softens_groups:
+    if isinstance(variant, Soft):
         seeds = [block.seed for block, _ in blocks]
         biases = [soft_bias(variant, *given, own) for given, own in zip(told, seeds, strict=True)]
         return group_ids, as_parts(biases)

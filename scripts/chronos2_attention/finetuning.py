@@ -23,7 +23,7 @@ from .variants import Cluster, Grouped
 
 def innermost(model: torch.nn.Module) -> Chronos2Model:
     """Return the model within its adapters, if any."""
-    return model if isinstance(model, Chronos2Model) else model.get_base_model()
+    return next(part for part in model.modules() if isinstance(part, Chronos2Model))
 
 
 def around(model: torch.nn.Module, inner: Chronos2Model) -> torch.nn.Module:
@@ -32,11 +32,11 @@ def around(model: torch.nn.Module, inner: Chronos2Model) -> torch.nn.Module:
         return inner
     outer = copy.copy(model)
     held = "base_model" if "base_model" in model._modules else "model"
-    outer._modules = model._modules | {held: around(model._modules[held], inner)}
+    outer._modules = model._modules | {held: around(model.get_submodule(held), inner)}
     return outer
 
 
-def as_upstream(model: torch.nn.Module) -> torch.nn.Module:
+def as_upstream(model: torch.nn.Module) -> Any:
     """Return `model` with upstream's class within its adapters, on the same weights."""
     return around(model, on_weights_of(innermost(model), Chronos2Model))
 

@@ -25,7 +25,7 @@ def value_output_product(attention: MHA) -> torch.Tensor:
     """
     v, o = attention.v.weight.detach(), attention.o.weight.detach()
     bits = [w.contiguous().view(torch.int16).numpy().tobytes() for w in (v, o) if w.is_cpu]
-    made_of, product = getattr(attention, "_value_output_product", (None, None))
+    made_of, product = getattr(attention, "_value_output_product", ([], v))
     if not bits or bits != made_of or product.dtype != v.dtype:
         precise = torch.promote_types(v.dtype, torch.float32)
         product = (o.to(precise) @ v.to(precise)).to(v.dtype)

@@ -32,7 +32,7 @@ from .kernels import planless_attention
 from .similarity import SimilaritySettings
 from .soft_groups import Parts, SoftGroupAttention, one_part, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
-from .variants import AttentionVariant, Full
+from .variants import AttentionVariant, Full, Soft
 
 log = logging.getLogger("chronos2_attention")
 
@@ -192,7 +192,7 @@ class Chronos2VariantModel(Chronos2Model):
             group_ids = None  # training makes batches without regard to the variant
         group_ids = self._group_ids(context, group_ids).to(self.device)
         bias = self._group_bias(context, group_ids)
-        if not (self.variant.sparse_in_time or self.variant.softens_groups):
+        if not (self.variant.sparse_in_time or isinstance(self.variant, Soft)):
             output = self.encoder(
                 inputs_embeds=tokens.embeddings,
                 attention_mask=tokens.mask,
@@ -271,11 +271,9 @@ class Chronos2VariantModel(Chronos2Model):
         bias = self._group_bias(context, group_ids)
         time = self.time_attention(tokens)
         self.backends_used.add(time.backend)
-        dtype, device, valid = (
-            tokens.embeddings.dtype,
-            tokens.embeddings.device,
-            tokens.layout.valid,
-        )
+        embeddings, valid = tokens.embeddings, tokens.layout.valid
+        dtype, device = embeddings.dtype, embeddings.device
+        group: GroupAttention | SoftGroupAttention
         if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
             group = GroupAttention(group_ids, valid, dtype, device)
         else:
@@ -310,7 +308,7 @@ class Chronos2VariantModel(Chronos2Model):
 
     def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> Parts | None:
         """Return the soft masks of a batch, on the CPU, or None where groups are hard."""
-        if not self.variant.softens_groups or self.batch_bias is not None:
+        if not isinstance(self.variant, Soft) or self.batch_bias is not None:
             return self.batch_bias
         return one_part(soft_bias(self.variant, group_ids, context, self.settings.similarity))
 

@@ -129,7 +129,7 @@ class _Prepared:
         if self.same_points:
             matrix = np.ascontiguousarray(matrix[:, observed[0]])
             observed = np.ones(matrix.shape, dtype=bool)
-        self.values, self.usable = prepare(matrix, observed)
+        self.values = prepare(matrix, observed)
         self.squares = self.values**2
         self.mask = None if self.same_points else observed.astype(np.float64)
 
@@ -181,7 +181,8 @@ class _Prepared:
         row_squares, column_squares = self._sums(self.squares, rows, columns)
         squared = row_squares + column_squares
         squared -= 2.0 * products
-        evidence = self.usable[rows, None] & self.usable[None, columns]
+        usable = self.values.max(axis=1, initial=0.0) > 0  # a constant series was scaled to zeros
+        evidence = usable[rows, None] & usable[None, columns]
         # The difference of large sums says nothing about near twins: take theirs directly.
         close = evidence & (squared < CLOSE * common) & (row_squares + column_squares > 0)
         self._retake(squared, rows, columns, close)
@@ -235,7 +236,7 @@ def _in_range(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
         return np.where(observed, np.ldexp(matrix, -exponent[:, None]), 0.0)
 
 
-def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Take each series relative to its last observation.
 
     Correlation does not change, and sums of squares stay exact where it matters: a pair's common
@@ -244,30 +245,25 @@ def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarr
     """
     values = _in_range(matrix, observed)
     if not values.size:
-        return values, observed.any(axis=1)
+        return values
     last = values.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
     values = np.where(observed, values - values[np.arange(len(values)), last][:, None], 0.0)
-    return _in_range(values, observed), observed.any(axis=1)
+    return _in_range(values, observed)
 
 
-def _for_cosine(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale each series; the angle between two does not change."""
-    return _in_range(matrix, observed), observed.any(axis=1)
-
-
-def _for_distance(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale each series to [0, 1] over all that it observes; constant ones are not usable."""
+def _for_distance(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Scale each series to [0, 1] over all that it observes, constant ones to 0."""
     values = _in_range(matrix, observed)
     low = np.where(observed, values, np.inf).min(axis=1, initial=np.inf)
     high = np.where(observed, values, -np.inf).max(axis=1, initial=-np.inf)
     usable = high > low
     low, span = np.where(usable, low, 0.0), np.where(usable, high - low, 1.0)
     scaled = (values - low[:, None]) / span[:, None]
-    return np.where(observed & usable[:, None], scaled, 0.0), usable
+    return np.where(observed & usable[:, None], scaled, 0.0)
 
 
 _MEASURES = {
     "correlation": (_for_correlation, _Prepared.correlation),
-    "cosine": (_for_cosine, _Prepared.cosine),
+    "cosine": (_in_range, _Prepared.cosine),
     "distance": (_for_distance, _Prepared.distance),
 }

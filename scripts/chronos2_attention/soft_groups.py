@@ -91,8 +91,7 @@ def soft_bias(
     if variant.measure == "uniform":
         given = np.full((len(group_ids),) * 2, settings.no_evidence)
     elif given is None:
-        context = context.detach().to("cpu", torch.float32).numpy()
-        given = similarity(context, variant.measure, settings)
+        given = similarity(context.detach().cpu().float().numpy(), variant.measure, settings)
     weights = group_weights(variant, group_ids.cpu().numpy(), given, seed)
     return group_bias(weights, variant.temperature)
 
@@ -202,7 +201,7 @@ class SoftGroupAttention:
                 if observed is None and blocks > 1:
                     mask = mask.repeat(len(q[part]), 1, 1, 1)
                 seen = None if observed is None else observed.flatten(0, 1)
-                out = self._attend(*map(of_blocks, (q, k, v)), mask, seen)
+                out = self._attend(of_blocks(q), of_blocks(k), of_blocks(v), mask, seen)
                 if whole:
                     mixed[part] = out
                 else:
@@ -238,7 +237,7 @@ class MeasuredGroupAttention(SoftGroupAttention):
         return torch.stack(self._shares).tolist()
 
     def __call__(self, *layer_and_tokens) -> torch.Tensor:
-        self._sum, self._count = 0, 0
+        self._sum = self._count = torch.zeros((), device=self.different.device).double()
         mixed = super().__call__(*layer_and_tokens)
         self._shares.append(self._sum / self._count)
         return mixed
