@@ -1,15 +1,12 @@
 """How much attention stays near: the mass that time attention puts within a radius.
 
-A forward pass of `full` runs with its softmax spelled out, a chunk of queries at a time. Of each
-chunk only the sums over equal distances between query and key are kept, so that one pass answers
-for every radius, and memory holds a chunk of one layer's weights and never a layer.
+A forward pass of `full` runs with its softmax spelled out, a chunk of queries at a time, of which
+the sums over equal distances are kept: one pass answers for every radius.
 
-What is measured is the mean, over context queries and heads, of the weight on context keys at
-most `radius` tokens away. Context tokens are the context patches and the REG token; padded tokens
-count neither as queries nor as keys. The softmax covers the future tokens too, so that mass on
-them is mass not kept. The reference is uniform attention over the unpadded tokens, future tokens
-included; a query's reference mass is the share of those tokens that lie in its context and within
-the radius. Lift is mass over reference, 1 where attention is uniform.
+Measured is the mean, over context queries (patches and REG) and heads, of the weight on context
+keys at most `radius` tokens away; padded tokens do not count. The softmax covers the future tokens
+too, so that mass on them is not kept. The reference is uniform attention over the unpadded tokens,
+future tokens included. Lift is mass over reference, 1 where attention is uniform.
 """
 
 from __future__ import annotations
@@ -99,8 +96,7 @@ class AttentionMass:
 def diagonal_sums(matrix: torch.Tensor) -> torch.Tensor:
     """Sum along diagonals, (..., rows, columns) -> (..., rows + columns - 1), same dtype.
 
-    Entry o is the sum over column - row = o - (rows - 1). Each row is shifted against the one above
-    by laying the padded rows end to end, so that the order of summation is fixed on every device.
+    Entry o is the sum over column - row = o - (rows - 1), in an order that no device changes.
     """
     rows, columns = matrix.shape[-2:]
     width = rows + columns - 1
@@ -117,10 +113,9 @@ def _by_distance(by_offset: np.ndarray) -> np.ndarray:
 
 
 class ProbedTime(TimeAttention):
-    """Dense time attention that adds up its weights by distance, layer after layer.
+    """Dense time attention that adds up its weights by distance, `chunk_size` queries at a time.
 
-    `chunk_size` is the number of queries whose weights are held at once; `exclude_reg_query` leaves
-    the REG token out as a query, not as a key.
+    `exclude_reg_query` leaves the REG token out as a query, not as a key.
     """
 
     backend: ClassVar[str] = "probed"

@@ -23,12 +23,10 @@ def choose_backend(
 ) -> str:
     """Name the backend that will run: a key of `KINDS`, or ``"dense"`` for dense variants.
 
-    ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most two thirds of the
-    context, and ``"reference"`` for shorter sequences and wider windows, where one dense call is as
-    fast (docs/performance.md has the measurements), and on a GPU, where nothing was measured, for
-    its single call a layer. ``"flash"`` becomes ``"banded"`` for batches with missing tokens inside
-    a series. A backend that is unknown, not installed, or cannot compute the variant is an
-    `InputError`.
+    ``"auto"`` takes ``"banded"`` on a CPU where a chunk's keys, 32 + 2r, are at most two thirds of
+    the context (docs/performance.md has the measurements), else ``"reference"``. ``"flash"``
+    becomes ``"banded"`` for batches with missing tokens inside a series. A backend that is unknown,
+    not installed, or cannot compute the variant is an `InputError`.
     """
     if backend not in BACKENDS:
         raise InputError(

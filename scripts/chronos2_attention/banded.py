@@ -44,9 +44,8 @@ class Piece:
 class BandedTime(WindowedTime):
     """Context queries in chunks against the band of keys that they can see.
 
-    The sequences of a batch are cut end to end, as they lie in memory, so that no key is copied; a
-    mask keeps queries from keys of other series. A chunk of c queries (`chunk_size`) meets c + 2r
-    keys: cost per layer falls from S^2 to S (c + 2r) a series. Future queries stay dense.
+    The sequences of a batch are cut end to end, so that no key is copied; a mask keeps queries from
+    keys of other series. A chunk of c queries meets c + 2r keys: cost falls from S^2 to S (c + 2r).
     """
 
     backend = "banded"

@@ -115,8 +115,7 @@ SHOULD = {
 def check(model: type[T], document: Any, where: str, mend: str = "see config/README.md") -> T:
     """Make a `Strict` class, or any type that pydantic knows, of what YAML or JSON held.
 
-    Where it does not fit, an `InputError` for the place `where` names the key, what it holds and
-    what it should; it advises `mend` where the fault has no mend of its own.
+    Where it does not fit, an `InputError` names the place and the key, and advises `mend`.
     """
     try:
         return _adapter(model).validate_python(document)
@@ -130,10 +129,7 @@ _adapter: Callable[[Any], TypeAdapter] = cache(TypeAdapter)
 
 
 def _say(faults: Sequence[ErrorDetails], document: Any) -> tuple[str, str]:
-    """Say the first fault, and its mend if it has one of its own.
-
-    A union has a fault for each of its types, of which the deepest says most.
-    """
+    """Say the first fault, of a union the deepest, and its mend if it has one of its own."""
     paths = [_path(fault["loc"], document) for fault in faults]
     path = max((path for path in paths if path.startswith(paths[0])), key=len)
     same = [fault for fault, other in zip(faults, paths, strict=True) if other == path]

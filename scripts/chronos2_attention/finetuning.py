@@ -1,7 +1,6 @@
 """Fine-tuning under a variant, with upstream's own code, and the adapters that come of it.
 
-An adapter of `peft` wraps a model twice, ``PeftModel(LoraModel(model))``. A pipeline holds the
-outermost, as upstream's does; `innermost` and `around` reach the model within.
+An adapter of `peft` wraps a model twice, ``PeftModel(LoraModel(model))``.
 """
 
 from __future__ import annotations
@@ -42,10 +41,7 @@ def as_upstream(model: torch.nn.Module) -> Any:
 
 
 def fit(trained: Chronos2Pipeline, *args: Any, **kwargs: Any) -> Chronos2Pipeline:
-    """Run upstream's `fit` where it makes a model of the variant, and a pipeline of that.
-
-    Upstream names its own classes in that function, so its code runs here with names of its own.
-    """
+    """Run upstream's `fit`, with names of its own for the classes that it names."""
     from transformers.trainer_callback import TrainerCallback
 
     variant = innermost(trained.model).variant

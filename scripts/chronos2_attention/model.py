@@ -1,13 +1,9 @@
 """Chronos-2 with a variant's attention, on upstream's modules and weights.
 
-Two paths compute the same function:
-
-- `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
-  weights on request, training, and whatever `dense_layers.obstacle` names. It is the reference.
-- `Chronos2VariantModel.forward` without loss, attention weights or gradients: the same result with
-  the work that cannot matter left out. Groups are attended blockwise, masks are built once per
-  batch and not at all where nothing is padded, and the last block computes the future tokens only,
-  because nothing else is read from it.
+`Chronos2VariantModel.encode` is the reference: upstream's blocks with the variant's mask, all
+tokens, attention weights on request, training. `Chronos2VariantModel.forward` gives the same result
+with the work that cannot matter left out: groups are attended blockwise, masks are built once per
+batch, and the last block computes the future tokens only.
 
 A call changes nothing that another call reads, so that threads share a model: what belongs to one
 batch or call lies on a copy of the model that no other call knows (`for_call`, `for_batch`).
@@ -78,8 +74,7 @@ def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Mo
 class Chronos2VariantModel(Chronos2Model):
     """Upstream's model with another attention variant; parameters and their names are upstream's.
 
-    `backends_used` names the time-attention backends that have run, ``"upstream"`` for upstream's
-    blocks.
+    `backends_used` names those that have run, ``"upstream"`` for upstream's blocks.
     """
 
     def __init__(self, config) -> None:
@@ -114,8 +109,7 @@ class Chronos2VariantModel(Chronos2Model):
     def for_batch(self, groups: torch.Tensor, bias: Parts | None) -> Chronos2VariantModel:
         """Return a model for one batch, which shares all else: group ids, (B,), and soft masks.
 
-        The batch has as many rows or a multiple, the paths of an unrolled forecast. Asked of a GPU,
-        the ids would have to be waited for.
+        The batch has as many rows or a multiple, the paths of an unrolled forecast.
         """
         model = on_weights_of(self, Chronos2VariantModel)
         model.batch_groups, model.batch_bias = groups.cpu(), bias
@@ -257,8 +251,7 @@ class Chronos2VariantModel(Chronos2Model):
     ) -> Chronos2Output:
         """Forecast a batch; parameters, result and errors are those of `Chronos2Model.forward`.
 
-        A `future_target` and `output_attentions` take upstream's path through `encode`, as do
-        training, gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
+        Training, gradients, and what `dense_layers.obstacle` names take upstream's path.
         """
         covariates = future_covariates, future_covariates_mask, num_output_patches
         wants_more = future_target is not None or output_attentions or num_output_patches < 1
@@ -330,10 +323,9 @@ class Chronos2VariantModel(Chronos2Model):
         time: TimeAttention,
         last_block_from: int = 0,
     ) -> torch.Tensor:
-        """Run the encoder with prepared attention, called once a layer, without gradients.
+        """Run the encoder with prepared attention, without gradients; embeddings are overwritten.
 
-        The embeddings are overwritten. The last block computes the tokens from `last_block_from`
-        on: the result is normalised hidden states, (B, S - last_block_from, d_model).
+        The last block computes tokens from `last_block_from` on: (B, S - last_block_from, d_model).
         """
         hidden, blocks = tokens.embeddings, [list(block.layer) for block in self.encoder.block]
         rope = rotation(blocks[0][0].self_attention.rope_embed, hidden)

@@ -188,10 +188,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         )
 
     def sizes(self, prediction_length: int, context_length: int | None) -> tuple[int, int]:
-        """Return a forecast's future tokens in one pass, and the most observations of context.
-
-        A length below 1 is an `InputError`.
-        """
+        """Return a forecast's future tokens in one pass, and the most observations of context."""
         steps = whole_number(prediction_length, "prediction_length", 1)
         limit = self.model_context_length
         if context_length is not None:

@@ -1,9 +1,7 @@
-"""How similar the series of a batch are, judged on their contexts alone.
+"""How similar the series of a batch are, judged on their contexts alone. Needs NumPy only.
 
-Soft group masks weigh series by these similarities. All of them lie in [0, 1]; 1 is the
-diagonal, and a pair about which the data say nothing gets a value of its own. Sums over the
-points that two series share are matrix products, so that all pairs of ten thousand series cost
-seconds. Needs NumPy only.
+Sums over the points that two series share are matrix products, so that all pairs of ten thousand
+series cost seconds.
 """
 
 from __future__ import annotations
@@ -113,8 +111,7 @@ class _Prepared:
     """Series shifted and scaled for one measure, with what sums over common points need.
 
     `values` (n, time) are zero where nothing is observed, so that a product of two rows sums over
-    their common points alone. Where all series observe the same points, sums over them belong to
-    a row; otherwise they belong to a pair and are products with the mask of the other row.
+    their common points. Where all observe the same, sums belong to a row, otherwise to a pair.
     """
 
     def __init__(self, series, measure: str, settings: SimilaritySettings) -> None:
@@ -237,11 +234,10 @@ def _in_range(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Take each series relative to its last observation.
+    """Take each series relative to its last observation, so that sums of squares stay exact.
 
-    Correlation does not change, and sums of squares stay exact where it matters: a pair's common
-    points hold the last observation nearly always, a zero then, so that the mean over them is at
-    most sqrt(n) standard deviations from zero and subtracting it cancels little.
+    A pair's common points hold it nearly always, a zero then: the mean over them is at most sqrt(n)
+    standard deviations from zero, and subtracting it cancels little.
     """
     values = _in_range(matrix, observed)
     if not values.size:

@@ -1,7 +1,4 @@
-"""Figures of study 1, from the inputs that workflow/report/figures.yaml names to matplotlib.
-
-Gains are in percent of MASE, above zero is better; see `style` for what all share.
-"""
+"""Figures of study 1, from the inputs that workflow/report/figures.yaml names to matplotlib."""
 
 from __future__ import annotations
 

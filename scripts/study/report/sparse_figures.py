@@ -68,10 +68,7 @@ def mass_by_layer(heads: str, mass: Mapping[str, Any], caption: Caption) -> Figu
 def mass_by_layer_and_head(
     heads: pd.DataFrame, caption: Caption, radius: int, min_tokens: int = 32
 ) -> Figure:
-    """Plot lift (kept mass over its uniform reference) of each layer and head at one radius.
-
-    Only sequences of `min_tokens` and more count; all where none is as long.
-    """
+    """Plot lift at one radius, in sequences of `min_tokens` and more; all where none is as long."""
     rows = heads[heads["radius"] == radius]
     long = rows[rows["S_tokens"] >= min_tokens]
     if long.empty:
@@ -121,10 +118,7 @@ def delta_mase(
 def changes_by_task(
     by_radius: Mapping[int, pd.DataFrame], summary: pd.DataFrame, caption: Caption
 ) -> Figure:
-    """Forest plot of each task's change in MASE per radius, with the mean over tasks below.
-
-    `by_radius` holds the rows of `study.evaluation.statistics.task_log_ratios`.
-    """
+    """Forest plot of each task's change in MASE per radius, with the mean over tasks below."""
     tasks = list(next(iter(by_radius.values()))["task_name"])
     n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
     figure, axis, size = rows_figure(
