@@ -24,6 +24,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	PYTHONPATH=scripts $(BIN)/lint-imports
+	$(RUN) mypy
 	$(RUN) snakemake --lint
 
 format: $(VENV)/.installed

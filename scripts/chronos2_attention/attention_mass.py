@@ -1,15 +1,12 @@
 """How much attention stays near: the mass that time attention puts within a radius.
 
-A forward pass of `full` runs with its softmax spelled out, a chunk of queries at a time. Of each
-chunk only the sums over equal distances between query and key are kept, so that one pass answers
-for every radius, and memory holds a chunk of one layer's weights and never a layer.
+A forward pass of `full` runs with its softmax spelled out, a chunk of queries at a time, of which
+the sums over equal distances are kept: one pass answers for every radius.
 
-What is measured is the mean, over context queries and heads, of the weight on context keys at
-most `radius` tokens away. Context tokens are the context patches and the REG token; padded tokens
-count neither as queries nor as keys. The softmax covers the future tokens too, so that mass on
-them is mass not kept. The reference is uniform attention over the unpadded tokens, future tokens
-included; a query's reference mass is the share of those tokens that lie in its context and within
-the radius. Lift is mass over reference, 1 where attention is uniform.
+Measured is the mean, over context queries (patches and REG) and heads, of the weight on context
+keys at most `radius` tokens away; padded tokens do not count. The softmax covers the future tokens
+too, so that mass on them is not kept. The reference is uniform attention over the unpadded tokens,
+future tokens included. Lift is mass over reference, 1 where attention is uniform.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -73,10 +70,11 @@ class AttentionMass:
         return self.kept_mass(radii).mean(axis=-1) / self.kept_edges(radii)[:, None]
 
     def _within(self, by_distance: np.ndarray, radii: Sequence[int]) -> np.ndarray:
-        radii = np.asarray(radii, dtype=np.int64)
-        if radii.size and radii.min() < 0:
-            raise InputError(f"radius {radii.min()} is negative", mend="use a radius of 0 or more")
-        reached = np.cumsum(by_distance, axis=-1)[..., np.minimum(radii, self.num_context - 1)]
+        least = min(radii, default=0)
+        if least < 0:
+            raise InputError(f"radius {least} is negative", mend="use a radius of 0 or more")
+        kept = np.minimum(np.asarray(radii, dtype=np.int64), self.num_context - 1)
+        reached = np.cumsum(by_distance, axis=-1)[..., kept]
         return reached / self.num_queries if self.num_queries else np.full_like(reached, np.nan)
 
     def __add__(self, other: AttentionMass) -> AttentionMass:
@@ -98,8 +96,7 @@ class AttentionMass:
 def diagonal_sums(matrix: torch.Tensor) -> torch.Tensor:
     """Sum along diagonals, (..., rows, columns) -> (..., rows + columns - 1), same dtype.
 
-    Entry o is the sum over column - row = o - (rows - 1). Each row is shifted against the one above
-    by laying the padded rows end to end, so that the order of summation is fixed on every device.
+    Entry o is the sum over column - row = o - (rows - 1), in an order that no device changes.
     """
     rows, columns = matrix.shape[-2:]
     width = rows + columns - 1
@@ -116,10 +113,9 @@ def _by_distance(by_offset: np.ndarray) -> np.ndarray:
 
 
 class ProbedTime(TimeAttention):
-    """Dense time attention that adds up its weights by distance, layer after layer.
+    """Dense time attention that adds up its weights by distance, `chunk_size` queries at a time.
 
-    `chunk_size` is the number of queries whose weights are held at once; `exclude_reg_query` leaves
-    the REG token out as a query, not as a key.
+    `exclude_reg_query` leaves the REG token out as a query, not as a key.
     """
 
     backend: ClassVar[str] = "probed"
@@ -252,7 +248,10 @@ def attention_mass(
         batch_size=whole_number(batch_size, "batch_size", 1),
         patch_size=pipeline.model.chronos_config.input_patch_size,
     )
-    options = {"num_output_patches": patches, "exclude_reg_query": exclude_reg_query}
+    options: dict[str, Any] = {
+        "num_output_patches": patches,
+        "exclude_reg_query": exclude_reg_query,
+    }
 
     def measured(batch: np.ndarray) -> AttentionMass:
         members = [groups[index] for index in batch]

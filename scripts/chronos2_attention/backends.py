@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .banded import BandedTime
@@ -10,7 +12,8 @@ from .kernels import FlashTime, FlexTime, flash_functions, is_right_aligned
 from .time_attention import ReferenceTime, TimeAttention, TokenLayout, WindowedTime
 from .variants import AttentionVariant, Sparse
 
-KINDS = {kind.backend: kind for kind in (ReferenceTime, BandedTime, FlexTime, FlashTime)}
+_KINDS = (ReferenceTime, BandedTime, FlexTime, FlashTime)
+KINDS: dict[str, type[TimeAttention]] = {kind.backend: kind for kind in _KINDS}
 BACKENDS = ("auto", *KINDS)
 AUTO_CHUNK_SIZE = 32
 
@@ -20,12 +23,10 @@ def choose_backend(
 ) -> str:
     """Name the backend that will run: a key of `KINDS`, or ``"dense"`` for dense variants.
 
-    ``"auto"`` takes ``"banded"`` where a chunk's keys, 32 + 2r, are at most two thirds of the
-    context, and ``"reference"`` for shorter sequences and wider windows, where one dense call is as
-    fast (docs/performance.md has the measurements), and on a GPU, where nothing was measured, for
-    its single call a layer. ``"flash"`` becomes ``"banded"`` for batches with missing tokens inside
-    a series. A backend that is unknown, not installed, or cannot compute the variant is an
-    `InputError`.
+    ``"auto"`` takes ``"banded"`` on a CPU where a chunk's keys, 32 + 2r, are at most two thirds of
+    the context (docs/performance.md has the measurements), else ``"reference"``. ``"flash"``
+    becomes ``"banded"`` for batches with missing tokens inside a series. A backend that is unknown,
+    not installed, or cannot compute the variant is an `InputError`.
     """
     if backend not in BACKENDS:
         raise InputError(
@@ -33,15 +34,14 @@ def choose_backend(
         )
     if not variant.sparse_in_time:
         return "dense"
-    is_windowed = isinstance(variant, Sparse)
     if backend == "auto":
         fits = (
             device == "cpu"
-            and is_windowed
+            and isinstance(variant, Sparse)
             and 3 * (AUTO_CHUNK_SIZE + 2 * variant.radius) <= 2 * layout.num_context
         )
         return "banded" if fits else "reference"
-    if issubclass(KINDS[backend], WindowedTime) and not is_windowed:
+    if issubclass(KINDS[backend], WindowedTime) and not isinstance(variant, Sparse):
         raise InputError(
             f"backend '{backend}' cannot compute variant '{variant}'",
             mend="use backend 'reference' or 'flex'",
@@ -72,7 +72,7 @@ def time_attention(
             f"backend 'flash' cannot run on {device} in {str(dtype).removeprefix('torch.')}",
             mend="use a CUDA device and bfloat16, or another backend",
         )
-    options = {"dtype": dtype, "device": device}
+    options: dict[str, Any] = {"dtype": dtype, "device": device}
     if chosen == "banded":
         options["chunk_size"] = AUTO_CHUNK_SIZE if chunk_size is None else chunk_size
     return KINDS.get(chosen, TimeAttention)(variant, layout, **options)

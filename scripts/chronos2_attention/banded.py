@@ -35,18 +35,17 @@ class Piece:
         rows = slice(self.first, self.first + self.chunks * self.chunk)
         keys = slice(self.key, self.key + (self.chunks - 1) * self.chunk + self.width)
         # Bands overlap, and are views all the same: (chunks, H, width, D).
-        bands = (x[keys].unfold(0, self.width, self.chunk).transpose(2, 3) for x in (k, v))
+        k, v = (x[keys].unfold(0, self.width, self.chunk).transpose(2, 3) for x in (k, v))
         queries = q[rows].unflatten(0, (self.chunks, self.chunk)).transpose(1, 2)
-        found = scaled_dot_product_attention(queries, *bands, attn_mask=self.mask, scale=1.0)
+        found = scaled_dot_product_attention(queries, k, v, attn_mask=self.mask, scale=1.0)
         out[rows] = found.transpose(1, 2).flatten(0, 1)
 
 
 class BandedTime(WindowedTime):
     """Context queries in chunks against the band of keys that they can see.
 
-    The sequences of a batch are cut end to end, as they lie in memory, so that no key is copied; a
-    mask keeps queries from keys of other series. A chunk of c queries (`chunk_size`) meets c + 2r
-    keys: cost per layer falls from S^2 to S (c + 2r) a series. Future queries stay dense.
+    The sequences of a batch are cut end to end, so that no key is copied; a mask keeps queries from
+    keys of other series. A chunk of c queries meets c + 2r keys: cost falls from S^2 to S (c + 2r).
     """
 
     backend = "banded"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def memory_explained() -> Iterator[None]:
         raise LacksMemory("out of memory in a pass that cannot be divided", mend=mend) from error
 
 
-def is_univariate(inputs: Any) -> bool:
+def is_univariate(inputs: Any) -> TypeGuard[Sequence[torch.Tensor | np.ndarray]]:
     """Whether the inputs of `predict` are a sequence of one-dimensional tensors or arrays."""
     return isinstance(inputs, Sequence) and all(
         isinstance(item, torch.Tensor | np.ndarray)
@@ -92,7 +92,7 @@ def split(batch: np.ndarray, most: int) -> list[np.ndarray]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
-def batches_by_cutoff(cutoffs: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def batches_by_cutoff(cutoffs: Sequence | np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Form the batches in which series see each other: one cutoff each, in input order.
 
     A series that ends later than another holds its future, so the two never share a batch.

@@ -16,14 +16,14 @@ from .batching import batches_by_cutoff
 from .errors import InputError, explained
 from .similarity import SimilaritySettings, similarity
 from .soft_groups import Parts, as_parts, checked_similarity, soft_bias
-from .variants import AttentionVariant, Cluster
+from .variants import AttentionVariant, Cluster, Soft
 
 
 class Block(NamedTuple):
     """Inputs that may see each other; those of another block never do.
 
-    `inputs` are as `Chronos2VariantPipeline.predict` takes them; `similarity` of all their series,
-    (rows, rows), covariates included, or None; `seed` that of the control ``permuted``.
+    `similarity` is that of all their series, (rows, rows), covariates included, or None; `seed`
+    that of the control ``permuted``.
     """
 
     inputs: Sequence[Any]
@@ -53,8 +53,7 @@ def form_blocks(
 ) -> tuple[list[np.ndarray], list[Block]]:
     """Return the blocks of inputs of `sizes` series, and the inputs of each, as indices.
 
-    A block has one cutoff and, of `groups`, one label; without these `batch_size` series. See
-    `Chronos2VariantPipeline.predict`; what does not fit the inputs is an `InputError`.
+    A block has one cutoff and, of `groups`, one label; without these `batch_size` series.
     """
     cutoffs = np.zeros(len(prepared), dtype=int) if cutoffs is None else cutoffs
     for name, given in (("cutoffs", cutoffs), ("groups", groups)):
@@ -94,10 +93,7 @@ def clustered(
     settings: SimilaritySettings,
     given: np.ndarray | None = None,
 ) -> torch.Tensor:
-    """Return group ids (B,) in which similar items of a block are one group, see `Cluster`.
-
-    `group_ids` (B,) tell the items apart, and contexts (B, T) are compared as in `soft_bias`.
-    """
+    """Return group ids (B,) in which similar items, told apart by `group_ids`, are one group."""
     if given is None:
         given = similarity(context.detach().cpu().float().numpy(), variant.measure, settings)
     given = checked_similarity(variant, given, len(group_ids))
@@ -109,7 +105,8 @@ def clustered(
     between = 1 - member.T @ given @ member
     np.fill_diagonal(between, 0.0)
     tree = to_tree(linkage(squareform(between, checks=False), "average"))
-    label, left, waiting = np.zeros(items, dtype=int), 0, [tree]
+    label, left = np.zeros(items, dtype=int), 0
+    waiting: list[Any] = [tree]  # a branch beside leaves has both of its own
     while waiting:
         branch = waiting.pop()
         if branch.count <= variant.most:
@@ -130,8 +127,8 @@ def groups_of_blocks(
 ) -> tuple[torch.Tensor, Parts | None]:
     """Return the group ids (B,) of a batch of blocks, and the soft masks of a variant that has any.
 
-    `blocks` come with their numbers of rows, B together; `group_ids` tell the inputs apart;
-    `context`, (B, T), is left-padded with NaN. `joined` makes each block one group.
+    `blocks` come with their numbers of rows, B in all; `context`, (B, T), is left-padded with NaN.
+    `joined` makes each block one group.
     """
     counts = [rows for _, rows in blocks]
     if joined:
@@ -144,7 +141,7 @@ def groups_of_blocks(
     if isinstance(variant, Cluster):
         labels = [clustered(variant, *given) for given in told]
         return torch.cat([a + p.start for a, p in zip(labels, parts, strict=True)]), None
-    if variant.softens_groups:
+    if isinstance(variant, Soft):
         seeds = [block.seed for block, _ in blocks]
         biases = [soft_bias(variant, *given, own) for given, own in zip(told, seeds, strict=True)]
         return group_ids, as_parts(biases)

@@ -43,7 +43,7 @@ class BlockwisePipeline(Chronos2Pipeline):
 
     def _in_batches(
         self,
-        forecast: Callable[[np.ndarray], Sequence[Any]],
+        forecast: Callable[..., Sequence[Any]],
         lengths: np.ndarray,
         sizes: np.ndarray,
         batch_size: int,

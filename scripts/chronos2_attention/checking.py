@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from .errors import InputError, quote
 
@@ -51,7 +52,7 @@ class Strict(BaseModel):
 checked_dataclass = dataclass(config=_CONFIG)
 
 
-def bounds(least: float | None = None, most: float = 1e9, **more: float) -> Any:
+def bounds(least: float | None = None, most: float = 1e9, **more: Any) -> Any:
     """Return what a finite number must be: from `least` to `most`; `more` are gt, lt and such."""
     return Field(strict=True, ge=least, le=most, **more)
 
@@ -61,7 +62,7 @@ def whole(least: int | None = None, most: int = 10**9) -> Any:
     return Annotated[int, bounds(least, most)]
 
 
-def number(least: float | None = None, most: float = 1e9, **more: float) -> Any:
+def number(least: float | None = None, most: float = 1e9, **more: Any) -> Any:
     """Return the type of a finite number between `bounds`."""
     return Annotated[float, bounds(least, most, allow_inf_nan=False, **more)]
 
@@ -114,8 +115,7 @@ SHOULD = {
 def check(model: type[T], document: Any, where: str, mend: str = "see config/README.md") -> T:
     """Make a `Strict` class, or any type that pydantic knows, of what YAML or JSON held.
 
-    Where it does not fit, an `InputError` for the place `where` names the key, what it holds and
-    what it should; it advises `mend` where the fault has no mend of its own.
+    Where it does not fit, an `InputError` names the place and the key, and advises `mend`.
     """
     try:
         return _adapter(model).validate_python(document)
@@ -125,14 +125,11 @@ def check(model: type[T], document: Any, where: str, mend: str = "see config/REA
     raise InputError(what, where, own_mend or mend)
 
 
-_adapter = cache(TypeAdapter)
+_adapter: Callable[[Any], TypeAdapter] = cache(TypeAdapter)
 
 
-def _say(faults: list[dict[str, Any]], document: Any) -> tuple[str, str]:
-    """Say the first fault, and its mend if it has one of its own.
-
-    A union has a fault for each of its types, of which the deepest says most.
-    """
+def _say(faults: Sequence[ErrorDetails], document: Any) -> tuple[str, str]:
+    """Say the first fault, of a union the deepest, and its mend if it has one of its own."""
     paths = [_path(fault["loc"], document) for fault in faults]
     path = max((path for path in paths if path.startswith(paths[0])), key=len)
     same = [fault for fault, other in zip(faults, paths, strict=True) if other == path]
@@ -155,7 +152,7 @@ def _say(faults: list[dict[str, Any]], document: Any) -> tuple[str, str]:
     return f"{place}{key}{quote(same[0]['input'])} should {' or '.join(wishes)}", ""
 
 
-def _wish(fault: dict[str, Any]) -> str:
+def _wish(fault: ErrorDetails) -> str:
     if fault["type"] in SHOULD:
         return SHOULD[fault["type"]].format(**fault.get("ctx", {}))
     return fault["msg"].partition(" should ")[2]

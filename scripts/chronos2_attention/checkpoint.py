@@ -1,8 +1,7 @@
-"""Reading a checkpoint strictly: safetensors only, every tensor accounted for.
+"""Reading a checkpoint strictly: safetensors only, every tensor accounted for, no code run.
 
-What `Chronos2Pipeline.from_pretrained` takes is taken here, but for what reads pickles, runs code
-that comes with a checkpoint, or loads loosely. The weights are read and checked here, and handed to
-`transformers` in memory, so that what was checked is what runs.
+The weights are read and checked here, and handed to `transformers` in memory, so that what was
+checked is what runs.
 """
 
 from __future__ import annotations
@@ -49,11 +48,7 @@ REFUSED = {
 
 
 def resolve(name_or_path: str | Path, subfolder: str = "", **hub_arguments) -> Path:
-    """Return the folder of a checkpoint, downloading it from the hub if it is not a folder.
-
-    `hub_arguments` are for `huggingface_hub.snapshot_download`, see `HUB_ARGUMENTS`. `InputError`
-    if there is no such folder and the repository cannot be reached.
-    """
+    """Return the folder of a checkpoint, downloading it from the hub if it is not a folder."""
     folder = Path(name_or_path)
     if not folder.is_dir():
         files = ["config.json", "*.safetensors", WEIGHTS_INDEX, ADAPTER]
@@ -78,8 +73,7 @@ def read_config(
     """Return the configuration of a Chronos-2 checkpoint, and those arguments that are not of it.
 
     `given` is a configuration, or its file or folder, to use instead of the checkpoint's;
-    `changes` holds fields to change, among other arguments. `InputError` if it is missing,
-    unreadable, or not of a Chronos-2 model.
+    `changes` holds fields to change, among other arguments.
     """
     path = folder / "config.json"
     if hasattr(given, "to_dict"):
@@ -108,11 +102,7 @@ def refuse_other_formats(folder: Path) -> None:
 
 
 def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor]:
-    """Read all tensors of a checkpoint, sharded or not, in the dtype of the file.
-
-    `InputError` if there are no safetensors, a shard is missing, a file is damaged, or the shards
-    are not what their index says.
-    """
+    """Read all tensors of a checkpoint, sharded or not, in the dtype of the file."""
     index = folder / WEIGHTS_INDEX
     weight_map = None
     if (folder / weights).is_file():
@@ -137,10 +127,7 @@ def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, torch.Tensor
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor], base: str = "") -> str:
-    """Return 16 hexadecimal digits that identify weights: names, shapes, dtypes and bytes.
-
-    `base` is the fingerprint of the model that the tensors of an adapter belong to.
-    """
+    """Return 16 hex digits that identify weights, and the fingerprint of an adapter's `base`."""
     digest = hashlib.sha256(base.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -170,11 +157,7 @@ def check_names_and_shapes(
 def cast(
     tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, where: Path, may_be_zero: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Return weights in `dtype`, of which every one is a number there.
-
-    `InputError` names the tensor that holds no floating point numbers, is not finite in `dtype`,
-    or is zero throughout and no bias.
-    """
+    """Return weights in `dtype`; one that is not finite there, or all zero, is an `InputError`."""
     found = {}
     for name, tensor in tensors.items():
         fault, kind = "", str(tensor.dtype).removeprefix("torch.")

@@ -1,8 +1,6 @@
 """What surrounds attention in a block, on upstream's weights: norms, products, feed forward, RoPE.
 
-The same functions as upstream's modules, with fewer passes over memory and less of it: sums go into
-the product that they belong to, and the wide inner layer exists for some rows at a time. They work
-in place, so they are for inference only.
+As upstream's modules, in fewer passes over memory and in place, so for inference only.
 """
 
 from __future__ import annotations
@@ -39,9 +37,8 @@ ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 def obstacle(encoder: nn.Module, device: torch.device) -> str:
     """Say why these functions cannot stand in for upstream's encoder; empty where they can.
 
-    They read weights and bypass the modules that hold them, so that whatever changes what a module
-    does would be passed over: autocast, quantised, adapted or otherwise replaced layers, hooks, and
-    dropout that is switched on.
+    They bypass the modules that hold the weights: autocast, replaced layers, hooks and dropout
+    would be passed over.
     """
     if torch.is_autocast_enabled(device.type):
         return "torch.autocast is on"
@@ -69,10 +66,7 @@ def obstacle(encoder: nn.Module, device: torch.device) -> str:
 
 
 def normalise(layer: Chronos2LayerNorm, hidden: torch.Tensor) -> torch.Tensor:
-    """Apply upstream's norm, by the root mean square, whose mean it too takes in float32.
-
-    On a GPU in one kernel, which rounds once where upstream rounds twice.
-    """
+    """Apply upstream's norm, in float32; on a GPU in one kernel, which rounds once, not twice."""
     if hidden.is_cuda:
         return rms_norm(hidden, layer.weight.shape, layer.weight, layer.variance_epsilon)
     precise = hidden.to(torch.float32)
@@ -126,10 +120,7 @@ def time_layer(
     rope: tuple[torch.Tensor, torch.Tensor],
     first: int,
 ) -> torch.Tensor:
-    """Apply upstream's time layer, for tokens from `first` on: (B, S, d) -> (B, S - first, d).
-
-    Where `first` is 0 the result is `hidden` itself, changed in place.
-    """
+    """Apply upstream's time layer to tokens from `first` on: (B, S, d) -> (B, S - first, d)."""
     attention = layer.self_attention
     normed = normalise(layer.layer_norm, hidden)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 # What a user gave may be a hundred megabytes. So much is shown of what stands between quotes or
 # brackets, of a word (often a path), and of each part of a message; together at most 300 characters
@@ -96,9 +97,9 @@ class _Brief(reprlib.Repr):
 
     def repr1(self, x: object, level: int) -> str:
         # Subclasses, such as the mappings of Snakemake, are no less large.
-        if isinstance(x, Mapping):
-            return self.repr_dict(x, level)
-        for kind, show in ((str, self.repr_str), (list, self.repr_list), (tuple, self.repr_tuple)):
+        shows: dict[type, Callable[[Any, int], str]] = {Mapping: self.repr_dict}
+        shows |= {str: self.repr_str, list: self.repr_list, tuple: self.repr_tuple}
+        for kind, show in shows.items():
             if isinstance(x, kind):
                 return show(x, level)
         if isinstance(x, int) and x.bit_length() > 4000:

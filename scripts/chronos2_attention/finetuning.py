@@ -1,7 +1,6 @@
 """Fine-tuning under a variant, with upstream's own code, and the adapters that come of it.
 
-An adapter of `peft` wraps a model twice, ``PeftModel(LoraModel(model))``. A pipeline holds the
-outermost, as upstream's does; `innermost` and `around` reach the model within.
+An adapter of `peft` wraps a model twice, ``PeftModel(LoraModel(model))``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .variants import Cluster, Grouped
 
 def innermost(model: torch.nn.Module) -> Chronos2Model:
     """Return the model within its adapters, if any."""
-    return model if isinstance(model, Chronos2Model) else model.get_base_model()
+    return next(part for part in model.modules() if isinstance(part, Chronos2Model))
 
 
 def around(model: torch.nn.Module, inner: Chronos2Model) -> torch.nn.Module:
@@ -32,20 +31,17 @@ def around(model: torch.nn.Module, inner: Chronos2Model) -> torch.nn.Module:
         return inner
     outer = copy.copy(model)
     held = "base_model" if "base_model" in model._modules else "model"
-    outer._modules = model._modules | {held: around(model._modules[held], inner)}
+    outer._modules = model._modules | {held: around(model.get_submodule(held), inner)}
     return outer
 
 
-def as_upstream(model: torch.nn.Module) -> torch.nn.Module:
+def as_upstream(model: torch.nn.Module) -> Any:
     """Return `model` with upstream's class within its adapters, on the same weights."""
     return around(model, on_weights_of(innermost(model), Chronos2Model))
 
 
 def fit(trained: Chronos2Pipeline, *args: Any, **kwargs: Any) -> Chronos2Pipeline:
-    """Run upstream's `fit` where it makes a model of the variant, and a pipeline of that.
-
-    Upstream names its own classes in that function, so its code runs here with names of its own.
-    """
+    """Run upstream's `fit`, with names of its own for the classes that it names."""
     from transformers.trainer_callback import TrainerCallback
 
     variant = innermost(trained.model).variant

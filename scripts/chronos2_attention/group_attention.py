@@ -1,9 +1,8 @@
 """Attention across the series of a batch, without the work that hard groups make needless.
 
-Upstream scores every pair of series at every token and masks the pairs of different groups
+Upstream scores every pair of series and masks those of different groups
 (`chronos.chronos2.layers.GroupSelfAttention`). Here each group attends within itself only, and a
-series alone in its group, whose softmax runs over one key, needs neither queries nor keys: the
-layer is then exactly x + o(v(norm(x))), and the product of the two matrices is made beforehand.
+series alone in its group needs neither queries nor keys: its layer is x + o(v(norm(x))).
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ from .time_attention import additive
 def value_output_product(attention: MHA) -> torch.Tensor:
     """Return W_o W_v, (d_model, d_model), made in float32 or better and rounded once.
 
-    On a CPU it is kept with the layer, beside the bits of both weights: nothing else tells of every
-    change (`weight.data.mul_` changes neither address nor version), and to compare them costs less
-    than a hundredth of a forecast. A GPU would have to wait for them, and makes it each time, by
-    one product, whose sums are float32 anyway.
+    On a CPU it is kept with the layer, beside the bits of both weights, which alone tell of every
+    change; a GPU would have to wait for them, and makes it each time,
+    by one product, whose sums are float32 anyway.
     """
     v, o = attention.v.weight.detach(), attention.o.weight.detach()
     bits = [w.contiguous().view(torch.int16).numpy().tobytes() for w in (v, o) if w.is_cpu]
-    made_of, product = getattr(attention, "_value_output_product", (None, None))
+    made_of, product = getattr(attention, "_value_output_product", ([], v))
     if not bits or bits != made_of or product.dtype != v.dtype:
         precise = v.dtype if v.is_cuda else torch.promote_types(v.dtype, torch.float32)
         product = (o.to(precise) @ v.to(precise)).to(v.dtype)
@@ -39,8 +37,7 @@ class GroupAttention:
     """Group attention of one batch; its blocks and masks are built once and used by every layer.
 
     `group_ids` are integers (B,), equal ones form a group; `valid` is boolean (B, S), False at
-    padding, or None where nothing is padded; both in main memory, or each batch would wait for a
-    GPU. `dtype` and `device` are those of the scores.
+    padding, or None; both in main memory. `dtype` and `device` are those of the scores.
     """
 
     def __init__(

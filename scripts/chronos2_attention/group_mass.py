@@ -67,7 +67,7 @@ def cross_group_mass(
     context = FlatSeries.of(series, kept).left_padded(np.arange(len(series)))
     tokens = model.probed_tokens(context, patches)
     groups = torch.arange(len(series)) if items is None else torch.as_tensor(items)
-    soft = variant if variant.softens_groups else Soft("uniform", 0)
+    soft = variant if isinstance(variant, Soft) else Soft("uniform", 0)
     seed = (*np.atleast_1d(seed), 0, 0)  # of the cutoff and of the batch, as predict counts them
     bias = soft_bias(soft, groups, context, model.settings.similarity, similarity, seed)
     dtype, device = tokens.embeddings.dtype, tokens.embeddings.device

@@ -32,7 +32,8 @@ _COMPILER = Lock()
 # plan for each, which takes longer than most batches. The choice belongs to the process, too: the
 # first thread within makes it, and the last one out takes it back.
 PLANLESS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-_CHOICE, _inside, _restore = Lock(), [], ExitStack()
+_CHOICE, _restore = Lock(), ExitStack()
+_inside: list[str] = []
 
 
 @contextmanager

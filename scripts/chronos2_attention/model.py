@@ -1,13 +1,9 @@
 """Chronos-2 with a variant's attention, on upstream's modules and weights.
 
-Two paths compute the same function:
-
-- `Chronos2VariantModel.encode`, upstream's blocks with the variant's mask: all tokens, attention
-  weights on request, training, and whatever `dense_layers.obstacle` names. It is the reference.
-- `Chronos2VariantModel.forward` without loss, attention weights or gradients: the same result with
-  the work that cannot matter left out. Groups are attended blockwise, masks are built once per
-  batch and not at all where nothing is padded, and the last block computes the future tokens only,
-  because nothing else is read from it.
+`Chronos2VariantModel.encode` is the reference: upstream's blocks with the variant's mask, all
+tokens, attention weights on request, training. `Chronos2VariantModel.forward` gives the same result
+with the work that cannot matter left out: groups are attended blockwise, masks are built once per
+batch, and the last block computes the future tokens only.
 
 A call changes nothing that another call reads, so that threads share a model: what belongs to one
 batch or call lies on a copy of the model that no other call knows (`for_call`, `for_batch`).
@@ -32,7 +28,7 @@ from .kernels import planless_attention
 from .similarity import SimilaritySettings
 from .soft_groups import Parts, SoftGroupAttention, one_part, soft_bias, soft_mask, unrolled
 from .time_attention import TimeAttention, TokenLayout, additive, allowed_pairs
-from .variants import AttentionVariant, Full
+from .variants import AttentionVariant, Full, Soft
 
 log = logging.getLogger("chronos2_attention")
 
@@ -78,8 +74,7 @@ def on_weights_of(model: Chronos2Model, kind: type[Chronos2Model]) -> Chronos2Mo
 class Chronos2VariantModel(Chronos2Model):
     """Upstream's model with another attention variant; parameters and their names are upstream's.
 
-    `backends_used` names the time-attention backends that have run, ``"upstream"`` for upstream's
-    blocks.
+    `backends_used` names those that have run, ``"upstream"`` for upstream's blocks.
     """
 
     def __init__(self, config) -> None:
@@ -114,8 +109,7 @@ class Chronos2VariantModel(Chronos2Model):
     def for_batch(self, groups: torch.Tensor, bias: Parts | None) -> Chronos2VariantModel:
         """Return a model for one batch, which shares all else: group ids, (B,), and soft masks.
 
-        The batch has as many rows or a multiple, the paths of an unrolled forecast. Asked of a GPU,
-        the ids would have to be waited for.
+        The batch has as many rows or a multiple, the paths of an unrolled forecast.
         """
         model = on_weights_of(self, Chronos2VariantModel)
         model.batch_groups, model.batch_bias = groups.cpu(), bias
@@ -192,7 +186,7 @@ class Chronos2VariantModel(Chronos2Model):
             group_ids = None  # training makes batches without regard to the variant
         group_ids = self._group_ids(context, group_ids).to(self.device)
         bias = self._group_bias(context, group_ids)
-        if not (self.variant.sparse_in_time or self.variant.softens_groups):
+        if not (self.variant.sparse_in_time or isinstance(self.variant, Soft)):
             output = self.encoder(
                 inputs_embeds=tokens.embeddings,
                 attention_mask=tokens.mask,
@@ -257,8 +251,7 @@ class Chronos2VariantModel(Chronos2Model):
     ) -> Chronos2Output:
         """Forecast a batch; parameters, result and errors are those of `Chronos2Model.forward`.
 
-        A `future_target` and `output_attentions` take upstream's path through `encode`, as do
-        training, gradients, and what `dense_layers.obstacle` names, of which a warning tells once.
+        Training, gradients, and what `dense_layers.obstacle` names take upstream's path.
         """
         covariates = future_covariates, future_covariates_mask, num_output_patches
         wants_more = future_target is not None or output_attentions or num_output_patches < 1
@@ -271,11 +264,9 @@ class Chronos2VariantModel(Chronos2Model):
         bias = self._group_bias(context, group_ids)
         time = self.time_attention(tokens)
         self.backends_used.add(time.backend)
-        dtype, device, valid = (
-            tokens.embeddings.dtype,
-            tokens.embeddings.device,
-            tokens.layout.valid,
-        )
+        embeddings, valid = tokens.embeddings, tokens.layout.valid
+        dtype, device = embeddings.dtype, embeddings.device
+        group: GroupAttention | SoftGroupAttention
         if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
             group = GroupAttention(group_ids, valid, dtype, device)
         else:
@@ -310,7 +301,7 @@ class Chronos2VariantModel(Chronos2Model):
 
     def _group_bias(self, context: torch.Tensor, group_ids: torch.Tensor) -> Parts | None:
         """Return the soft masks of a batch, on the CPU, or None where groups are hard."""
-        if not self.variant.softens_groups or self.batch_bias is not None:
+        if not isinstance(self.variant, Soft) or self.batch_bias is not None:
             return self.batch_bias
         return one_part(soft_bias(self.variant, group_ids, context, self.settings.similarity))
 
@@ -332,10 +323,9 @@ class Chronos2VariantModel(Chronos2Model):
         time: TimeAttention,
         last_block_from: int = 0,
     ) -> torch.Tensor:
-        """Run the encoder with prepared attention, called once a layer, without gradients.
+        """Run the encoder with prepared attention, without gradients; embeddings are overwritten.
 
-        The embeddings are overwritten. The last block computes the tokens from `last_block_from`
-        on: the result is normalised hidden states, (B, S - last_block_from, d_model).
+        The last block computes tokens from `last_block_from` on: (B, S - last_block_from, d_model).
         """
         hidden, blocks = tokens.embeddings, [list(block.layer) for block in self.encoder.block]
         rope = rotation(blocks[0][0].self_attention.rope_embed, hidden)

@@ -7,7 +7,6 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +121,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             For an argument that upstream does not know.
         """
         variant = AttentionVariant.parse(variant)
-        engine = {"chunk_size": chunk_size, "similarity_settings": similarity_settings}
-        engine["backend"] = backend
+        engine: dict[str, Any] = {"backend": backend, "chunk_size": chunk_size}
+        engine["similarity_settings"] = similarity_settings
         options = {"device_map": device_map, "dtype": torch_dtype or dtype, **kwargs}
         if str(pretrained_model_name_or_path).startswith("s3://"):
             # Fetches the files and comes back here with their folder.
@@ -190,10 +189,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         )
 
     def sizes(self, prediction_length: int, context_length: int | None) -> tuple[int, int]:
-        """Return a forecast's future tokens in one pass, and the most observations of context.
-
-        A length below 1 is an `InputError`.
-        """
+        """Return a forecast's future tokens in one pass, and the most observations of context."""
         steps = whole_number(prediction_length, "prediction_length", 1)
         limit = self.model_context_length
         if context_length is not None:
@@ -282,7 +278,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         limit, most = self.model_context_length, self.model_prediction_length
         horizon = most if prediction_length is None else prediction_length
         kept = limit if context_length is None else context_length
-        usual = all(isinstance(n, Integral) and n > 0 for n in (horizon, batch_size, kept))
+        usual = all(isinstance(n, int | np.integer) and n > 0 for n in (horizon, batch_size, kept))
         joined = grouped or (mixing and not isinstance(self.variant, Soft | Cluster))
         as_upstream = joined and not grouped and cutoffs is None and similarity is None
         if (mixing or grouped) and len(inputs) and not as_upstream:
@@ -301,7 +297,7 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             series = batching.FlatSeries.of(inputs, kept)
             lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
-            def forecast(context: torch.Tensor) -> list[torch.Tensor]:
+            def of_padded(context: torch.Tensor) -> list[torch.Tensor]:
                 return call._predict_batch(
                     context=context,
                     group_ids=torch.arange(len(context)),
@@ -312,16 +308,14 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                     target_idx_ranges=[(row, row + 1) for row in range(len(context))],
                 )
 
-            return self._in_batches(
-                forecast, lengths, sizes, batch_size, horizon, series.left_padded
-            )
-        else:
-            prepared, sizes = self._prepare(inputs, horizon)
-            lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
+            common = lengths, sizes, batch_size, horizon
+            return self._in_batches(of_padded, *common, series.left_padded)
+        prepared, sizes = self._prepare(inputs, horizon)
+        lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
 
-            def forecast(batch: np.ndarray) -> list[torch.Tensor]:
-                options["batch_size"] = max(1, int(sizes[batch].sum()))
-                return upstream([prepared[index] for index in batch], **options)
+        def forecast(batch: np.ndarray) -> list[torch.Tensor]:
+            options["batch_size"] = max(1, int(sizes[batch].sum()))
+            return upstream([prepared[index] for index in batch], **options)
 
         return self._in_batches(forecast, lengths, sizes, batch_size, horizon)
 

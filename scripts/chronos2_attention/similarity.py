@@ -1,9 +1,7 @@
-"""How similar the series of a batch are, judged on their contexts alone.
+"""How similar the series of a batch are, judged on their contexts alone. Needs NumPy only.
 
-Soft group masks weigh series by these similarities. All of them lie in [0, 1]; 1 is the
-diagonal, and a pair about which the data say nothing gets a value of its own. Sums over the
-points that two series share are matrix products, so that all pairs of ten thousand series cost
-seconds. Needs NumPy only.
+Sums over the points that two series share are matrix products, so that all pairs of ten thousand
+series cost seconds.
 """
 
 from __future__ import annotations
@@ -113,8 +111,7 @@ class _Prepared:
     """Series shifted and scaled for one measure, with what sums over common points need.
 
     `values` (n, time) are zero where nothing is observed, so that a product of two rows sums over
-    their common points alone. Where all series observe the same points, sums over them belong to
-    a row; otherwise they belong to a pair and are products with the mask of the other row.
+    their common points. Where all observe the same, sums belong to a row, otherwise to a pair.
     """
 
     def __init__(self, series, measure: str, settings: SimilaritySettings) -> None:
@@ -129,7 +126,7 @@ class _Prepared:
         if self.same_points:
             matrix = np.ascontiguousarray(matrix[:, observed[0]])
             observed = np.ones(matrix.shape, dtype=bool)
-        self.values, self.usable = prepare(matrix, observed)
+        self.values = prepare(matrix, observed)
         self.squares = self.values**2
         self.mask = None if self.same_points else observed.astype(np.float64)
 
@@ -181,7 +178,8 @@ class _Prepared:
         row_squares, column_squares = self._sums(self.squares, rows, columns)
         squared = row_squares + column_squares
         squared -= 2.0 * products
-        evidence = self.usable[rows, None] & self.usable[None, columns]
+        usable = self.values.max(axis=1, initial=0.0) > 0  # a constant series was scaled to zeros
+        evidence = usable[rows, None] & usable[None, columns]
         # The difference of large sums says nothing about near twins: take theirs directly.
         close = evidence & (squared < CLOSE * common) & (row_squares + column_squares > 0)
         self._retake(squared, rows, columns, close)
@@ -235,39 +233,33 @@ def _in_range(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
         return np.where(observed, np.ldexp(matrix, -exponent[:, None]), 0.0)
 
 
-def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take each series relative to its last observation.
+def _for_correlation(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Take each series relative to its last observation, so that sums of squares stay exact.
 
-    Correlation does not change, and sums of squares stay exact where it matters: a pair's common
-    points hold the last observation nearly always, a zero then, so that the mean over them is at
-    most sqrt(n) standard deviations from zero and subtracting it cancels little.
+    A pair's common points hold it nearly always, a zero then: the mean over them is at most sqrt(n)
+    standard deviations from zero, and subtracting it cancels little.
     """
     values = _in_range(matrix, observed)
     if not values.size:
-        return values, observed.any(axis=1)
+        return values
     last = values.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
     values = np.where(observed, values - values[np.arange(len(values)), last][:, None], 0.0)
-    return _in_range(values, observed), observed.any(axis=1)
+    return _in_range(values, observed)
 
 
-def _for_cosine(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale each series; the angle between two does not change."""
-    return _in_range(matrix, observed), observed.any(axis=1)
-
-
-def _for_distance(matrix: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale each series to [0, 1] over all that it observes; constant ones are not usable."""
+def _for_distance(matrix: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Scale each series to [0, 1] over all that it observes, constant ones to 0."""
     values = _in_range(matrix, observed)
     low = np.where(observed, values, np.inf).min(axis=1, initial=np.inf)
     high = np.where(observed, values, -np.inf).max(axis=1, initial=-np.inf)
     usable = high > low
     low, span = np.where(usable, low, 0.0), np.where(usable, high - low, 1.0)
     scaled = (values - low[:, None]) / span[:, None]
-    return np.where(observed & usable[:, None], scaled, 0.0), usable
+    return np.where(observed & usable[:, None], scaled, 0.0)
 
 
 _MEASURES = {
     "correlation": (_for_correlation, _Prepared.correlation),
-    "cosine": (_for_cosine, _Prepared.cosine),
+    "cosine": (_in_range, _Prepared.cosine),
     "distance": (_for_distance, _Prepared.distance),
 }

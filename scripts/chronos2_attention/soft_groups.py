@@ -1,9 +1,7 @@
 """Group attention weighted by the similarity of the series instead of masked by their groups.
 
 For series q and b of one batch, w = 1 within a group and the similarity s(q, b) across groups;
-``temperature * log(w + 1e-10)`` is added to the group-attention scores at each token. Upstream's
-mask (`chronos.chronos2.model.Chronos2Encoder._construct_and_invert_group_time_mask`) is the limit
-of a large temperature, its ``cross_learning=True`` the temperature 0.
+``temperature * log(w + 1e-10)`` is added to the group-attention scores at each token.
 """
 
 from __future__ import annotations
@@ -91,8 +89,7 @@ def soft_bias(
     if variant.measure == "uniform":
         given = np.full((len(group_ids),) * 2, settings.no_evidence)
     elif given is None:
-        context = context.detach().to("cpu", torch.float32).numpy()
-        given = similarity(context, variant.measure, settings)
+        given = similarity(context.detach().cpu().float().numpy(), variant.measure, settings)
     weights = group_weights(variant, group_ids.cpu().numpy(), given, seed)
     return group_bias(weights, variant.temperature)
 
@@ -119,10 +116,7 @@ def as_parts(biases: Sequence[torch.Tensor]) -> Parts:
 
 
 def unrolled(parts: Parts, rows: int) -> torch.Tensor:
-    """Return the bias, (rows, rows), of a batch whose series, n b rows, are unrolled along n paths.
-
-    Series-major: a path sees its like only, and a block nothing of another.
-    """
+    """Return the bias, (rows, rows), of series unrolled along paths: a path sees its like only."""
     series = sum(of.numel() for of, _ in parts)
     bias = torch.full((series, series), LOWEST)
     for of, biases in parts:
@@ -150,8 +144,8 @@ class SoftGroupAttention:
     """Soft group attention of one batch, called by every layer.
 
     `parts` are the blocks of the batch, B series together; `valid` is boolean (R, S), False at
-    padding, or None where nothing is padded. R is B, or a multiple n B where each series is
-    unrolled along n paths (series-major): then a path sees its like only, as upstream has it.
+    padding, or None. R is B, or n B where each series is unrolled along n paths (series-major):
+    then a path sees its like only, as upstream has it.
     """
 
     def __init__(
@@ -202,7 +196,7 @@ class SoftGroupAttention:
                 if observed is None and blocks > 1:
                     mask = mask.repeat(len(q[part]), 1, 1, 1)
                 seen = None if observed is None else observed.flatten(0, 1)
-                out = self._attend(*map(of_blocks, (q, k, v)), mask, seen)
+                out = self._attend(of_blocks(q), of_blocks(k), of_blocks(v), mask, seen)
                 if whole:
                     mixed[part] = out
                 else:
@@ -221,10 +215,9 @@ class SoftGroupAttention:
 
 
 class MeasuredGroupAttention(SoftGroupAttention):
-    """Soft group attention that also measures how much weight goes to other groups.
+    """Soft group attention that measures, layer by layer, how much weight goes to other groups.
 
-    `cross_group_mass` holds a number per layer that has run, in order: the mean share of attention
-    weight on series of other groups, over heads and observed query tokens.
+    `cross_group_mass` are means over heads and observed query tokens.
     """
 
     def __init__(self, group_ids: torch.Tensor, bias: torch.Tensor, *common) -> None:
@@ -238,7 +231,7 @@ class MeasuredGroupAttention(SoftGroupAttention):
         return torch.stack(self._shares).tolist()
 
     def __call__(self, *layer_and_tokens) -> torch.Tensor:
-        self._sum, self._count = 0, 0
+        self._sum = self._count = torch.zeros((), device=self.different.device).double()
         mixed = super().__call__(*layer_and_tokens)
         self._shares.append(self._sum / self._count)
         return mixed

@@ -1,9 +1,7 @@
 """Attention over time tokens, dense or sparse, for one batch.
 
-`ReferenceTime` writes down what a sparse variant means: dense scores and a mask. The backends of
-`banded` and `kernels` compute the same function with less work, and are tested against it.
-
-Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
+`ReferenceTime` writes down what a sparse variant means; the backends of `banded` and `kernels` are
+tested against it. Chronos-2 does not scale its scores by 1/sqrt(d), hence ``scale=1.0`` throughout
 (upstream: `chronos.chronos2.layers.MHA`).
 """
 
@@ -26,11 +24,10 @@ MASKS_KEPT = 16
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Where the tokens of a batch lie.
+    """Where the tokens of a batch lie: `num_context` (patches and REG), then future, S in all.
 
-    `num_context` tokens of context (patches and REG), then future tokens, `num_tokens` S in all;
-    `valid` is boolean (B, S), False at left padding, or None where nothing is padded. It lies in
-    main memory, so that nothing waits for a GPU to learn what is padded.
+    `valid` is boolean (B, S), False at left padding, or None; in main memory, so that nothing waits
+    for a GPU to learn what is padded.
     """
 
     num_context: int
@@ -43,18 +40,14 @@ class TokenLayout:
 
 
 def aligned(shape: Sequence[int], **options) -> torch.Tensor:
-    """Return a mask of zeros whose rows begin at multiples of 8 elements.
-
-    A GPU's kernels would copy another in every layer.
-    """
+    """Return zeros whose rows begin at multiples of 8, or a GPU would copy them in every layer."""
     return torch.zeros(*shape[:-1], -(-shape[-1] // 8) * 8, **options)[..., : shape[-1]]
 
 
 def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Turn a boolean mask into one to add to scores: 0 where allowed, else the lowest finite value.
 
-    A finite value, as upstream uses it, keeps rows without any allowed key free of NaN: padded
-    queries have such rows, and a NaN there would spread through values of weight zero.
+    Finite, as upstream's, or padded queries, without any allowed key, would spread NaN.
     """
     mask = aligned(allowed.shape, dtype=dtype, device=allowed.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
@@ -70,10 +63,7 @@ def allowed_pairs(
 
 @lru_cache(MASKS_KEPT)
 def mask_of(variant, num_context, num_tokens, dtype, device) -> torch.Tensor:
-    """Return the mask to add to scores, padding aside, (1, 1, S, S), for all batches of its size.
-
-    With a small model, making it would be a part of the time that a forecast takes.
-    """
+    """Return the mask to add to scores, padding aside, (1, 1, S, S), for batches of its size."""
     layout = TokenLayout(num_context, num_tokens, None)
     return additive(allowed_pairs(variant, layout, device), dtype)[None, None]
 
@@ -122,9 +112,7 @@ class TimeAttention:
 class ReferenceTime(TimeAttention):
     """The definition of a sparse variant: dense scores plus a mask of shape (B or 1, 1, S, S).
 
-    Two small masks are kept, one of all series and one of padded keys. Where both are needed they
-    are joined for each call, which takes less than a hundredth of a layer's time and, beside the
-    hidden states, spares the memory of a mask of every series.
+    One mask of all series and one of padded keys are kept, and joined for each call.
     """
 
     backend = "reference"

@@ -54,8 +54,6 @@ class AttentionVariant:
     mixes_series:
         Whether series of different groups attend to each other. Then a batch
         must hold series of one cutoff only, and its composition matters.
-    softens_groups:
-        Whether group attention is weighted by similarity instead of masked by group.
     joins_groups:
         Whether all series of a batch are one group.
     splits_items:
@@ -70,7 +68,6 @@ class AttentionVariant:
     example: ClassVar[str] = ""
     sparse_in_time: ClassVar[bool] = False
     mixes_series: ClassVar[bool] = False
-    softens_groups: ClassVar[bool] = False
     joins_groups: ClassVar[bool] = False
     splits_items: ClassVar[bool] = False
     leaking = False

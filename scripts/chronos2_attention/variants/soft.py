@@ -56,7 +56,6 @@ class Soft(AttentionVariant):
     )
     example: ClassVar[str] = "soft_correlation_t5"
     mixes_series: ClassVar[bool] = True
-    softens_groups: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.measure not in (*MEASURES, "uniform"):

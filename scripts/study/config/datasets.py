@@ -1,7 +1,4 @@
-"""The registry of data sets (``config/datasets.yaml``): plain values, no data touched.
-
-A class a kind of source; how each is fetched, `study.data.sources` says.
-"""
+"""The registry of data sets (``config/datasets.yaml``): plain values, no data touched."""
 
 from __future__ import annotations
 
@@ -157,11 +154,9 @@ class HubDataset(DatasetSpec):
 
 @checked_dataclass
 class UrlDataset(DatasetSpec):
-    """CSV files, an item each, with the columns they share.
+    """CSV files, an item each, with the columns they share, in `folder` of a mirror.
 
-    `folder` is theirs below a mirror. `resample` is the pandas alias of a coarser grid, on which
-    `aggregate` (``mean`` or ``sum``) makes one value of those of a step; a week begins on the day
-    that it names.
+    `aggregate` makes one value of those of a step of `resample`, the pandas alias of a grid.
     """
 
     source: ClassVar[str] = "url"
@@ -271,8 +266,7 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
     """Return a data set of the registry; an unknown name is an `InputError` with near ones.
 
-    ``owner--repository--configuration`` is one of the hub, without an entry: no name there holds
-    two hyphens in a row.
+    ``owner--repository--configuration`` is one of the hub: no name there holds ``--``.
     """
     if name in registry:
         return registry[name]

@@ -38,7 +38,6 @@ class Architecture:
 class ModelSpec:
     """One model of ``config/models``, by the name of its file.
 
-    `path` of a local checkpoint is relative to the repository or absolute;
     `baseline_rel_mase_max` is gate 3's threshold by suite, where it is not 1.
     """
 
@@ -106,10 +105,7 @@ def core_config(architecture: Architecture):
 
 
 def context_limit(setting: int | None, model_limit: int) -> int:
-    """Return how many observations of context a model is given: by default all that it takes.
-
-    A larger setting is an `InputError`: it would promise a context that no forecast had.
-    """
+    """Return how many observations a model is given: by default all that it takes, never more."""
     if setting is not None and setting > model_limit:
         reason = f"a context of {setting} observations is beyond the model's {model_limit}"
         mend = f"give at most {model_limit}, or null for the model's own limit"

@@ -140,10 +140,7 @@ class Settings(Strict):
 
 
 def complete(config: dict[str, Any], defaults: Path) -> None:
-    """Add to Snakemake's `config`, in place, what is missing of the default settings.
-
-    Another workflow that uses this one as a module need then give only what it wants otherwise.
-    """
+    """Add to Snakemake's `config`, in place, what a workflow that uses this one leaves out."""
     _add_missing(config, load_checked(dict[str, Any], defaults))
 
 
@@ -156,11 +153,10 @@ def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
 
 
 def settle(config: dict[str, Any]) -> None:
-    """Bring settings to their types where the command line could not, and check them.
+    """Check settings, and bring them to their types where the command line could not, in place.
 
     Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
-    and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``, see
-    `Suite.only`, so that it reaches whatever reads a suite. `config` is changed in place.
+    and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``.
     """
     for key in ("run", "radii"):
         if isinstance(config.get(key), str):

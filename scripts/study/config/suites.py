@@ -1,8 +1,4 @@
-"""Suites: named lists of forecasting tasks, read from ``config/suites/{name}.yaml``.
-
-A suite lists its tasks, or names a file that does: a benchmark of `fev` (YAML), or a table (CSV)
-with a task a row.
-"""
+"""Suites: lists of forecasting tasks, in ``config/suites/{name}.yaml`` or a file that it names."""
 
 from __future__ import annotations
 
@@ -46,16 +42,12 @@ FIGURES = r"(?:.*_)?(?:SQL|MASE|WAPE|WQL)|num_forecasts|dataset_fingerprint|in_m
 
 @checked_dataclass
 class TaskSpec:
-    """One task of a suite; the fields mean what they mean in `fev.Task`.
+    """One task of a suite; the fields mean what they mean in `fev.Task`, lengths are in steps.
 
-    Lengths are in steps. `initial_cutoff` may be a date, and `window_step_size` an offset of pandas
-    then; None leaves the choice to `fev`: non-overlapping windows that end with the series. Several
-    columns of `target` are forecast together; `generate_univariate_targets_from` names the columns
-    to make univariate series of, or is ``"__ALL__"``. A metric is a name, or a mapping of `name`
-    and its settings.
-
-    Tests count tasks of one `source` (by default the data set's name) as one, and series of one
-    `cluster` (by default each item its own). Neither changes a forecast.
+    `initial_cutoff` may be a date, and `window_step_size` an offset of pandas then; None leaves the
+    choice to `fev`. Several columns of `target` are forecast together. Tests count tasks of one
+    `source` (by default the data set's name) as one, and series of one `cluster` (by default each
+    item its own). Neither changes a forecast.
     """
 
     name: TaskName
@@ -158,9 +150,8 @@ class TaskSpec:
 class Suite:
     """A list of tasks, the quantile levels to forecast, and the model it is meant for.
 
-    `pairs` is what a paired test counts as one pair: ``"task"`` or ``"series"``. `batch_size`,
-    where given, goes before the setting of that name; `published` is the table of
-    `config/reference` with figures of these tasks.
+    `pairs` is what a paired test counts as one pair; `batch_size` goes before the setting of that
+    name; `published` is the table of `config/reference` with figures of these tasks.
     """
 
     name: Text
@@ -193,8 +184,7 @@ class Suite:
     def only(self, names: str | Iterable[str] | None) -> Suite:
         """Return the suite with the named tasks alone, in the suite's order; all without names.
 
-        ``"a:50"`` gives the task 50 windows, and ``"*:50"`` each task that has no number of its
-        own here; the star restricts the suite to nothing.
+        ``"a:50"`` gives a task 50 windows, ``"*:50"`` each that has no number of its own here.
         """
         words = names.split(",") if isinstance(names, str) else names or ()
         windows: dict[str, int | None] = {}
@@ -276,11 +266,7 @@ class _FevTask(Strict):
     timestamp_column: Literal["timestamp"] = "timestamp"
 
     def spelled(self) -> dict[str, Any]:
-        """Spell it as one of a suite.
-
-        A data set of the hub is named ``owner--repository--configuration``, see `find_spec`; one in
-        a file is that of the registry with the file's name.
-        """
+        """Spell it as one of a suite; a data set of the hub is named as `find_spec` takes it."""
         path, config = self.dataset_path, self.dataset_config
         dataset = Path(path).stem if config is None else f"{path}/{config}".replace("/", "--")
         left = {k: v for k, v in self.model_extra.items() if not re.fullmatch(FIGURES, k)}

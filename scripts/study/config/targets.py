@@ -22,10 +22,7 @@ LONGEST_NAME = 200  # of the 255 bytes that a file system takes; logs add to a r
 
 
 class TargetCheck:
-    """Says of a requested file which word of its name is unknown, and which are known.
-
-    `outputs` are those of all rules, as Snakemake has them: with wildcards and their constraints.
-    """
+    """Says which word of a requested file's name is unknown; `outputs` are those of all rules."""
 
     def __init__(
         self, outputs: Iterable[str], config_dir: Path, only: str | list[str] | None

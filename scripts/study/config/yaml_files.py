@@ -53,10 +53,7 @@ _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _StrictLoader(_Base):
-    """A safe loader that refuses a key given twice, where YAML would drop the first silently.
-
-    A key beside a merge (``<<: *anchor``) overrides the merged one, as YAML has it.
-    """
+    """A safe loader that refuses a key given twice, but for one that overrides a merge (``<<``)."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

@@ -119,10 +119,9 @@ class Times:
 def stamps_of(
     times: Times, step: pd.DateOffset | None, notes: Notes, bounds: Sequence[int] = (), floor=True
 ) -> np.ndarray:
-    """Return UTC where steps are finer than a day, the local date otherwise; note which.
+    """Return UTC where steps are finer than a day, else the local date (with hours: no `floor`).
 
     Without `step`, that is seen from the times of each series; `bounds` are where the next begins.
-    Without `floor`, local times keep their hours.
     """
     if not times.zone:
         return times.clock

@@ -20,10 +20,7 @@ from study.jobs.files import sha256_of_file
 def fetch_model(
     spec: ModelSpec, folder: Path, *, repo_root: Path, mirror: Path | None
 ) -> dict[str, Any]:
-    """Put a checkpoint into `folder`, check that it loads strictly, and return its provenance.
-
-    A relative path of a local model is relative to `repo_root`. `mirror` is asked before the hub.
-    """
+    """Put a checkpoint into `folder`, check that it loads strictly, and return its provenance."""
     folder.mkdir(parents=True, exist_ok=True)
     provenance: dict[str, Any] = {"model": spec.name, "title": spec.title, "source": spec.source}
     if mirror is not None and not mirror.is_dir():

@@ -60,11 +60,10 @@ LIMITS = Limits()  # a rule's script puts the configuration's in their place
 
 
 class FetchError(Exception):
-    """A file cannot be had; the message is one line.
+    """A file cannot be had; the message is one line, `mend` what helps beside a mirror.
 
-    `mend` is what helps beside a mirror, `attempts` how often such a failure is met before it is
-    given up, `wait` the seconds that the server asks for, `code` the hub's name of the failure.
-    Where it is `final`, no copy of an earlier day may stand in.
+    It is met `attempts` times before it is given up; `wait` are the seconds that the server asks
+    for, `code` the hub's name of it. Where it is `final`, no copy of an earlier day may stand in.
     """
 
     def __init__(
@@ -144,9 +143,8 @@ def deadline() -> float:
 class Client(httpx.Client):
     """A client that keeps to `LIMITS` and raises `FetchError`, which no library tries to mend.
 
-    `until` is the fetch's deadline, `folder` where the files go, `most` the bytes of the largest
-    answer, and `check` looks at every answer. A caller that itself goes on with a broken answer
-    does so after `kept` bytes.
+    It stops at `until`, and after `most` bytes of an answer, or what `folder` has room for; `check`
+    looks at every answer. After `kept` bytes a caller itself goes on with a broken one.
     """
 
     def __init__(

@@ -1,8 +1,4 @@
-"""The data layer: fetch a data set, check it, and write it with its provenance.
-
-See `study.config.datasets` for the registry, `study.data.sources` for the sources and
-`study.data.series_table` for the one layout that all of them are brought to.
-"""
+"""The data layer: fetch a data set, check it, and write it with its provenance."""
 
 from __future__ import annotations
 
@@ -25,13 +21,11 @@ from study.jobs.files import atomic_path, sha256_of_file
 def fetch(
     spec: DatasetSpec, *, mirror: str | Path | None = None, offline: bool = False
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Get a data set and check it.
+    """Get a data set in the layout of `study.data.series_table`, and its provenance, and check it.
 
     `mirror` is looked into before the network: ``<repo>/<config>.parquet`` or, as on the hub,
     ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs. Where `offline`, what the Hugging
-    Face cache holds still counts. Returned are a table in the layout of `study.data.series_table`,
-    sorted by id, and its provenance: source, revision or version and checksums; the same on every
-    machine. What cannot be had, or violates the layout, is an `InputError`.
+    Face cache holds still counts.
     """
     mirror = Path(mirror) if mirror else None
     if mirror is not None and not mirror.is_dir():
@@ -44,11 +38,10 @@ def fetch(
 def write_dataset(
     table: pa.Table, provenance: dict[str, Any], parquet_path: str | Path
 ) -> tuple[Path, Path]:
-    """Write a table as Parquet and its sidecar as JSON beside it, both whole or neither.
+    """Write a table as Parquet and a JSON sidecar beside it, whole or neither; return both paths.
 
-    The sidecar holds the provenance and ``series``, ``observations`` (values that are not NaN),
-    ``timestamps``, ``columns`` and ``parquet_sha256``; no time of day, so that the same source
-    gives the same bytes. Returns the two paths.
+    The sidecar adds ``series``, ``observations`` (values that are not NaN), ``timestamps``,
+    ``columns`` and ``parquet_sha256`` to the provenance; no time of day, so that bytes repeat.
     """
     parquet_path = Path(parquet_path)
     sidecar_path = parquet_path.with_suffix(".json")

@@ -1,8 +1,4 @@
-"""Files of the Hugging Face hub: fetched with its own client, checked, and never executed.
-
-Only the files asked for are fetched; a repository's code is not. What the client holds in its
-cache is used where the hub cannot be reached.
-"""
+"""Files of the Hugging Face hub: fetched with its own client, checked, and never executed."""
 
 from __future__ import annotations
 
@@ -101,8 +97,7 @@ def hub_files(
     """Fetch the files of a ``model`` or ``dataset`` that fit some patterns, and check them.
 
     In patterns ``**`` alone matches a slash; each must fit a file. With `offline`, with
-    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used. A file that has
-    not the checksum that the hub states is removed from it. Raises `FetchError`.
+    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used.
     """
     if offline or constants.HF_HUB_OFFLINE:
         because = FetchError("offline" if offline else "HF_HUB_OFFLINE is set")
@@ -125,10 +120,7 @@ def hub_files(
 
 
 def dataset_files(repo: str, config: str, revision: str, *, offline: bool = False) -> HubFiles:
-    """Fetch a configuration's Parquet files: ``<config>/*.parquet``, or those that the card names.
-
-    See `hub_files`.
-    """
+    """Fetch a configuration's Parquet files: ``<config>/*.parquet``, or those the card names."""
     get = partial(hub_files, repo, "dataset", revision, offline=offline)
     try:
         return get([f"{config}/*.parquet"])

@@ -1,9 +1,4 @@
-"""From a data frame to regular series: a declarative recipe, read from the registry.
-
-A recipe says where the time of a row stands, which columns are values, which columns tell series
-apart, and what an absent row means. It is data, not code, so that a registry can be read without
-trust in its author.
-"""
+"""From a data frame to regular series, by a recipe of the registry, which is data and not code."""
 
 from __future__ import annotations
 
@@ -47,12 +42,9 @@ def cook(
     """Return the regular series of a table, one row an observation.
 
     Each value column becomes an item with the one target ``target``, unless the recipe keeps
-    columns: then an item has all of them, covariates and static ones, too. NaN before the first
-    and after the last observation is cut off; NaN in between stays. Times that have a zone are told
-    in UTC where steps are finer than a day, and are the local date otherwise. Without `freq`, which
-    `start`, `aggregate` and `gaps` need, timestamps are taken as they are. `where` names data set
-    and table in messages; `notes` gets ``time_zone`` and ``rows_left_out``, those of steps that are
-    not whole.
+    columns: then an item has all of them. NaN before the first and after the last observation is
+    cut off. Without `freq`, which `start`, `aggregate` and `gaps` need, times are taken as they
+    are. `where` names data set and table; `notes` gets ``time_zone`` and ``rows_left_out``.
     """
     notes = {} if notes is None else notes
     columns = _value_columns(frame, recipe, where)
@@ -259,9 +251,8 @@ def resample_table(
 ) -> pa.Table:
     """Aggregate every series of a data set over the steps of a coarser grid that it covers whole.
 
-    A step bears the time at which it begins: ``D`` a day's midnight, ``W-MON`` a week's Monday,
-    ``MS`` the first of a month; with ``ME``, ``QE`` and ``YE`` its last day. A ``mean`` is that of
-    the observed values; a ``sum`` that lacks some is NaN. `notes` gets ``rows_left_out``.
+    A step bears the time at which it begins, with ``ME``, ``QE``, ``YE`` its last day. A ``mean``
+    is that of the observed values; a ``sum`` that lacks some is NaN.
     """
     series = []
     for row in table.to_batches(max_chunksize=1):
@@ -298,12 +289,10 @@ def whole_steps(
 ) -> pd.DataFrame:
     """Aggregate rows over steps, by pandas' resampling, and leave out steps that are not whole.
 
-    A step is whole if no row is absent in it. Where most steps show how often rows come (each hour,
-    each month), an absent one is a longer time between two rows, also where clocks are changed.
-    Where they do not (business hours, events), only the first and the last step can be told to be
-    cut: they begin later, or end earlier, than every other one. `columns` are values by name;
-    the clock decides on the step of a row, the instants are in order. With `gaps` of ``zero``
-    nothing is absent inside. Values are returned by the time that pandas labels a step with.
+    A step is whole if no row is absent in it: where most steps show how often rows come, an absent
+    one is a longer time between two. Where they do not (business hours, events), only the first and
+    the last step can be told to be cut: they begin later, or end earlier, than every other one. The
+    clock decides on a row's step, the instants are in order; ``zero`` `gaps` lack nothing inside.
     """
     rule = step.rule_code.split("-")[0]
     week_turned = rule == "W" and not week_bears_its_end

@@ -1,9 +1,8 @@
-"""The one layout of every data set: a row a series, and the checks that it holds.
+"""The one layout of every data set, which `fev` reads: a row a series, and checks that it holds.
 
-Columns: ``id`` (string), ``timestamp`` (list of timestamp[us], no time zone) and one or more lists
-of double, NaN where nothing was observed: targets and covariates, which a suite tells apart.
-Covariates may also be lists of bool or string, and columns that are no lists are static; null where
-missing. This is the layout that `fev` reads.
+Columns: ``id`` (string), ``timestamp`` (list of timestamp[us], no time zone) and lists of double,
+NaN where nothing was observed. Covariates may also be lists of bool or string, and columns that are
+no lists are static; null where missing.
 """
 
 from __future__ import annotations
@@ -89,10 +88,8 @@ def conform(
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
     Where `targets` are named, they are kept as numbers and with them the columns `covariates`; else
-    all lists of numbers, truth values or labels, and all single ones. Nulls of numbers become NaN.
-    Times with a zone become UTC where the steps are finer than a day, the local date otherwise.
-    Beside numbers, texts of numbers are `labels`, or refused. `notes` gets ``time_zone`` and
-    ``columns_left_out``.
+    all lists and single cells of numbers, truth values or labels. Beside numbers, texts of numbers
+    are `labels`, or refused. `notes` gets ``time_zone`` and ``columns_left_out``.
     """
     notes = {} if notes is None else notes
     names, where = table.column_names, f"data set {dataset!r}"
@@ -145,11 +142,9 @@ def number_columns(table: pa.Table | pa.Schema) -> list[str]:
 def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
     """Check a conformed table and return the frequency of its first series, as `fev` infers it.
 
-    Checked: at least one series; unique ids; in each series at least three timestamps, strictly
-    increasing and of a frequency that pandas can infer, the same in all; columns of one length; at
-    least one value not NaN. A constant series is sound: it is forecast, and its MASE, whose scale
-    is zero, is left out of means as `fev` does. The first violation is an `InputError` that names
-    data set, series and the `zone` that times came from.
+    At least one series, unique ids; in each at least three increasing timestamps of one frequency;
+    columns of one length, a value that is not NaN. A constant series is sound: its MASE, whose
+    scale is zero, is left out of means as `fev` does.
     """
 
     if table.num_rows == 0:

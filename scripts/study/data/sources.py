@@ -1,8 +1,7 @@
 """Where series come from: a package, a local file, a URL, the Hugging Face hub, or a seed.
 
-`fetch_source` has an implementation for each class of data set. It returns a conformed table and
-its provenance: what is needed to fetch the same bytes again, and nothing that differs from one
-machine or day to another.
+`fetch_source` has an implementation for each class of data set. The provenance is what is needed to
+fetch the same bytes again, and nothing that differs from one machine or day to another.
 """
 
 from __future__ import annotations
@@ -242,11 +241,9 @@ def _part_of_shards(names: Iterable[str]) -> str:
 def factor_series(groups: FactorGroups, seed: int) -> list[Series]:
     """Draw the series of independent groups: daily from 2020-01-01, all of one length.
 
-    The factor of a group is an autoregression with coefficient 0.95, averaged over 8 steps and
-    scaled to variance 1. A series is the factor, seen `lead` steps early by leaders, plus white
-    noise; then scaled by a log-normal factor and moved by a normal offset, so that level and scale
-    tell nothing of the group. Names are ``g<group>_leader<i>`` or ``g<group>_follower<i>``, with i
-    counted through the group.
+    A group's factor is a smoothed autoregression of variance 1, which leaders see `lead` steps
+    early. A series adds white noise, is scaled by a log-normal factor and moved by a normal offset,
+    so that level and scale tell nothing of the group: ``g<group>_leader<i>``, ``.._follower<i>``.
     """
     rng = np.random.default_rng(seed)
     stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")

@@ -1,9 +1,4 @@
-"""GPUs of one machine, shared out among concurrent jobs by file locks.
-
-A job takes the first GPU that it may see and that no other job of the same user holds, and keeps
-it until its process ends, however that ends: the kernel drops the lock. A scheduler's choice in
-``CUDA_VISIBLE_DEVICES`` is kept, because only the GPUs that it leaves visible are looked at.
-"""
+"""GPUs of one machine, shared out among jobs by locks, which end with their processes."""
 
 from __future__ import annotations
 
@@ -31,8 +26,7 @@ _held: dict[Path, FileLock] = {}
 def lock_folder() -> Path:
     """Return this user's folder of lock files on this machine; make it if it is absent.
 
-    It lies in the folder of temporary files, which belongs to the machine, as GPUs do. That of
-    ``XDG_RUNTIME_DIR`` goes when the user logs out, and jobs go on.
+    It is in TMPDIR, the machine's: XDG_RUNTIME_DIR goes when the user logs out, and jobs go on.
     """
     folder = (
         Path(tempfile.gettempdir()) / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
@@ -48,11 +42,7 @@ def lock_folder() -> Path:
 
 
 def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5) -> int:
-    """Hold the first free device of `ids` for as long as this process lives; return its index.
-
-    Waits while all are held. A process that holds one of them already gets the same again. A
-    device has the same name in every process, and a lock file of that name in `folder`.
-    """
+    """Hold the first free of `ids` while this process lives, waiting for one; return its index."""
     if not ids:
         raise InputError("no GPU is visible", "forecast.device", "use cpu")
     paths = [folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock" for name in ids]
@@ -79,11 +69,7 @@ def claim_device(ids: Sequence[str], folder: Path, *, poll_seconds: float = 0.5)
 
 
 def gpu_ids() -> list[str]:
-    """Return a name for each GPU that this process may see, in PyTorch's order.
-
-    A GPU's UUID: its number depends on what a scheduler leaves visible. Parts of a GPU (MIG) share
-    its UUID; a process sees one, and by its own name.
-    """
+    """Return the UUID of each GPU that this process may see, or the name of the part (MIG)."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
@@ -96,11 +82,7 @@ def gpu_ids() -> list[str]:
 
 
 def pick_device(setting: str) -> str:
-    """Turn a setting into ``cpu``, or ``cuda:i`` with PyTorch's number of a GPU, and hold that.
-
-    ``auto`` takes a GPU where there is one; ``cuda`` insists on one; both take the first that is
-    free. ``cuda:i`` waits for that one.
-    """
+    """Turn a setting into ``cpu``, or ``cuda:i`` with PyTorch's number of a GPU, and hold that."""
     import torch
 
     if setting == "cpu" or (setting == "auto" and not torch.cuda.is_available()):

@@ -28,10 +28,9 @@ LONGEST = 200
 
 
 class KnownFile(NamedTuple):
-    """A file that no rule makes, as a rule's parameter: known by its content, wherever it lies.
+    """A file that no rule makes, as a parameter: known by its content, wherever it lies.
 
-    Snakemake compares parameters by their `repr`. An absolute path among them, or among inputs,
-    would make everything anew where the folder was moved.
+    Snakemake compares the `repr`: an absolute path would make everything anew in a moved folder.
     """
 
     path: str
@@ -50,10 +49,8 @@ class KnownFile(NamedTuple):
 def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
     """Yield temporary paths beside `paths`, which take their names together, only on success.
 
-    Names are kept, so that writers which look at the suffix (pandas, matplotlib) behave as with
-    the final path, and those of one folder share a temporary folder. An exception, or a file that
-    was not written, removes what was written and leaves earlier files untouched. A process that
-    was killed cannot clean up: what it left is hidden, and removed when the files are made again.
+    Names are kept, as writers look at the suffix. An exception, or a file that was not written,
+    leaves earlier files untouched; what a killed process left is removed by the next.
     """
     paths = [Path(path) for path in paths]
     with ExitStack() as stack:

@@ -1,7 +1,6 @@
 """How far long work is and how much it was: tqdm bars as records of the log, and counts.
 
-Jobs that run at once share a console, on which bars that overwrite themselves would garble each
-other; as records now and then they are readable there, and in the rule's log afterwards.
+Jobs that run at once share a console, on which bars that overwrite themselves would garble.
 """
 
 from __future__ import annotations
@@ -46,11 +45,7 @@ def progress(iterable: Iterable | None = None, **options: Any) -> tqdm:
 
 @dataclass
 class Work:
-    """What a job did, as its log tells it; `patch` is the number of observations in a token.
-
-    A series of five windows counts five times; tokens are patches of context, REG and patches of
-    the horizon.
-    """
+    """What a job did, in windows, series of them, and tokens: patches, REG and the horizon's."""
 
     patch: int
     windows: int = 0

@@ -58,9 +58,8 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
     """Run a script's body with its rule's log attached; its outputs become whole or not at all.
 
     In the block, `snakemake.output` holds temporary paths of the same names, see `whole_files`.
-    Records go to the rule's log file and, the first line of each, to standard error. What
-    `explain` knows becomes one line and exit status 1; any other exception is logged with its
-    traceback and raised, because it is a defect and not a user's mistake.
+    What `explain` knows becomes one line and exit status 1; any other exception is a defect, logged
+    with its traceback and raised.
     """
     # The log may lie on the disk that is full: that must not hide the error itself.
     logging.raiseExceptions = False
@@ -107,11 +106,7 @@ def rule_script(snakemake) -> Iterator[logging.Logger]:
 def explain(
     error: BaseException, inputs: Iterable[str], params: Mapping[str, Any]
 ) -> InputError | None:
-    """Say what a user can do about a failed job; None if its error is a defect of the program.
-
-    Causes and contexts are looked at too. An `InputError` is returned as it is, unless the disk or
-    the memory was the reason for it. Inputs are read when nothing else explains the error.
-    """
+    """Say what a user can do about a failed job, its causes too; None if its error is a defect."""
     causes = list(_chain(error))
     found = [_of_room(cause) or _of_memory(cause, params) for cause in causes]
     found += [error] if isinstance(error, InputError) else map(_of_paths, causes)
@@ -129,11 +124,7 @@ def explain(
 
 
 def plain_interpreter() -> str:
-    """Return a path of this interpreter that Snakemake can hand to a shell without quotes.
-
-    Where its own path holds a space or the like, that is one through a link to its environment in
-    the user's cache.
-    """
+    """Return this interpreter's path, or one through a link, that a shell takes without quotes."""
     interpreter = Path(sys.executable)
     if _is_plain(interpreter):
         return str(interpreter)

@@ -1,7 +1,4 @@
-"""Figures of study 1, from the inputs that workflow/report/figures.yaml names to matplotlib.
-
-Gains are in percent of MASE, above zero is better; see `style` for what all share.
-"""
+"""Figures of study 1, from the inputs that workflow/report/figures.yaml names to matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from study.config.suites import Suite
 from study.evaluation.statistics import YES
 from study.forecasts.files import read_metadata
 from study.report.style import (
@@ -86,8 +82,8 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
                 box.set(fill=False, ec="black", lw=2)
                 upper.add_patch(box)
     limit = max([1.0, *np.abs(gain[np.isfinite(gain)])])
-    _map(upper, gain, marks, "RdBu", (-limit, limit), "{:+.1f}{}")
-    _map(lower, mass, marks, "cividis", (0, None), "{:.0f}")
+    _map(upper, gain, marks, "{:+.1f}{}", cmap="RdBu", vmin=-limit, vmax=limit)
+    _map(lower, mass, marks, "{:.0f}", cmap="cividis", vmin=0)
     upper.set_title("reduction of MASE (%)")
     lower.set_title("group attention that goes to other series (%)")
     lower.set_xlabel(
@@ -101,15 +97,8 @@ def heatmap(summary: pd.DataFrame, caption: Caption) -> Figure:
     return figure
 
 
-def _map(
-    axis: Axes,
-    values: np.ndarray,
-    marks: np.ndarray,
-    colours: str,
-    limits: tuple[float, float | None],
-    pattern: str,
-) -> None:
-    image = axis.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+def _map(axis: Axes, values: np.ndarray, marks: np.ndarray, pattern: str, **look: Any) -> None:
+    image = axis.imshow(values, **look, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
@@ -152,8 +141,7 @@ def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
         mark_margin(axis.axhspan, summary)
         axis.axhline(0, color="black", lw=0.8)
         axis.set_xticks(range(len(temperatures)), [f"{value:g}" for value in temperatures])
-        axis.set_title(measure)
-        axis.set_xlabel("temperature")
+        axis.set(title=measure, xlabel="temperature")
     axes[0].set_ylabel("reduction of MASE against full attention (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
@@ -161,23 +149,20 @@ def controls(summary: pd.DataFrame, caption: Caption) -> Figure:
 
 def by_mass(summary: pd.DataFrame, caption: Caption) -> Figure:
     """Plot the gain against the group attention that goes to other groups, where measures meet."""
-    figure = titled_figure(
-        "Gain by attention to other series", caption, pairs_line(summary), 7, 4.2
-    )
-    axis = figure.subplots()
+    title = "Gain by attention to other series"
+    axis = titled_figure(title, caption, pairs_line(summary), 7, 4.2).subplots()
     for index, (measure, rows) in enumerate(summary[is_soft(summary)].groupby("measure")):
         rows = rows.sort_values("cross_group_mass")
         gains = [percent_gain(rows[f"log_ratio_{end}"]) for end in ("mean", "ci_high", "ci_low")]
-        mass, style = 100 * rows["cross_group_mass"], STYLES[index % len(STYLES)]
-        axis.plot(
-            mass, gains[0], color=CYCLE[index], ls=style, marker=MARKERS[index], label=measure
-        )
+        mass, look = 100 * rows["cross_group_mass"], {"ls": STYLES[index % len(STYLES)]}
+        look |= {"color": CYCLE[index], "marker": MARKERS[index], "label": measure}
+        axis.plot(mass, gains[0], **look)
         axis.fill_between(mass, *gains[1:], color=CYCLE[index], alpha=0.12, lw=0)
     axis.axhline(0, color="black", lw=0.8)
     axis.set_xlabel("group attention that goes to other series (%)")
     axis.set_ylabel("reduction of MASE (%)")
     axis.legend()
-    return figure
+    return axis.figure
 
 
 def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> Figure:
@@ -198,9 +183,8 @@ def by_horizon(steps: pd.DataFrame, summary: pd.DataFrame, caption: Caption) -> 
     upper.axhline(0, color="black", lw=0.8)
     upper.set_ylabel("reduction of MASE (%)")
     upper.legend(loc="best", ncols=1)
-    lower.set_ylim(0, None)
-    lower.set_ylabel(summary["pair"].iloc[0].replace("task", "tasks"))
-    lower.set_xlabel("step of the horizon")
+    unit = summary["pair"].iloc[0].replace("task", "tasks")
+    lower.set(ylim=(0, None), ylabel=unit, xlabel="step of the horizon")
     lower.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     return figure
 
@@ -225,14 +209,10 @@ def by_feature(features: pd.DataFrame, summary: pd.DataFrame, caption: Caption) 
     if best is not None:
         places = np.arange(len(own))
         error = 100 * np.array([own["gain"] - own["ci_low"], own["ci_high"] - own["gain"]])
-        look = {"fmt": "o", "color": BLUE, "ms": 4.5, "lw": 1.1}
-        axis.errorbar(
-            *(100 * own["gain"], places + 0.12), xerr=np.nan_to_num(error), **look, label=name
-        )
-        same = (features[["measure", "temperature"]] == best[["measure", "temperature"]]).all(
-            axis=1
-        )
-        shuffled = features[same & (features["control"] == "permuted")].set_index("feature")
+        look = {"fmt": "o", "color": BLUE, "ms": 4.5, "lw": 1.1, "label": name}
+        axis.errorbar(100 * own["gain"], places + 0.12, xerr=np.nan_to_num(error), **look)
+        same = pd.Series({**best[["measure", "temperature"]], "control": "permuted"})
+        shuffled = features[(features[same.index] == same).all(axis=1)].set_index("feature")
         if len(shuffled):
             other = 100 * shuffled["gain"].reindex(own["feature"])
             look = {"ls": "", "marker": "s", "ms": 4, "color": VERMILION}
@@ -265,28 +245,17 @@ def by_sample_size(samples: pd.DataFrame, summary: pd.DataFrame, caption: Captio
         look = {"ls": style, "marker": marker, "ms": 4.5, "label": label}
         _curve(axis, own, "n_forecasts", colour, alpha, **look)
     axis.axhline(0, color="black", lw=0.8)
-    axis.set_xscale("log")
+    axis.set(xscale="log", xlabel="forecasts in the sample", ylabel="reduction of MASE (%)")
     ticks = sorted(set(samples["n_forecasts"]))
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.minorticks_off()
-    axis.set_xlabel("forecasts in the sample")
-    axis.set_ylabel("reduction of MASE (%)")
     axis.legend(loc="upper right")
     return figure
 
 
-def example(
-    summary: pd.DataFrame,
-    data: Sequence[str],
-    full: Sequence[str],
-    similarity: Sequence[str],
-    scores: Sequence[str],
-    forecasts: Sequence[str],
-    suite: Suite,
-    caption: Caption,
-) -> Figure:
-    """Plot the window on which the best soft mask has its median gain."""
-    window = median_window(suite, summary, data, full, similarity[0], scores, forecasts)
+def example(caption: Caption, similarity: Sequence[str], **inputs: Any) -> Figure:
+    """Plot the window on which the best soft mask has its median gain, see `median_window`."""
+    window = median_window(similarity=similarity[0], **inputs)
     log.info("%s", window.about)
     return one_window(window, caption)
 
@@ -299,11 +268,9 @@ def one_window(window: Window, caption: Caption) -> Figure:
     axis.plot(np.arange(1 - len(past), 1), past, color="black", lw=1, label="context")
     axis.plot(future, window.truth, color="black", lw=1.4, ls="--", label="truth")
     looks = [(VERMILION, "-."), (BLUE, "-")]
-    for (label, (point, low, high)), (colour, style) in zip(
-        window.bands.items(), looks, strict=True
-    ):
-        axis.fill_between(future, low, high, color=colour, alpha=0.15, lw=0)
-        axis.plot(future, point, color=colour, lw=1.8, ls=style, label=label)
+    for (label, band), (colour, style) in zip(window.bands.items(), looks, strict=True):
+        axis.fill_between(future, *band[1:], color=colour, alpha=0.15, lw=0)
+        axis.plot(future, band[0], color=colour, lw=1.8, ls=style, label=label)
     axis.axvline(0.5, color=GREY, lw=0.8)
     axis.set_xlabel("steps from the cutoff; bands from the lowest to the highest quantile")
     axis.set_ylabel("value")
@@ -348,9 +315,8 @@ def group_value(value: pd.DataFrame, caption: Caption) -> Figure:
         y = [places[*place] + 0.15 - 0.3 * index for place in part[["kind", "step"]].to_numpy()]
         low, middle, high = (100 * part[f"change{end}"] for end in ("_low", "", "_high"))
         ends = [(middle - low).fillna(0), (high - middle).fillna(0)]
-        axis.errorbar(
-            middle, y, xerr=ends, fmt=MARKERS[index], color=CYCLE[index], ms=4, label=metric
-        )
+        look = {"fmt": MARKERS[index], "color": CYCLE[index], "ms": 4, "label": metric}
+        axis.errorbar(middle, y, xerr=ends, **look)
     axis.axvline(0, color="black", lw=0.8)
     labels = [f"{kind}: {step.replace('_', ' ')}" for kind, step in places]
     axis.set_yticks(list(places.values()), labels, fontsize=size)

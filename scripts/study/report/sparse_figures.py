@@ -41,10 +41,9 @@ def mass_by_radius(per_window: pd.DataFrame, caption: Caption) -> Figure:
         part = per_window[chosen]
         by_task = part.groupby(["task_name", "radius"])[[KEPT, EDGES]].mean()
         count = part["task_name"].nunique()
-        axis.set_title(f"S {sign} {LONG} tokens (n = {count})")
         axis.set_xscale("log", base=2)
-        axis.set_ylim(0, 1.02)
-        axis.set_xlabel("radius r (tokens)")
+        title = f"S {sign} {LONG} tokens (n = {count})"
+        axis.set(title=title, ylim=(0, 1.02), xlabel="radius r (tokens)")
         if not count:
             axis.text(0.5, 0.5, "no such task", transform=axis.transAxes, ha="center")
             continue
@@ -68,10 +67,7 @@ def mass_by_layer(heads: str, mass: Mapping[str, Any], caption: Caption) -> Figu
 def mass_by_layer_and_head(
     heads: pd.DataFrame, caption: Caption, radius: int, min_tokens: int = 32
 ) -> Figure:
-    """Plot lift (kept mass over its uniform reference) of each layer and head at one radius.
-
-    Only sequences of `min_tokens` and more count; all where none is as long.
-    """
+    """Plot lift at one radius, in sequences of `min_tokens` and more; all where none is as long."""
     rows = heads[heads["radius"] == radius]
     long = rows[rows["S_tokens"] >= min_tokens]
     if long.empty:
@@ -91,8 +87,7 @@ def mass_by_layer_and_head(
         axis.text(column, row, f"{value:.2f}", **CENTRED, color="white" if dark else "black")
     axis.set_xticks(range(lift.shape[1]), [str(head) for head in lift.columns])
     axis.set_yticks(range(lift.shape[0]), [str(layer) for layer in lift.index])
-    axis.set_xlabel("head, counted from 0")
-    axis.set_ylabel("layer, counted from 0")
+    axis.set(xlabel="head, counted from 0", ylabel="layer, counted from 0")
     axis.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axis, pad=0.02)
     ticks = np.array([-span, -span / 2, 0, span / 2, span])
@@ -121,35 +116,20 @@ def delta_mase(
 def changes_by_task(
     by_radius: Mapping[int, pd.DataFrame], summary: pd.DataFrame, caption: Caption
 ) -> Figure:
-    """Forest plot of each task's change in MASE per radius, with the mean over tasks below.
-
-    `by_radius` holds the rows of `study.evaluation.statistics.task_log_ratios`.
-    """
+    """Forest plot of each task's change in MASE per radius, with the mean over tasks below."""
     tasks = list(next(iter(by_radius.values()))["task_name"])
     n = f"n = {len(tasks)} tasks, 95 % intervals over forecasts"
-    figure, axis, size = rows_figure(
-        "Change in MASE against full attention", caption, n, 8.2, len(tasks) + 2, 2.0
-    )
+    title = "Change in MASE against full attention"
+    figure, axis, size = rows_figure(title, caption, n, 8.2, len(tasks) + 2, 2.0)
     places = {task: len(tasks) + 1 - place for place, task in enumerate(tasks)}
     offsets = np.linspace(0.2, -0.2, len(by_radius)) if len(by_radius) > 1 else [0.0]
     for index, (radius, rows) in enumerate(by_radius.items()):
         mean = summary.set_index("radius").loc[radius]
         y = [places[task] + offsets[index] for task in rows["task_name"]]
-        ends = [rows[name].fillna(rows["log_ratio"]) for name in ("ci_low", "ci_high")]
+        own = [rows[n].fillna(rows["log_ratio"]) for n in ("ci_low", "log_ratio", "ci_high")]
         whole = [mean[f"log_ratio_{name}"] for name in ("ci_low", "mean", "ci_high")]
-        style = look(index)
-        _changes(
-            axis,
-            y,
-            ends[0],
-            rows["log_ratio"],
-            ends[1],
-            ms=3.5,
-            lw=1,
-            label=f"r = {radius}",
-            **style,
-        )
-        _changes(axis, offsets[index], *whole, ms=6, lw=2.2, **style)
+        _changes(axis, y, *own, ms=3.5, lw=1, label=f"r = {radius}", **look(index))
+        _changes(axis, offsets[index], *whole, ms=6, lw=2.2, **look(index))
     mark_margin(axis.axvspan, summary)
     axis.axvline(0, color="black", lw=0.8)
     axis.axhline(0.9, color=GREY, lw=0.6)
@@ -169,14 +149,11 @@ def power(summary: pd.DataFrame, statistics: Mapping[str, Any], caption: Caption
     effects = np.array([detectable(int(count), alpha) for count in counts])
     for index, row in summary.dropna(subset=["radius", "effect_80"]).iterrows():
         sd = np.log1p(row["effect_80"]) / detectable(int(row["n_clusters"]), alpha)
-        colour = look(index)["color"]
-        axis.plot(
-            counts, 100 * np.expm1(effects * sd), color=colour, label=f"r = {row['radius']:g}"
-        )
+        found, line = 100 * np.expm1(effects * sd), {"color": look(index)["color"]}
+        axis.plot(counts, found, **line, label=f"r = {row['radius']:g}")
         axis.plot(row["n_clusters"], 100 * row["effect_80"], **look(index), ms=7)
-    axis.axhline(
-        100 * statistics["tost_margin"], color=GREY, ls="--", label="margin of equivalence"
-    )
+    margin = 100 * statistics["tost_margin"]
+    axis.axhline(margin, color=GREY, ls="--", label="margin of equivalence")
     axis.set(xscale="log", xlabel="sources (points: this study)", ylabel="change of MASE found (%)")
     axis.legend()
     return figure
@@ -196,8 +173,8 @@ def speedup(compared: pd.DataFrame, per_window: pd.DataFrame, caption: Caption) 
     axis.axhline(1, color="black", lw=0.8)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    axis.set_xlabel("longest sequence S of the task (tokens)")
-    axis.set_ylabel("time of full / time of sparse")
+    xlabel = "longest sequence S of the task (tokens)"
+    axis.set(xlabel=xlabel, ylabel="time of full / time of sparse")
     axis.legend()
     return figure
 
@@ -208,9 +185,8 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
     if perf["peak_alloc_mb_median"].notna().any():
         column, what = "peak_alloc_mb_median", "allocated GPU memory"
     table = perf.pivot(index="task_name", columns="variant", values=column).sort_values("full")
-    figure, axis, size = rows_figure(
-        f"Peak memory: {what}", caption, f"n = {len(table)} tasks", 7.2, len(table), 1.7
-    )
+    n, title = f"n = {len(table)} tasks", f"Peak memory: {what}"
+    figure, axis, size = rows_figure(title, caption, n, 7.2, len(table), 1.7)
     for index, name in enumerate(table):
         axis.plot(table[name], range(len(table)), ls="", ms=5, alpha=0.8, label=name, **look(index))
     axis.set_yticks(range(len(table)), list(table.index), fontsize=size)
@@ -221,10 +197,7 @@ def memory(perf: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def skill(
-    full: pd.DataFrame,
-    seasonal_naive: pd.DataFrame,
-    baseline_rel_mase_max: float,
-    caption: Caption,
+    full: pd.DataFrame, seasonal_naive: pd.DataFrame, baseline_rel_mase_max: float, caption: Caption
 ) -> Figure:
     """Plot the baseline's skill per task, 1 - MASE / MASE of Seasonal Naive, and gate 3's limit."""
     relative, least = relative_mase(full, seasonal_naive), 1 - baseline_rel_mase_max
@@ -245,11 +218,9 @@ def skill(
     return figure
 
 
-def _changes(
-    axis: Axes, y: Any, low: Any, middle: Any, high: Any, marker: str, **style: Any
-) -> None:
-    """Draw log ratios with their intervals as changes in percent, at the heights `y`."""
-    low, middle, high = (100 * np.expm1(np.atleast_1d(values)) for values in (low, middle, high))
+def _changes(axis: Axes, y: Any, *ends_and_middle: Any, marker: str, **style: Any) -> None:
+    """Draw log ratios, from low to high ends, as changes in percent, at the heights `y`."""
+    low, middle, high = (100 * np.expm1(np.atleast_1d(values)) for values in ends_and_middle)
     axis.errorbar(middle, y, xerr=[middle - low, high - middle], fmt=marker, **style)
 
 

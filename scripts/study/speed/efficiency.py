@@ -1,8 +1,4 @@
-"""Time and memory of attention variants, measured side by side.
-
-All variants of a study are timed in one process and turn about, so that a change of the machine's
-load meets all of them. Each task is first forecast once by every variant without being measured.
-"""
+"""Time and memory of attention variants, turn about in one process, so that load meets all."""
 
 from __future__ import annotations
 
@@ -31,8 +27,8 @@ def measure(
 ) -> Measured:
     """Forecast a window once and measure time and memory.
 
-    On a GPU a second forecast gives the memory, from an empty cache: reserved memory is else what
-    the largest variant before left behind, and time with an empty cache is that of allocations.
+    On a GPU a second forecast gives the memory, from an empty cache, or it is what the largest
+    variant before left behind.
     """
     device = pipeline.model.device
 
@@ -63,13 +59,10 @@ def measure_suite(
     perf_repeats: int,
     max_series_per_task: int,
 ) -> pd.DataFrame:
-    """Measure variants on a sample of each task's series, in turns.
+    """Measure variants on a window of a sample of each task's series, in turns.
 
-    Of each task one window is taken; the first forecast of it is not measured, and each repeat
-    starts with another variant.
-
-    Returns one row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series`
-    series were forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
+    A row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series` series were
+    forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
     `TIMED_COLUMNS`, `threads`, `study`, `model`, `weights_fingerprint`.
     """
     rows = []

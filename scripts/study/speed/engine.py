@@ -1,9 +1,7 @@
 """Speed of the attention engine and of its probe against upstream, interleaved in one process.
 
-Every method forecasts the same series through `predict`, so that batching, masks and unscaling
-count as they do in use. Floating-point work is counted for upstream's dense model on unpadded
-tokens; a share of the peak above 1 would mean that work was left out, not that the machine is
-faster than itself.
+Floating-point work is counted for upstream's dense model on unpadded tokens; a share of the peak
+above 1 would mean that work was left out, not that the machine is faster than itself.
 """
 
 from __future__ import annotations
@@ -100,11 +98,7 @@ def ragged_regime(
     num_short: int,
     num_long: int,
 ) -> Regime:
-    """Return real series of data sets: short ones, or the same with a few long ones among them.
-
-    The name is ``ragged`` or ``ragged_long``. Series of 20 to 130 observations are short, of 500
-    and more long; fewer where there are fewer.
-    """
+    """Return real series: ``ragged``, of 20 to 130 observations, or ``ragged_long``, longer too."""
     rng = np.random.default_rng(seed)
 
     def sample(paths: Sequence[Path], low: int, high: int, count: int) -> list[torch.Tensor]:
@@ -140,11 +134,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
 
 
 def dense_flops(model: Chronos2Model, regime: Regime) -> float:
-    """Count upstream's multiply-adds, times two, on the regime's unpadded tokens.
-
-    Per token and layer: four projections each for time and group attention and two for the feed
-    forward layer; scores and values over the series' own tokens. Embeddings are left out.
-    """
+    """Count upstream's multiply-adds, times two, on the unpadded tokens, embeddings left out."""
     config = model.config
     inner = config.num_heads * config.d_kv
     per_token = 2 * (8 * config.d_model * inner + 2 * config.d_model * config.d_ff)
@@ -179,16 +169,12 @@ def run_benchmark(
     """Time upstream and every variant in rounds, in each of which every method runs once.
 
     Sparse attention runs on the backend ``auto`` at each of `radii`, and on further `backends` at
-    `backend_radii`; `full` in other `dtypes`, too. After a forecast that is not measured follow at
-    least `repeats` rounds; upstream, `full` and ``auto`` go on in further rounds until each was
-    measured for `seconds`.
-
-    Returns a row a method, radius and backend: seconds (median, least, most); ratios of medians to
-    upstream and to our `full`; the median over rounds of the ratio to the same round's `full`, with
-    a 95 % interval (percentiles over resampled rounds); tokens a second; shares of the matmul peak
-    and, where known, of the card's published peak; peak memory of tensors in MiB above what was
-    held before, and its ratio to that of `full`; and the largest difference relative to the largest
-    forecast of what it must equal: upstream for `full`, the reference backend for sparse.
+    `backend_radii`; `full` in other `dtypes`, too. There are at least `repeats` rounds; upstream,
+    `full` and ``auto`` go on until each was measured for `seconds`. A row a method, radius and
+    backend: seconds; ratios of medians, and the median over rounds of the ratio to the same round's
+    `full` with a 95 % interval; tokens a second and shares of peaks; peak memory of tensors in MiB
+    above what was held before; and the largest difference relative to the largest forecast of what
+    it must equal: upstream for `full`, the reference backend for sparse.
     """
     device, dtype = ours.model.device, ours.model.dtype
     methods: dict[Method, Chronos2Pipeline] = {
@@ -271,11 +257,7 @@ def median_interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float
 def _timed_rounds(
     methods: Mapping[Method, Chronos2Pipeline], regime: Regime, *, repeats: int, seconds: float
 ) -> dict[Method, np.ndarray]:
-    """Return seconds by method, an entry a round, NaN where the method had finished before.
-
-    Methods begin at another place in each round. `full` runs in every round, because all are
-    compared with it.
-    """
+    """Return seconds by method, an entry a round, NaN where the method had finished before."""
     rounds: list[dict[Method, float]] = []
     spent = dict.fromkeys(methods, 0.0)
     least = {m: seconds if m.backend in ("auto", "sdpa", "dense") else 0.0 for m in methods}
@@ -323,16 +305,11 @@ def benchmark_probe(
 ) -> pd.DataFrame:
     """Time the probe and measure its memory, turn about with upstream's forward pass.
 
-    Series are random walks; a sequence has a REG token besides its `num_patches` and `num_future`.
     Two repeats go before those that are timed: a warm-up, and one from free memory, which is
-    measured. What is timed finds memory at hand, as in use.
-
-    One row a method: ``forward`` is upstream's forward pass with eager attention, ``weights`` the
-    same with the attention weights of all layers kept, ``probe`` the mass at all of
-    `PROBE_RADII`.
-    Seconds (median, least, most) and their ratio to ``forward``; peak memory in MiB above what was
-    held before, and its ratio to `all_weights_mb`, the size of the time-attention weights of all
-    layers.
+    measured. One row a method: ``forward`` is upstream's forward pass with eager attention,
+    ``weights`` the same with all attention weights kept, ``probe`` the mass at `PROBE_RADII`.
+    Memory (MiB) is above what was held before; `all_weights_mb` are the time-attention weights of
+    all layers.
     """
     generator = torch.Generator().manual_seed(seed)
     patch_size = model.chronos_config.input_patch_size

@@ -1,7 +1,4 @@
-"""Time and peak memory of a block of code, on any device, for all that is measured here.
-
-Memory is that of tensors, by the allocator's own record, and that of the process. MiB throughout.
-"""
+"""Time and peak memory (MiB) of a block of code, on any device, for all that is measured here."""
 
 from __future__ import annotations
 
@@ -27,13 +24,11 @@ MB = 2**20
 
 @dataclass
 class Measured:
-    """What a block took.
+    """What a block took: seconds on the wall, of all threads, and of a GPU by its own clock.
 
-    `seconds` are those on the wall, the device's work included, `cpu_seconds` those of all threads,
-    `device_seconds` those between a GPU's first and last work, by its own clock, or `seconds`;
-    `alloc_mb` and `reserved_mb` the most GPU memory that tensors took, and that PyTorch held for
-    them (NaN on a CPU); `rss_mb` the most resident memory of the process; `above_mb` what the peak
-    exceeds the memory held before by: of tensors on a GPU, else of the process.
+    `alloc_mb` and `reserved_mb` are the most GPU memory that tensors took, and that PyTorch held
+    for them (NaN on a CPU); `rss_mb` the most resident memory of the process; `above_mb` what the
+    peak exceeds the memory held before by: of tensors on a GPU, else of the process.
     """
 
     seconds: float = nan
@@ -84,12 +79,10 @@ def free_memory(device: torch.device | str) -> None:
 
 
 def peak_tensor_mb(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """Run a call, once and slowly, and return its result with the tensor memory that it took.
+    """Run a call, once and slowly; return its result, and tensor memory above what was held before.
 
-    That is the peak above what was held before. On a GPU it is the caching allocator's. On a CPU
-    every allocation and release of PyTorch is added up from the profiler's record; resident memory
-    would also show what the C library keeps back, and the process itself. Work space of the
-    mathematical library is in neither.
+    On a GPU it is the caching allocator's; on a CPU the profiler's record, added up, since resident
+    memory would also show what the C library keeps back.
     """
     if device.type == "cuda":
         with measured(device) as found:

@@ -37,10 +37,7 @@ HORIZON = 8
 
 
 def m4_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw series lengths like M4's: int, shape (count,).
-
-    Within a frequency, half of the series are log-uniform below the median and half above it.
-    """
+    """Draw series lengths, (count,), log-uniform on either side of each M4 frequency's median."""
     shares = np.array([row[0] for row in M4_LENGTHS])
     kind = rng.choice(len(shares), count, p=shares / shares.sum())
     low, median, high = np.log(np.array([row[1:] for row in M4_LENGTHS], dtype=float)).T[:, kind]
@@ -74,9 +71,7 @@ def measure_scale(
 ) -> dict[str, float]:
     """Forecast and score `count` series with M4's lengths, from file to file.
 
-    Returns series, tokens; for forecasting and for scoring seconds on the wall and on the CPU (all
-    threads), and the peak of resident memory (MiB), the process included; seconds of the CPU for
-    both together a thousand series.
+    Seconds are on the wall and on the CPU (all threads), memory the process's peak (MiB).
     """
     path = folder / f"{count}.parquet"
     write_series(path, count, seed)
