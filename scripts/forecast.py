@@ -4,22 +4,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from chronos2_attention.architecture import read_json
-from chronos2_attention.similarity import SimilaritySettings
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import forecast_variants, load_pipeline, metadata_of
+from study.forecasts.chronos2 import forecast_variants, metadata_of, pipeline_of
 from study.forecasts.files import ForecastWriter, SimilarityFile
 from study.forecasts.slices import Piece
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, inputs, study = snakemake.params, snakemake.input, snakemake.params.study
-    pipeline = load_pipeline(
-        inputs.weights,
-        params.forecast,
-        threads=snakemake.threads,
-        similarity_settings=SimilaritySettings(**params.similarity),
-        **params.sparse,
-    )
+    pipeline = pipeline_of(snakemake)
     metadata = metadata_of(
         pipeline, study, read_json(Path(inputs.model)), params.forecast, params.sparse
     )

@@ -1,22 +1,15 @@
 """Measure how much of the group attention crosses groups, per task, window and layer."""
 
 from chronos2_attention import AttentionVariant
-from chronos2_attention.similarity import SimilaritySettings
 from study.attention.group_mass import measure_group_mass
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.forecasts.files import SimilarityFile
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, inputs, study = snakemake.params, snakemake.input, snakemake.params.study
-    pipeline = load_pipeline(
-        inputs.weights,
-        params.forecast,
-        threads=snakemake.threads,
-        similarity_settings=SimilaritySettings(**params.similarity),
-        **params.sparse,
-    )
+    pipeline = pipeline_of(snakemake)
     log.info("starting %s with %s", params.variants, pipeline.describe())
     table = measure_group_mass(
         pipeline,

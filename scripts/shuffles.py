@@ -1,21 +1,14 @@
 """Compare a soft mask with many shuffles of its similarities, all in one process."""
 
-from chronos2_attention.similarity import SimilaritySettings
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.forecasts.files import SimilarityFile
 from study.jobs.script import rule_script
 from study.soft_masks.shuffles import against_shuffles
 
 with rule_script(snakemake) as log:
     params, inputs, study = snakemake.params, snakemake.input, snakemake.params.study
-    pipeline = load_pipeline(
-        inputs.weights,
-        params.forecast,
-        threads=snakemake.threads,
-        similarity_settings=SimilaritySettings(**params.similarity),
-        **params.sparse,
-    ).with_variant(params.variant)
+    pipeline = pipeline_of(snakemake).with_variant(params.variant)
     log.info("starting %s", pipeline.describe())
     table = against_shuffles(
         pipeline,

@@ -40,6 +40,10 @@ def test_only_the_planned_row_is_decided(tmp_path):
     ladder = ladder.assign(metric=["SQL", "SQL", "MASE"])
     found = plans(tmp_path, baseline="univariate", variant="full", metric="SQL")
     assert with_plan(ladder, found)["plan"].tolist() == [*found, "exploratory", "exploratory"]
+    # A task of as many series as the study has tasks is not the study.
+    parts = ladder.assign(baseline="univariate", metric="SQL", kind=["all", "neither", "all"])
+    parts = parts.assign(task=["t", "all", "all"])
+    assert with_plan(parts, found)["plan"].tolist() == ["exploratory", "exploratory", *found]
 
 
 @pytest.mark.parametrize(

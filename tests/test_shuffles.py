@@ -68,6 +68,7 @@ def test_the_p_value_is_the_rank_among_shuffles():
     assert columns(*[-0.1] * 18, 0.0, 0.1)["vs_shuffles_p"] == pytest.approx(3 / 21)
     assert columns(*[-0.1] * 18, 0.0, 0.1)["vs_shuffles_verdict"] == "open"
     assert columns(*[0.0] * 20)["vs_shuffles_p"] == 1
+    assert columns(*[np.nan] * 20)["vs_shuffles_verdict"] == "worse"  # of nothing
     assert columns(*[-0.1] * 10, *[0.1] * 10)["vs_shuffles_verdict"] == "worse"
 
 

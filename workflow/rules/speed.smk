@@ -71,9 +71,15 @@ rule benchmark_attention:
 
 
 # What the probe costs, and how time and memory grow with the number of series.
-for measuring, weights, how in [
-    ("scripts/benchmark_probe.py", "chronos-2-random", {"repeats": config["benchmark"]["repeats"]}),
-    ("scripts/benchmark_scale.py", "nano-random", {"series": config["benchmark"]["scale"]}),
+for measuring, weights, dtype, how in [
+    (
+        *("scripts/benchmark_probe.py", "chronos-2-random", FORECAST["dtype"]),
+        {"repeats": config["benchmark"]["repeats"]},
+    ),
+    (
+        *("scripts/benchmark_scale.py", "nano-random", "float32"),
+        {"series": config["benchmark"]["scale"]},
+    ),
 ]:
     measured = Path(measuring).stem.removeprefix("benchmark_")
 
@@ -93,7 +99,7 @@ for measuring, weights, how in [
             gpu=1,
         params:
             **how,
-            forecast={key: FORECAST[key] for key in ("dtype", "seed", "batch_size")},
+            forecast={key: FORECAST[key] for key in ("seed", "batch_size")} | {"dtype": dtype},
         script:
             f"../../{measuring}"
 

@@ -16,6 +16,9 @@ from study.config.yaml_files import Strict, Text, load_checked, number, whole
 
 EXPLORATORY = "exploratory"
 
+# What `load_plans` has compared.
+SETTINGS = ("study", "margin", "seed")
+
 
 class Plan(Strict):
     """A file of ``config/plans``: the one comparison that a study decides.
@@ -50,12 +53,14 @@ def load_plans(folder: Path, study: str, *, margin: float, seed: int) -> dict[st
 def with_plan(table: pd.DataFrame, plans: Mapping[str, Mapping]) -> pd.DataFrame:
     """Add the column `plan`: the plan that a row decides, else ``exploratory``.
 
-    A row has `variant`, `n`, `baseline` if not ``full``, and `metric` if it is of one alone.
+    A row has `variant`, `n`, `baseline` if not ``full``, `metric` if it is of one alone, `kind` and
+    `task` if it may be of a part of the study, which no plan decides.
     """
     said = np.full(len(table), EXPLORATORY, dtype=object)
     rows = table if "baseline" in table else table.assign(baseline="full")
     for name, plan in plans.items():
-        decided = [c for c in ("baseline", "variant", "metric", "n") if c in rows]
+        plan = {**plan, "kind": "all", "task": "all"}
+        decided = [column for column in plan if column in rows and column not in SETTINGS]
         fits = (rows[decided] == [plan[column] for column in decided]).all(axis=1)
         said[fits.to_numpy()] = name
     return table.assign(plan=said)

@@ -16,6 +16,7 @@ import torch
 from chronos2_attention import AttentionVariant, Chronos2VariantPipeline, InputError
 from chronos2_attention.backends import AUTO_CHUNK_SIZE
 from chronos2_attention.errors import quote
+from chronos2_attention.similarity import SimilaritySettings
 from chronos2_attention.variants import Grouped
 from study.config.study import Study
 from study.config.suites import Suite
@@ -50,6 +51,18 @@ def load_pipeline(
         device_map=pick_device(forecast["device"]),
         dtype=forecast["dtype"].replace("tf32", "float32"),
         **options,
+    )
+
+
+def pipeline_of(job: Any) -> Chronos2VariantPipeline:
+    """Return the pipeline of a Snakemake job with `FORECAST_PARAMS`, see `load_pipeline`."""
+    params = job.params
+    return load_pipeline(
+        job.input.weights,
+        params.forecast,
+        threads=job.threads,
+        similarity_settings=SimilaritySettings(**params.similarity),
+        **params.sparse,
     )
 
 

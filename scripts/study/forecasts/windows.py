@@ -149,8 +149,8 @@ METRICS = ("MASE", "SQL", "WAPE", "WQL")
 
 
 def epsilons(task: TaskSpec | fev.Task) -> dict[str, float]:
-    """Return the least divisor of each metric of a task, 0 where it says none."""
-    metrics = map(get_metric, (task.eval_metric, *task.extra_metrics))
+    """Return the least divisor of each of `METRICS` and of a task's own, 0 where it says none."""
+    metrics = map(get_metric, (*METRICS, task.eval_metric, *task.extra_metrics))
     return {metric.name: float(getattr(metric, "epsilon", 0.0)) for metric in metrics}
 
 
@@ -172,7 +172,8 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
         definition["generate_univariate_targets_from"] = number_columns(pq.read_schema(data_path))
     try:
-        more = [metric for metric in METRICS if metric not in epsilons(task)]
+        named = {get_metric(metric).name for metric in (task.eval_metric, *task.extra_metrics)}
+        more = [metric for metric in METRICS if metric not in named]
         loaded = fev.Task(
             dataset_path=str(data_path),
             **definition,

@@ -97,7 +97,7 @@ def shuffle_columns(found: pd.DataFrame, alpha: float) -> dict[str, object]:
     """
     number = len(found)
     # Rounding of equal forecasts is no difference.
-    p = (1 + int((found["log_ratio"] > -1e-9).sum())) / (number + 1)
+    p = (1 + int((~(found["log_ratio"] < -1e-9)).sum())) / (number + 1)
     verdict = BETTER if p < alpha else WORSE if p >= 0.5 else OPEN
     return {
         "shuffles": number,
