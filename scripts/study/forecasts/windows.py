@@ -148,9 +148,9 @@ _DEFINITION = (
 METRICS = ("MASE", "SQL", "WAPE", "WQL")
 
 
-def epsilons(task: TaskSpec | fev.Task) -> dict[str, float]:
-    """Return the least divisor of each of `METRICS` and of a task's own, 0 where it says none."""
-    metrics = map(get_metric, (*METRICS, task.eval_metric, *task.extra_metrics))
+def epsilons(task: TaskSpec | fev.Task, scored: Sequence[str] = METRICS) -> dict[str, float]:
+    """Return the least divisor of each metric that is scored or a task's, 0 where it says none."""
+    metrics = map(get_metric, (*scored, task.eval_metric, *task.extra_metrics))
     return {metric.name: float(getattr(metric, "epsilon", 0.0)) for metric in metrics}
 
 
@@ -172,8 +172,7 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
         definition["generate_univariate_targets_from"] = number_columns(pq.read_schema(data_path))
     try:
-        named = {get_metric(metric).name for metric in (task.eval_metric, *task.extra_metrics)}
-        more = [metric for metric in METRICS if metric not in named]
+        more = [metric for metric in METRICS if metric not in epsilons(task, ())]
         loaded = fev.Task(
             dataset_path=str(data_path),
             **definition,
