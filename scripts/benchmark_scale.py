@@ -20,7 +20,7 @@ with rule_script(snakemake) as log:
         options = {name: params.forecast[name] for name in ("batch_size", "seed")}
         # What is imported or made on first use would else count for the first row.
         measure_scale(pipeline, 100, Path(folder), **options)
-        rows = [measure_scale(pipeline, count, Path(folder), **options) for count in params.series]
+        rows = [measure_scale(pipeline, count, Path(folder), **options) for count in params.scale]
     table = pd.DataFrame(rows).assign(
         device=pipeline.describe()["device"], threads=snakemake.threads
     )

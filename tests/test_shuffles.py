@@ -12,8 +12,9 @@ from study.data.series_table import conform
 from study.evaluation.clusters import forecast_errors, pairs_of
 from study.evaluation.scores import score_files
 from study.forecasts.batches import ForecastSettings
+from study.forecasts.files import KEY_COLUMNS
 from study.forecasts.windows import fev_task
-from study.soft_masks.shuffles import against_shuffles, shuffle_columns
+from study.soft_masks.shuffles import against_shuffles, may_gain, shuffle_columns
 
 
 @pytest.mark.parametrize("unit", ["task", "series"])
@@ -58,6 +59,19 @@ def test_shuffles_are_scored_as_the_workflow_scores(repo_root, tmp_path, unit):
     assert found["log_ratio"].nunique() == 3  # each shuffle is another
 
 
+def test_only_masks_that_may_gain_are_shuffled():
+    keys = pd.DataFrame([(f"t{t}", 0, "i", "target") for t in range(8)], columns=[*KEY_COLUMNS])
+    clusters = {f"t{t}": (f"s{t}", None) for t in range(8)}
+    full = keys.assign(steps=1, MASE=1.0)
+    changes = {True: [-0.1] * 7 + [0.1], False: [0.1] * 8}
+    for gains, change in changes.items():
+        mask = keys.assign(MASE=np.exp(change))
+        assert may_gain(full, mask, "task", clusters) is gains
+    assert not may_gain(full, full, "task", clusters)
+    mask = keys.assign(MASE=np.exp([-0.1] * 5 + [0.1] * 3))  # p is 0.73
+    assert not may_gain(full, mask, "task", clusters)
+
+
 def columns(*log_ratios, alpha=0.05):
     return shuffle_columns(pd.DataFrame({"log_ratio": log_ratios}), alpha)
 
@@ -67,6 +81,7 @@ def test_the_p_value_is_the_rank_among_shuffles():
     assert columns(*[-0.1] * 20)["vs_shuffles_verdict"] == "better"
     assert columns(*[-0.1] * 18, 0.0, 0.1)["vs_shuffles_p"] == pytest.approx(3 / 21)
     assert columns(*[-0.1] * 18, 0.0, 0.1)["vs_shuffles_verdict"] == "open"
+    assert columns() == {"shuffles": 0, "vs_shuffles_verdict": "not tested"}
     assert columns(*[0.0] * 20)["vs_shuffles_p"] == 1
     assert columns(*[np.nan] * 20)["vs_shuffles_verdict"] == "worse"  # of nothing
     assert columns(*[-0.1] * 10, *[0.1] * 10)["vs_shuffles_verdict"] == "worse"

@@ -27,6 +27,7 @@ WORDS = {
     "scatteritem": "1-of-1",
     "regime": "ragged",
     "timed": "radii",
+    "mask": "sweep",
     "device": "cpu",
 }
 WRONG = {
@@ -43,6 +44,7 @@ WRONG = {
     "scatteritem": ("one", "no rule makes this result|unknown attention variant '.*_one'"),
     "regime": ("raged", "no rule makes this result"),
     "timed": ("sparse_8", "no rule makes this result"),
+    "mask": ("t", "no rule makes this result"),
     "device": ("gpu", "no rule makes this result"),
 }
 

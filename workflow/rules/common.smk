@@ -98,8 +98,7 @@ def invented_of(wildcards):
 def plans_of(wildcards):
     """What this study was planned to decide, with the settings that it has."""
     margin = config["statistics"]["tost_margin"]
-    options = {"margin": margin, "seed": FORECAST["seed"]}
-    return load_plans(CONFIG_DIR / "plans", wildcards.study, **options)
+    return load_plans(CONFIG_DIR / "plans", wildcards.study, margin=margin, seed=FORECAST["seed"])
 
 
 def data_of(wildcards):
@@ -183,16 +182,15 @@ def pieces_of_scores(name, methods):
 
 def scores_of(methods, piece):
     """Files of scores and of accuracy of each method, or of a piece of them."""
-    if piece:
-        names = [piece.replace("{method}", method) for method in methods]
-        return {
-            kind: temp([f"{name}.{suffix}" for name in names])
-            for kind, suffix in [("scores", "parquet"), ("accuracy", "csv")]
-        }
-    return {
-        "scores": [f"results/scores/{{study}}_{method}.parquet" for method in methods],
-        "accuracy": [f"results/accuracy/{{study}}_{method}.csv" for method in methods],
+    name, kinds = piece or "results/{kind}/{study}_{method}", {
+        "scores": "parquet",
+        "accuracy": "csv",
     }
+    files = {
+        kind: [name.replace("{kind}", kind).replace("{method}", m) + f".{suffix}" for m in methods]
+        for kind, suffix in kinds.items()
+    }
+    return {kind: temp(names) for kind, names in files.items()} if piece else files
 
 
 def efficiency_of(study, r):
@@ -231,15 +229,24 @@ def proof_of(wildcards):
     return study.name if study.suite.name == PROOF else f"{PROOF}@{study.model.name}"
 
 
+def shuffled(wildcards):
+    """A soft mask, or all of its measure that are swept: starting a process costs as much as one."""
+    if wildcards.mask == "sweep":
+        return sweep_variants([wildcards.measure], SOFT_SETTINGS["temperatures"], [])[1:]
+    return [f"soft_{wildcards.measure}_{wildcards.mask}"]
+
+
 def files_of_tested(wildcards):
-    names, suffixes = tested(wildcards), {"scores": "parquet", "forecasts": "parquet"}
-    places = {place: names for place in ["scores", "forecasts", "group_mass"]}
-    places["shuffles"] = [name for name in names if control_of(name, "permuted")]
-    return {
-        place: [
-            f"results/{place}/{wildcards.study}_{name}.{suffixes.get(place, 'csv')}" for name in own
-        ]
-        for place, own in places.items()
+    places = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
+    found = {
+        place: [f"results/{place}/{wildcards.study}_{name}.{suffix}" for name in tested(wildcards)]
+        for place, suffix in places.items()
+    }
+    masks = [f"soft_{measure}_sweep" for measure in SOFT_SETTINGS["measures"]]
+    if "soft" in wildcards.keys():
+        masks = [name for name in tested(wildcards) if control_of(name, "permuted")]
+    return found | {
+        "shuffles": [f"results/shuffles/{wildcards.study}_{name}.csv" for name in masks]
     }
 
 

@@ -29,10 +29,11 @@ rule shuffles:
     input:
         unpack(inputs_of_model),
         scores="results/scores/{study}_full.parquet",
+        masks=lambda w: [f"results/scores/{w.study}_{name}.parquet" for name in shuffled(w)],
     output:
-        "results/shuffles/{study}_soft_{measure}_t{temperature}.csv",
+        "results/shuffles/{study}_soft_{measure}_{mask}.csv",
     log:
-        "results/logs/shuffles/{study}_soft_{measure}_t{temperature}.log",
+        "results/logs/shuffles/{study}_soft_{measure}_{mask}.log",
     conda:
         "../../envs/environment.yaml"
     resources:
@@ -41,7 +42,7 @@ rule shuffles:
         **FORECAST_PARAMS,
         clusters=clusters_of,
         shuffles=SOFT_SETTINGS["shuffles"],
-        variant=lambda wildcards: "soft_{measure}_t{temperature}".format(**wildcards),
+        variants=shuffled,
     script:
         "../../scripts/shuffles.py"
 

@@ -71,15 +71,9 @@ rule benchmark_attention:
 
 
 # What the probe costs, and how time and memory grow with the number of series.
-for measuring, weights, dtype, how in [
-    (
-        *("scripts/benchmark_probe.py", "chronos-2-random", FORECAST["dtype"]),
-        {"repeats": config["benchmark"]["repeats"]},
-    ),
-    (
-        *("scripts/benchmark_scale.py", "nano-random", "float32"),
-        {"series": config["benchmark"]["scale"]},
-    ),
+for measuring, weights, dtype, setting in [
+    ("scripts/benchmark_probe.py", "chronos-2-random", FORECAST["dtype"], "repeats"),
+    ("scripts/benchmark_scale.py", "nano-random", "float32", "scale"),
 ]:
     measured = Path(measuring).stem.removeprefix("benchmark_")
 
@@ -98,7 +92,7 @@ for measuring, weights, dtype, how in [
         resources:
             gpu=1,
         params:
-            **how,
+            **{setting: config["benchmark"][setting]},
             forecast={key: FORECAST[key] for key in ("seed", "batch_size")} | {"dtype": dtype},
         script:
             f"../../{measuring}"

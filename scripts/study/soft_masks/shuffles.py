@@ -12,13 +12,33 @@ import pyarrow.parquet as pq
 from chronos2_attention import Chronos2VariantPipeline
 from study.config.study import Study
 from study.evaluation.clusters import pairs_of
-from study.evaluation.statistics import BETTER, OPEN, WORSE, log_ratios
+from study.evaluation.statistics import BETTER, NOT_TESTED, OPEN, WORSE, log_ratios, paired_test
 from study.forecasts.batches import ForecastSettings, WindowBatches
 from study.forecasts.chronos2 import forecast_windows
 from study.forecasts.files import KEY_COLUMNS, SimilarityFile, ratio
 from study.forecasts.slices import task_slices
 from study.jobs.progress import progress
 from study.soft_masks.sweep import control_of
+
+COLUMNS = ["variant", "seed", "log_ratio"]
+
+# A mask whose gain has a larger p, before any correction, is none: shuffles need not tell of it.
+SCREEN = 0.2
+
+
+def may_gain(
+    full: pd.DataFrame,
+    mask: pd.DataFrame,
+    unit: str,
+    clusters: Mapping[str, tuple[str, str | None]],
+) -> bool:
+    """Whether a mask could yet be found better than full attention, from both `forecast_errors`."""
+    keys = list(KEY_COLUMNS)
+    pairs = pairs_of(full[keys], full["steps"], unit, clusters)
+    errors = (full["MASE"], full[keys].merge(mask, how="left", on=keys)["MASE"])
+    means = (pairs.mean(error.to_numpy()) for error in errors)
+    found = paired_test(*means, clusters=pairs.labels["cluster"])
+    return bool(found.log_ratio_mean < 0 and found.log_ratio_p < SCREEN)
 
 
 def against_shuffles(
@@ -68,7 +88,7 @@ def against_shuffles(
     for seed in progress(seeds, desc=f"shuffles of {name}", unit="shuffle"):
         found = pd.Series(log_ratios(errors(shuffled, seed), mask))
         rows.append((name, seed, found.groupby(pairs.labels["cluster"]).mean().mean()))
-    return pd.DataFrame(rows, columns=["variant", "seed", "log_ratio"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _known(
@@ -95,7 +115,8 @@ def shuffle_columns(found: pd.DataFrame, alpha: float) -> dict[str, object]:
     The p value is the mask's rank among its shuffles (Davison and Hinkley, 1997, section 4.2). The
     mask is no better than shuffles where at least half of them do as well.
     """
-    number = len(found)
+    if not (number := len(found)):
+        return {"shuffles": 0, "vs_shuffles_verdict": NOT_TESTED}
     # Rounding of equal forecasts is no difference.
     p = (1 + int((~(found["log_ratio"] < -1e-9)).sum())) / (number + 1)
     verdict = BETTER if p < alpha else WORSE if p >= 0.5 else OPEN

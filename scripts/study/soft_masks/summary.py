@@ -268,7 +268,7 @@ def rows_of(
             extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
         left_out = int((mixing & ~shuffled.counted).sum())
         extra |= {f"vs_{other}_left_out": left_out for other in compared if other in controls}
-        if shuffles is not None and (shuffles["variant"] == name).any():
+        if shuffles is not None and control_of(name, "permuted"):
             extra |= shuffle_columns(shuffles[shuffles["variant"] == name], criteria.alpha)
         values = {"": results["MASE"].means, "SQL_": results["SQL"].means}
         values |= {f"vs_{other}_": result.means for other, result in compared.items()}
