@@ -28,9 +28,8 @@ def lock_folder() -> Path:
 
     It is in TMPDIR, the machine's: XDG_RUNTIME_DIR goes when the user logs out, and jobs go on.
     """
-    folder = (
-        Path(tempfile.gettempdir()) / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
-    )
+    name = f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
+    folder = Path(tempfile.gettempdir()) / name
     mend = "set TMPDIR to a folder on this machine that you may write to"
     with explained("no place for the locks of GPUs", folder, mend, OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
