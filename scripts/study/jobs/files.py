@@ -86,11 +86,8 @@ def _holder(path: Path) -> Iterator[Path]:
         yield holder
     except Exception as error:
         if not holder.is_dir() or not os.path.samestat(os.stat(holder), os.fstat(lock)):
-            what, mend = (
-                "the folder was removed while its files were made",
-                "run the same command again",
-            )
-            raise InputError(what, str(folder), mend) from error
+            what = "the folder was removed while its files were made"
+            raise InputError(what, str(folder), "run the same command again") from error
         raise
     finally:
         os.close(lock)
