@@ -26,6 +26,7 @@ WORDS = {
     "method": "seasonal_naive",
     "scatteritem": "1-of-1",
     "regime": "ragged",
+    "timed": "radii",
     "device": "cpu",
 }
 WRONG = {
@@ -41,6 +42,7 @@ WRONG = {
     # What follows a method may as well be of its name.
     "scatteritem": ("one", "no rule makes this result|unknown attention variant '.*_one'"),
     "regime": ("raged", "no rule makes this result"),
+    "timed": ("sparse_8", "no rule makes this result"),
     "device": ("gpu", "no rule makes this result"),
 }
 

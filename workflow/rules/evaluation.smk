@@ -39,6 +39,7 @@ ruleorder: score_soft_piece > score_piece
 
 # From the accuracy of two methods to a verdict, and the checks that it depends on.
 FORECAST_FILES = ["scores", "forecasts"]
+TESTED_BY = {"statistics": config["statistics"], "clusters": clusters_of, "plans": plans_of}
 
 
 rule validity:
@@ -80,9 +81,7 @@ rule ttest:
     conda:
         "../../envs/environment.yaml"
     params:
-        statistics=config["statistics"],
-        clusters=clusters_of,
-        plans=plans_of,
+        **TESTED_BY,
     script:
         "../../scripts/ttest.py"
 

@@ -8,9 +8,7 @@ MIXING = [JOINT, "soft_correlation_t20"]
 SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"]
 SOFT_PARAMS = {
     "study": study_of,
-    "statistics": config["statistics"],
-    "clusters": clusters_of,
-    "plans": plans_of,
+    **TESTED_BY,
     "controls": SOFT_SETTINGS["controls"],
     "invented": invented_of,
 }

@@ -219,7 +219,9 @@ class ScoredFile:
             target=target,
             item_id=item_ids,
             seasonal_error=scale,
-            **score_window(truth, point, quantiles, scale, epsilons(task)),
+            **score_window(
+                truth, point, quantiles, scale, dict.fromkeys(METRICS, 0.0) | epsilons(task)
+            ),
         )
         return table
 

@@ -253,9 +253,18 @@ def by_sample_size(samples: pd.DataFrame, summary: pd.DataFrame, caption: Captio
     return figure
 
 
-def example(caption: Caption, similarity: Sequence[str], **inputs: Any) -> Figure:
-    """Plot the window on which the best soft mask has its median gain, see `median_window`."""
-    window = median_window(similarity=similarity[0], **inputs)
+def example(
+    summary: pd.DataFrame,
+    data: Sequence[str],
+    full: Sequence[str],
+    similarity: Sequence[str],
+    scores: Sequence[str],
+    forecasts: Sequence[str],
+    suite: Suite,
+    caption: Caption,
+) -> Figure:
+    """Plot the window on which the best soft mask has its median gain."""
+    window = median_window(suite, summary, data, full, similarity[0], scores, forecasts)
     log.info("%s", window.about)
     return one_window(window, caption)
 
