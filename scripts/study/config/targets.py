@@ -56,9 +56,9 @@ class TargetCheck:
             reason = f"name of more than {LONGEST_NAME} characters"
             raise InputError(reason, target, "name a file of a study")
         faults = []
-        for found in filter(None, (regex.fullmatch(name) for regex in self.regexes)):
+        for wildcards in self._made_by(name):
             try:
-                self._words(found.groupdict())
+                self._words(wildcards)
                 return True
             except InputError as error:
                 faults.append(error)
@@ -69,6 +69,10 @@ class TargetCheck:
         for wildcards in self._almost_made_by(name):
             self._words(wildcards)
         raise InputError("no rule makes this result", target, self._nearest(name))
+
+    def _made_by(self, name: str) -> Iterator[dict[str, str]]:
+        for found in filter(None, (regex.fullmatch(name) for regex in self.regexes)):
+            yield found.groupdict()
 
     def _almost_made_by(self, name: str) -> Iterator[dict[str, str]]:
         """Read a name without the wildcards' constraints, with a known suite if there is one."""
