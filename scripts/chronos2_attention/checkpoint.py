@@ -144,11 +144,8 @@ def check_names_and_shapes(
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     faults = [f"missing '{name}'" for name in sorted(need.keys() - found.keys())]
     faults += [f"unexpected '{name}'" for name in sorted(found.keys() - need.keys())]
-    faults += [
-        f"'{name}' has shape {found[name]} instead of {need[name]}"
-        for name in sorted(need.keys() & found.keys())
-        if need[name] != found[name]
-    ]
+    unlike = sorted(n for n in need.keys() & found.keys() if need[n] != found[n])
+    faults += [f"'{n}' has shape {found[n]} instead of {need[n]}" for n in unlike]
     if faults:
         shown = ", ".join(faults[:6]) + (f" and {len(faults) - 6} more" if len(faults) > 6 else "")
         raise InputError(f"checkpoint does not fit the model: {shown}", str(where), FETCH_AGAIN)

@@ -179,9 +179,7 @@ class Chronos2VariantModel(Chronos2Model):
         covariates = future_covariates, future_covariates_mask, num_output_patches
         targets = future_target, future_target_mask
         self._validate_input(context, context_mask, group_ids, *covariates, *targets)
-        tokens = self.tokens(
-            context, context_mask, future_covariates, future_covariates_mask, num_output_patches
-        )
+        tokens = self.tokens(context, context_mask, *covariates)
         if future_target is not None and self.variant.joins_groups:
             group_ids = None  # training makes batches without regard to the variant
         group_ids = self._group_ids(context, group_ids).to(self.device)

@@ -44,10 +44,7 @@ def checked_similarity(
 
 
 def group_weights(
-    variant: Soft,
-    group_ids: np.ndarray,
-    similarities: np.ndarray,
-    seed: int | Sequence[int] = 0,
+    variant: Soft, group_ids: np.ndarray, similarities: np.ndarray, seed: int | Sequence[int] = 0
 ) -> np.ndarray:
     """Return the weights w(q, b) of a batch before the temperature: float64, (B, B), symmetric.
 
@@ -149,11 +146,7 @@ class SoftGroupAttention:
     """
 
     def __init__(
-        self,
-        parts: Parts,
-        valid: torch.Tensor | None,
-        dtype: torch.dtype,
-        device: torch.device,
+        self, parts: Parts, valid: torch.Tensor | None, dtype: torch.dtype, device: torch.device
     ) -> None:
         on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
         self.parts = [(on_device(rows), on_device(bias)) for rows, bias in parts]

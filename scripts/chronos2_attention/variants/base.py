@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import operator
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from ..errors import InputError
 
 _KINDS: list[type[AttentionVariant]] = []
+# How the part of a name that is a field's is read, by the field's type; text otherwise.
+_READ: dict[Any, Callable[[str], Any]] = {"int": int, "float": float, "bool": bool}
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
@@ -45,8 +48,8 @@ class AttentionVariant:
     kind:
         Family of the variant, for example ``"sparse"``.
     pattern:
-        Regular expression that a name of this family matches in full; its
-        named groups are handed to `from_match`.
+        Regular expression that a name of this family matches in full; its groups are named as the
+        fields that they give.
     example:
         A valid name, shown in error messages.
     sparse_in_time:
@@ -91,7 +94,9 @@ class AttentionVariant:
         for kind in _KINDS if readable else ():
             match = re.fullmatch(kind.pattern, name)
             if match is not None:
-                variant = kind.from_match(match)
+                types = {field.name: field.type for field in fields(kind)}
+                parts = ((field, part) for field, part in match.groupdict().items() if part)
+                variant = kind(**{n: _READ.get(types[n], str)(part) for n, part in parts})
                 if variant.name == name:
                     return variant
         known = ", ".join(kind.example for kind in _KINDS)
@@ -101,11 +106,6 @@ class AttentionVariant:
     def patterns() -> list[str]:
         """Return the regular expressions of all families, for matching file names."""
         return [kind.pattern for kind in _KINDS]
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> AttentionVariant:
-        """Build the variant from the named groups of `pattern`."""
-        return cls()
 
     @property
     def name(self) -> str:

@@ -34,10 +34,6 @@ class Grouped(AttentionVariant):
         if not re.fullmatch("[A-Za-z0-9_]+", self.column):
             raise InputError(f"column '{self.column}' of groups", mend="use letters, digits and _")
 
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Grouped:
-        return cls(match["column"])
-
     @property
     def name(self) -> str:
         return f"grouped_{self.column}"
@@ -76,10 +72,6 @@ class Cluster(AttentionVariant):
             known = ", ".join(MEASURES)
             raise InputError(f"unknown measure '{self.measure}'", mend=f"use one of: {known}")
         object.__setattr__(self, "most", whole_number(self.most, "items of a cluster", 1))
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Cluster:
-        return cls(match["measure"], int(match["most"]))
 
     @property
     def name(self) -> str:

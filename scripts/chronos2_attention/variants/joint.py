@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,10 +26,6 @@ class Joint(AttentionVariant):
     example: ClassVar[str] = "joint"
     mixes_series: ClassVar[bool] = True
     joins_groups: ClassVar[bool] = True
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Joint:
-        return cls(leaking=match["leaking"] is not None)
 
     @property
     def name(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
@@ -75,15 +74,6 @@ class Soft(AttentionVariant):
         if not (math.isfinite(temperature) and temperature >= 0):
             raise InputError(f"temperature {self.temperature!r}", mend="use a number of 0 or more")
         object.__setattr__(self, "temperature", temperature)
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Soft:
-        return cls(
-            measure=match["measure"],
-            temperature=float(match["temperature"]),
-            control=match["control"],
-            leaking=match["leaking"] is not None,
-        )
 
     @property
     def name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,16 +28,12 @@ class Sparse(AttentionVariant):
     reg_is_global: bool = False
 
     kind: ClassVar[str] = "sparse"
-    pattern: ClassVar[str] = r"sparse_r(?P<radius>\d+)(?P<reg>_regglobal)?"
+    pattern: ClassVar[str] = r"sparse_r(?P<radius>\d+)(?P<reg_is_global>_regglobal)?"
     example: ClassVar[str] = "sparse_r8"
     sparse_in_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", whole_number(self.radius, "radius", 0))
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Sparse:
-        return cls(radius=int(match["radius"]), reg_is_global=match["reg"] is not None)
 
     @property
     def name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,10 +34,6 @@ class Strided(AttentionVariant):
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", whole_number(self.radius, "radius", 0))
         object.__setattr__(self, "every", whole_number(self.every, "every", 1))
-
-    @classmethod
-    def from_match(cls, match: re.Match[str]) -> Strided:
-        return cls(radius=int(match["radius"]), every=int(match["every"]))
 
     @property
     def name(self) -> str:

@@ -10,20 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, model_validator
 
+from chronos2_attention.checking import Flag, Some, Text, Unique, matching, number, whole
 from chronos2_attention.errors import InputError, quote
-from study.config.yaml_files import (
-    REPOSITORY,
-    Flag,
-    Some,
-    Text,
-    Unique,
-    check,
-    checked_dataclass,
-    load_yaml,
-    matching,
-    number,
-    whole,
-)
+from study.config.yaml_files import REPOSITORY, check, checked_dataclass, load_yaml
 
 MEND = "see config/README.md"
 # Numbers that a drawn data set may have: some seconds and megabytes of them.

@@ -14,9 +14,7 @@ from chronos2_attention.errors import InputError
 from study.config.yaml_files import REPOSITORY, Name, load_named
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
-
 NEEDED = {"hub": ("repo", "revision"), "local": ("path",), "random": ("seed", "architecture")}
-
 QUANTILES = [0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99]
 
 

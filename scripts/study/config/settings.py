@@ -29,6 +29,7 @@ Temperature = Annotated[number(0, most=1_000_000), AfterValidator(_has_a_name)]
 Count = whole(1)
 Share = number(gt=0, most=0.5)
 MEASURE = Literal[MEASURES]
+VariantName = Annotated[Text, AfterValidator(lambda name: str(AttentionVariant.parse(name)))]
 BACKEND = Literal["reference", "banded", "flex", "flash"]
 
 
@@ -68,9 +69,7 @@ class SoftMasks(Strict):
 
 
 class GroupValue(Strict):
-    variants: Unique[
-        Annotated[Text, AfterValidator(lambda name: str(AttentionVariant.parse(name)))]
-    ]
+    variants: Unique[VariantName]
 
 
 class Sparse(Strict):

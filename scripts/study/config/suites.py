@@ -13,18 +13,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, model_validator
 
-from chronos2_attention.checking import (
-    Many,
-    Some,
-    Text,
-    Unique,
-    check,
-    checked_dataclass,
-    number,
-    whole,
-)
+from chronos2_attention.checking import Many, Some, Text, Unique, checked_dataclass, number, whole
 from chronos2_attention.errors import InputError, explained, quote
-from study.config.yaml_files import Name, Strict, TaskName, load_named, load_yaml, unknown
+from study.config.yaml_files import Name, Strict, TaskName, check, load_named, load_yaml, unknown
 
 EVERY_TASK = "*"
 MOST_STEPS = 10_000_000

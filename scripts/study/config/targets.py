@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from chronos2_attention import AttentionVariant, InputError
@@ -81,8 +81,7 @@ class TargetCheck:
             loose = {"study": study, "scatteritem": "[^/_]*", "measure": "[^/_-]*"}
             for output in self.outputs:
                 regex = _regex(output, lambda word, _, loose=loose: loose.get(word, "[^/]*?"))
-                found = re.fullmatch(regex, name)
-                if found is not None:
+                if found := re.fullmatch(regex, name):
                     yield found.groupdict()
 
     def _words(self, wildcards: dict[str, str]) -> None:
@@ -106,10 +105,8 @@ class TargetCheck:
         suites = [suite for suite in known_suites(self.config_dir) if f"/{suite}" in name]
         study = re.search(rf"/({'|'.join(suites)})(@[^/_]*)?", name) if suites else None
         shown = {"study": study[0][1:] if study else "demo"}
-        outputs = [
-            WILDCARD.sub(lambda found: shown.get(found[1], f"{{{found[1]}}}"), output)
-            for output in self.outputs
-        ]
+        told = partial(WILDCARD.sub, lambda found: shown.get(found[1], f"{{{found[1]}}}"))
+        outputs = list(map(told, self.outputs))
         near = difflib.get_close_matches(name, outputs, n=2, cutoff=0.7)
         return f"the nearest are {' and '.join(near)}" if near else "see README.md for the results"
 

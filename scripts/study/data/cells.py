@@ -20,12 +20,8 @@ from study.config.datasets import TimeAxis
 # up to more than 3.4e38.
 LARGEST = 1e17
 # How an absent number is spelled; in ids and names of columns the same words are text.
-MISSING = frozenset(
-    [
-        *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None", "NaT"),
-        *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    ]
-)
+MISSING = {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None", "NaT"}
+MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 # A day on which clocks are set forward has 23 hours.
 SHORTEST_DAY = np.timedelta64(23, "h")
 

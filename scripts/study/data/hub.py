@@ -106,10 +106,8 @@ def hub_files(
         return _from_hub(repo, kind, revision, patterns)
     except FetchError as error:
         if error.code in REFUSALS:
-            why = REFUSALS[error.code].format(
-                repo=repo, kind=kind, revision=revision, place=_endpoint()
-            )
-            raise FetchError(*why.split("; ")) from None
+            of = {"repo": repo, "kind": kind, "revision": revision, "place": _endpoint()}
+            raise FetchError(*REFUSALS[error.code].format(**of).split("; ")) from None
         if error.final:
             mend = error.mend.replace("TMPDIR", "HF_HOME")
             why = f"{repo} at revision {revision!r}: {error}"

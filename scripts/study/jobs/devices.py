@@ -28,9 +28,8 @@ def lock_folder() -> Path:
 
     It is in TMPDIR, the machine's: XDG_RUNTIME_DIR goes when the user logs out, and jobs go on.
     """
-    folder = (
-        Path(tempfile.gettempdir()) / f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
-    )
+    name = f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
+    folder = Path(tempfile.gettempdir()) / name
     mend = "set TMPDIR to a folder on this machine that you may write to"
     with explained("no place for the locks of GPUs", folder, mend, OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -75,10 +74,8 @@ def gpu_ids() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
     if visible.startswith("MIG-"):
         return [visible.partition(",")[0]]
-    return [
-        str(torch.cuda.get_device_properties(index).uuid)
-        for index in range(torch.cuda.device_count())
-    ]
+    count, about = torch.cuda.device_count(), torch.cuda.get_device_properties
+    return [str(about(index).uuid) for index in range(count)]
 
 
 def pick_device(setting: str) -> str:
@@ -91,9 +88,8 @@ def pick_device(setting: str) -> str:
     _, _, number = setting.partition(":")
     wanted = range(int(number), int(number) + 1) if number else range(len(ids))
     if not ids or wanted.stop > len(ids):
-        raise InputError(
-            f"no device '{setting}'", "forecast.device", "use auto or cpu, or an existing GPU"
-        )
+        mend = "use auto or cpu, or an existing GPU"
+        raise InputError(f"no device '{setting}'", "forecast.device", mend)
     index = wanted[claim_device([ids[index] for index in wanted], lock_folder())]
     torch.cuda.set_device(index)
     return f"cuda:{index}"

@@ -78,20 +78,16 @@ def _holder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder beside `path`, which goes when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    holder = Path(
-        tempfile.mkdtemp(prefix=f".{path.name[:LONGEST]}.", suffix=".partial", dir=path.parent)
-    )
+    begin, folder = f".{path.name[:LONGEST]}.", path.parent
+    holder = Path(tempfile.mkdtemp(prefix=begin, suffix=".partial", dir=folder))
     lock = os.open(holder, os.O_RDONLY)
     try:
         _lock(lock)
         yield holder
     except Exception as error:
         if not holder.is_dir() or not os.path.samestat(os.stat(holder), os.fstat(lock)):
-            raise InputError(
-                "the folder was removed while its files were made",
-                str(path.parent),
-                "run the same command again",
-            ) from error
+            what = "the folder was removed while its files were made"
+            raise InputError(what, str(folder), "run the same command again") from error
         raise
     finally:
         os.close(lock)

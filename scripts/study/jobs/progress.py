@@ -58,9 +58,8 @@ class Work:
         self.windows += 1
         self.series += len(lengths)
         future = 1 + math.ceil(horizon / self.patch)
-        self.tokens += sum(
-            math.ceil(min(int(length), limit) / self.patch) + future for length in lengths
-        )
+        patches = [math.ceil(min(int(length), limit) / self.patch) for length in lengths]
+        self.tokens += sum(patches) + future * len(lengths)
 
     def __str__(self) -> str:
         counts = f"{self.windows} windows, {self.series} series, {self.tokens} tokens"

@@ -32,7 +32,6 @@ M4_LENGTHS = [
 ]
 
 LEVELS = (0.1, 0.5, 0.9)
-
 HORIZON = 8
 
 
