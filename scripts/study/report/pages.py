@@ -22,9 +22,16 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from study.evaluation.gates import NOT_APPLICABLE, validity_of
+from study.evaluation.gates import FAIL, NOT_APPLICABLE, PASS, validity_of
 from study.forecasts.files import read_metadata
-from study.soft_masks.group_value import ALL, sentences
+from study.report.answers import (
+    Answer,
+    group_answer,
+    soft_answer,
+    sparse_answer,
+    with_percent,
+)
+from study.soft_masks.group_value import ALL
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 
@@ -126,20 +133,22 @@ def page(
     study: str = "",
     valid: bool | None = None,
     reason: str = "",
-    sentences: Sequence[str] = (),
+    checks: str = "",
+    answer: Answer | None = None,
 ) -> str:
     """Return a page of the report as HTML.
 
-    A banner says of the study, green or red, whether its gates passed, see `gates.validity_of`;
-    there is none where `valid` is None. The sentences follow it; the report's first page shows it
-    and the first two of them.
+    A banner says of the study, green or red, whether its gates passed, see `gates.validity_of`, and
+    by which `checks`; there is none where `valid` is None. The answer follows it, as on the
+    report's first page.
     """
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
         study=study,
         valid=valid,
         reasons=reasons(reason),
-        sentences=sentences,
+        checks=checks,
+        answer=answer,
         sections=[_render_section(section) for section in sections],
     )
 
@@ -150,39 +159,14 @@ def reasons(text: str) -> list[str]:
     return [part if index == 0 else f"gate {part}" for index, part in enumerate(parts) if part]
 
 
-def with_percent(summary: pd.DataFrame) -> pd.DataFrame:
-    """Add the mean log ratio and its interval as changes of MASE in percent."""
-    names = {"change": "mean", "low": "ci_low", "high": "ci_high"}
-    return summary.assign(
-        **{
-            f"{new}_percent": 100 * np.expm1(summary[f"log_ratio_{old}"])
-            for new, old in names.items()
-            if f"log_ratio_{old}" in summary
-        }
-    )
-
-
-def sparse_sentences(summary: pd.DataFrame) -> list[str]:
-    """Say each radius's verdict in words, from the rows of ``radius_summary.csv``."""
-    texts = {
-        "better": "more accurate than full attention",
-        "worse": "less accurate than full attention",
-        "equivalent": "as accurate as full attention within {margin:g} %",
-        "not tested": "not tested",
-    }
-    found = []
-    for row in with_percent(summary).to_dict("records"):
-        verdict = texts.get(row["verdict_family"], "not shown to differ, nor to be equivalent")
-        cut = not math.isnan(row["radius"])
-        what = f"at r = {row['radius']:g}" if cut else "where it only hides the future"
-        found.append(
-            f"Sparse time attention {what}: {verdict.format(margin=100 * row['tost_margin'])}."
-            f" MASE changes by {row['change_percent']:+.2f} %"
-            f" (95 % interval {row['low_percent']:+.2f} to {row['high_percent']:+.2f} %,"
-            f" {row['n_clusters']:g} sources)"
-            + (f", at a median of {row['median_speedup']:.2f} times the speed." if cut else ".")
-        )
-    return found
+def checks_of(validity: pd.DataFrame) -> str:
+    """Count the rows of the gates that passed, that failed, and that had nothing to go by."""
+    rows = validity[validity["gate"] != "all"]
+    passed, failed = (int((rows["verdict"] == word).sum()) for word in (PASS, FAIL))
+    idle = rows[~rows["verdict"].isin([PASS, FAIL])]
+    text = f"{passed} checks passed, {failed} failed"
+    gates = ", ".join(dict.fromkeys(idle["gate"]))
+    return text + (f", {len(idle)} had nothing to go by ({gates})" if len(idle) else "")
 
 
 def gate_overview(validity: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +195,7 @@ def table_page(
     study: str,
     title: str,
     table: pd.DataFrame,
-    sentences: Sequence[str] | None = None,
+    answer: Answer | None = None,
     *,
     name: str,
     source: str,
@@ -219,7 +203,7 @@ def table_page(
 ) -> str:
     """Return the page `name` of a table, read from the files `source`, under its study's banner.
 
-    With `sentences` it is one of verdicts, and of the gates.
+    With an `answer` it is one of verdicts, and of the gates.
     """
     shown = COLUMNS["tables"].get(name)
     sections = [
@@ -227,31 +211,32 @@ def table_page(
         for heading, columns in (shown if isinstance(shown, dict) else {"": shown}).items()
     ]
     valid, reason, *_ = validity_of(validity)
-    of, heading = study, f"{study}: {title}"
-    if sentences is not None:
-        of = f"{study}, {title}"
+    of, heading, checks = study, f"{study}: {title}", ""
+    if answer is not None:
+        of, checks = f"{study}, {title}", checks_of(validity)
         sections = [
             replace(sections[0], title="Verdicts", void=not valid),
             Section(gate_overview(validity), title="Validity"),
         ]
-    return page(heading, sections, study=of, valid=valid, reason=reason, sentences=sentences or ())
+    about = {"study": of, "valid": valid, "reason": reason, "checks": checks}
+    return page(heading, sections, answer=answer, **about)
 
 
 def sparse_verdict_page(study: str, title: str, summary: pd.DataFrame, **about: Any) -> str:
     """Return the page of verdicts on sparse attention and of the gates, see `table_page`."""
-    return table_page(study, title, summary, sparse_sentences(summary), **about)
+    return table_page(study, title, summary, sparse_answer(summary), **about)
 
 
 def soft_verdict_page(study: str, title: str, verdicts: pd.DataFrame, **about: Any) -> str:
     """Return the page of verdicts on soft masks and of the gates, see `table_page`."""
     found = verdicts[verdicts["subject"] != "validity"]
-    return table_page(study, title, found, found["sentence"].tolist(), **about)
+    return table_page(study, title, found, soft_answer(verdicts), **about)
 
 
 def group_verdict_page(study: str, title: str, value: pd.DataFrame, **about: Any) -> str:
     """Return the page on what group attention is worth by kind of task, see `table_page`."""
     kinds = value[value["task"] == ALL]
-    return table_page(study, title, kinds, sentences(kinds), **about)
+    return table_page(study, title, kinds, group_answer(kinds), **about)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

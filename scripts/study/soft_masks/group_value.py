@@ -38,7 +38,11 @@ UNTOLD = dict.fromkeys((OPEN, NOT_TESTED), "cannot be told from this")
 CHANGES = {"change": "log_ratio_mean"} | {
     f"change_{end}": f"log_ratio_ci_{end}" for end in ("low", "high")
 }
-FOUND = {"n": "n", "n_clusters": "n_clusters", **CHANGES, "p": "log_ratio_p", "verdict": "verdict"}
+FOUND = {
+    **{name: name for name in ("n", "n_clusters", "effect_80", "tost_margin", "verdict")},
+    **CHANGES,
+    "p": "log_ratio_p",
+}
 
 
 def _steps(
@@ -74,8 +78,8 @@ def group_value(
 
     A row a kind (whose pairs are tasks) or task (whose pairs are series), step and metric: `kind`,
     `task`, `step`, `metric`, `baseline`, `variant`, `n` pairs, `n_clusters`, `change` of the metric
-    (-0.01: the variant is 1 % better) and its interval, `p`, `verdict`, `candidates`, windows that
-    the variant was chosen on and tested on, `valid`, `reason`.
+    (-0.01: the variant is 1 % better) and its interval, `effect_80`, `tost_margin`, `p`, `verdict`,
+    `candidates`, windows that the variant was chosen on and tested on, `valid`, `reason`.
     """
     key = list(KEY_COLUMNS)
     every = scores["full"][key]

@@ -42,7 +42,8 @@ from study.soft_masks.summary import (
 from study.soft_masks.sweep import JOINT, NO_CONTROL, is_soft
 
 COLUMNS = [
-    *("study", "subject", "variant", "verdict", "gain", "nothing_lost", "more_than_smoothing"),
+    *("study", "subject", "variant", "is_control", "verdict", "gain", "gain_low", "gain_high"),
+    *("n_clusters", "effect_80", "tost_margin", "nothing_lost", "more_than_smoothing"),
     *("more_than_random", "valid", "sentence"),
 ]
 
@@ -83,9 +84,10 @@ def verdicts(
     """Say in plain words what a sweep found, from its summary and its gain by sample size.
 
     Rows of `COLUMNS`: first whether the study is valid, then what follows for soft masks, then each
-    measure at the temperature with the largest mean gain, then `joint`, then the mask `chosen` by
-    early windows and tested by later ones, then what samples of the smallest size would have shown.
-    `gain` is 1 - the geometric mean of the MASE ratios.
+    measure at the temperature with the largest mean gain, then the controls of the best of them,
+    then `joint`, then the mask `chosen` by early windows and tested by later ones, then what
+    samples of the smallest size would have shown. `gain` is 1 - the geometric mean of the MASE
+    ratios, with a 95 % interval.
     """
     rows = [_validity(validity), _conclusion(summary)]
     soft = summary[summary["control"] == NO_CONTROL]
@@ -99,24 +101,50 @@ def verdicts(
         else:
             at = f"{measure.capitalize()}: the best mean is at temperature {best['temperature']:g}"
             rows.append(_about(best, measure, f"{at}, with {_result(best, tests)}"))
+    rows += _controls(summary)
     for _, joint in soft[soft["variant"] == JOINT].dropna(subset=["log_ratio_mean"]).iterrows():
         text = f"All series of a batch in one group: {_result(joint, tests)}"
         rows.append(_about(joint, JOINT, text))
     if chosen is not None:
         rows.append(_later(*chosen))
     rows += _shrinking(samples)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    table = pd.DataFrame([{"is_control": False, **row} for row in rows]).reindex(columns=COLUMNS)
     return table.assign(study=study, valid=validity.valid)
 
 
 def _about(row: pd.Series, subject: str, sentence: str) -> dict[str, object]:
-    return {
-        "subject": subject,
-        "verdict": row["verdict_family"],
-        "gain": float(-np.expm1(row["log_ratio_mean"])),
-        **row[["variant", "nothing_lost", "more_than_smoothing", "more_than_random"]],
-        "sentence": sentence,
-    }
+    answers = ["variant", "nothing_lost", "more_than_smoothing", "more_than_random"]
+    about = {"subject": subject, "verdict": row["verdict_family"], "sentence": sentence}
+    return about | _effect(row) | dict(row[answers])
+
+
+def _effect(row: Mapping[str, float]) -> dict[str, float]:
+    """Return the gain of a result, with its interval, and what it rests on."""
+    ends = {"gain": "mean", "gain_low": "ci_high", "gain_high": "ci_low"}
+    gains = {gain: float(-np.expm1(row[f"log_ratio_{end}"])) for gain, end in ends.items()}
+    return gains | {name: row[name] for name in ("n_clusters", "effect_80", "tost_margin")}
+
+
+def _controls(summary: pd.DataFrame) -> list[dict[str, object]]:
+    """Say what the controls of the best soft mask change."""
+    best = best_of(summary)
+    if best is None:
+        return []
+    same = (summary[["measure", "temperature"]] == best[["measure", "temperature"]]).all(axis=1)
+    rows = summary[same & (summary["control"] != NO_CONTROL)].dropna(subset=["log_ratio_mean"])
+    return [
+        {
+            **{"subject": row["control"], "variant": row["variant"], "is_control": True},
+            **{"verdict": row["verdict"], **_effect(row)},
+            "sentence": f"Its control {row['control']}: MASE {_change(row)}.",
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _change(row: Mapping[str, float]) -> str:
+    mean, low, high = (percent(row[f"log_ratio_{end}"]) for end in ("mean", "ci_low", "ci_high"))
+    return f"{mean} against full attention (95 % interval {low} to {high})"
 
 
 def _validity(validity: Validity) -> dict[str, object]:
@@ -195,9 +223,8 @@ def _later(variant: str, result: PairedResult) -> dict[str, object]:
         + (f", p {p:.2g})" if not np.isnan(p) else ")")
         + f": {result.verdict}."
     )
-    gain = float(-np.expm1(result.log_ratio_mean))
     about = {"subject": "chosen early", "variant": variant, "verdict": result.verdict}
-    return {**about, "gain": gain, "sentence": text}
+    return {**about, **_effect(vars(result)), "sentence": text}
 
 
 def _shrinking(samples: pd.DataFrame) -> list[dict[str, object]]:
