@@ -29,7 +29,7 @@ with rule_script(snakemake) as log:
             study,
             study.data_paths(inputs.data),
             ForecastSettings.of(params.forecast),
-            piece=Piece.parse(snakemake.wildcards.scatteritem),
+            piece=Piece.parse(snakemake.wildcards.get("scatteritem", "1-of-1")),
             similarities=SimilarityFile(inputs.similarity[0]) if inputs.similarity else None,
         )
         for run, writer in runs:

@@ -12,13 +12,14 @@ with rule_script(snakemake) as log:
     inputs, outputs, study = snakemake.input, snakemake.output, snakemake.params.study
     suite, names = study.suite, [task.name for task in study.suite.tasks]
     pairs = list(zip(inputs.forecasts, outputs.scores, strict=True))
-    if inputs.get("pieces"):
+    if inputs.get("scores_pieces"):
         # Of each file of forecasts all pieces, then of the next.
-        count = len(inputs.pieces) // len(pairs)
+        count = len(inputs.scores_pieces) // len(pairs)
         tables = []
         for number, pair in enumerate(pairs):
             own = slice(number * count, (number + 1) * count)
-            tables.append(gather_scores(inputs.pieces[own], inputs.tables[own], *pair, names))
+            found = (inputs.scores_pieces[own], inputs.accuracy_pieces[own])
+            tables.append(gather_scores(*found, *pair, names))
     else:
         data = study.data_paths(inputs.data)
         piece = Piece.parse(snakemake.wildcards.get("scatteritem", "1-of-1"))

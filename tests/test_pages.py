@@ -1,7 +1,9 @@
 """The report, opened as a reader opens it: in a browser, at laptop width, without a network."""
 
 import inspect
+import re
 from importlib import import_module
+from math import nan
 
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from conftest import REPO_ROOT, STUDY, TASKS
 
 from study.evaluation.gates import GateRow, validity_table
 from study.report import pages as report_tables
+from study.report.answers import sparse_answer
 from study.report.pages import Section, cell, page, reasons
 
 OVERVIEW = "At a glance: verdicts and validity"
@@ -42,9 +45,10 @@ def test_the_report_is_whole_and_quiet_in_a_browser(report):
         visitor.open(report)
         visitor.page.wait_for_selector("#rulegraph svg, #rulegraph canvas")
         shown = visitor.page.inner_text("#app")
-        assert f"{STUDY}, sparse time attention: INVALID" in shown
+        assert f"{STUDY}, sparse time attention: INVALID by its gates: " in shown
         assert "gate baseline failed" in shown
-        assert "Void: Sparse time attention at r = 8:" in shown
+        assert "What is lost in accuracy when a context token attends to its r neighbours" in shown
+        assert re.search(r"Void: .*r = 8 changes MASE by|Void: Nothing was tested", shown)
         banner = visitor.page.locator(".banner").bounding_box()
         assert banner["y"] >= 0
         assert banner["y"] + banner["height"] <= HEIGHT
@@ -202,10 +206,19 @@ def test_a_verdict_in_words(verdict, words):
             "log_ratio_ci_high": [0.03],
             "n_clusters": [18],
             "median_speedup": [1.25],
+            "effect_80": [0.05],
         }
     )
-    (sentence,) = report_tables.sparse_sentences(summary)
+    answer = sparse_answer(summary)
+    (sentence,) = answer.details
     assert words in sentence
+    assert answer.answer.endswith(
+        "r = 8 changes MASE by +1.0 % (95 % interval -2.0 to +3.0 %, 18 sources); a change of 5.0 %"
+        " would have been found four times in five."
+    )
+    (drawn,) = answer.drawn
+    assert drawn["low_at"] < 50 < drawn["change_at"] < drawn["high_at"]
+    assert drawn["high_at"] == pytest.approx(50 + 50 * 3.045 / (1.05 * 3.045), abs=0.1)
     assert (
         "by +1.01 % (95 % interval -1.98 to +3.05 %, 18 sources), at a median of 1.25 times"
         in sentence
@@ -216,13 +229,19 @@ def test_a_verdict_in_words(verdict, words):
 def test_the_sentences_on_soft_masks_follow_their_banner(valid):
     verdicts = pd.DataFrame(
         {
-            "subject": ["validity", "correlation"],
-            "variant": [None, "soft_correlation_t5"],
-            "verdict": ["valid", "better"],
-            "gain": [float("nan"), 0.06],
-            "more_than_random": [None, "yes"],
-            "more_than_smoothing": [None, "undecided"],
-            "sentence": ["Valid.", "Correlation: 6 % better."],
+            "subject": ["validity", "soft masks", "correlation"],
+            "variant": [None, None, "soft_correlation_t5"],
+            "is_control": False,
+            "verdict": ["valid", "soft masks help", "better"],
+            "gain": [nan, nan, 0.06],
+            "gain_low": [nan, nan, 0.02],
+            "gain_high": [nan, nan, 0.1],
+            "n_clusters": 16,
+            "effect_80": 0.03,
+            "tost_margin": 0.01,
+            "more_than_random": [None, None, "yes"],
+            "more_than_smoothing": [None, None, "undecided"],
+            "sentence": ["Valid.", "Soft masks help. Of 3: 1 better.", "Correlation: 6 % better."],
         }
     )
     validity = validity_table(rows("pass" if valid else "fail"))
@@ -238,6 +257,10 @@ def test_the_sentences_on_soft_masks_follow_their_banner(valid):
     assert f'<strong style="color: inherit">demo, soft group masks: {word}</strong>' in text
     start = "" if valid else "Void: "
     assert f"<li>{start}Correlation: 6 % better.</li>" in text
+    assert (
+        f"{start}Soft masks help: the mask with the best mean, soft_correlation_t5, changes" in text
+    )
+    assert "MASE by -6.0 % (95 % interval -10.0 to -2.0 %, 16 clusters)" in text
     assert "<li>Valid.</li>" not in text
     assert ('class="void"' in text) is not valid
 

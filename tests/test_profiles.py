@@ -21,13 +21,19 @@ def profile(repo_root: Path, name: str) -> dict:
 
 
 def gpu_rules(repo_root: Path) -> set[str]:
-    """Return the rules that ask for a GPU, and those that take over such a rule."""
+    """Return the rules that ask for a GPU, those of a loop over suffixes and that take over one."""
     found, parents = set(), {}
     for path in (repo_root / "workflow" / "rules").glob("*.smk"):
         text = path.read_text(encoding="utf-8")
         for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, flags=re.M):
             if re.search(r"^ +gpu=1", body, flags=re.M):
                 found.add(name)
+        looped = (
+            r'^    rule:\n        name:\n            f"(\w+)\{suffix\}"\n((?:        .*\n|\n)+)'
+        )
+        for name, body in re.findall(looped, text, flags=re.M):
+            if re.search(r"^ +gpu=1", body, flags=re.M):
+                found |= {f"{name}{suffix}" for suffix in ("", "_soft", "_sweep")}
         parents |= {
             child: parent
             for parent, child in re.findall(r"^use rule (\w+) as (\w+) with", text, flags=re.M)
@@ -38,7 +44,7 @@ def gpu_rules(repo_root: Path) -> set[str]:
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_each_gpu_rule_has_its_place_in_each_profile(repo_root, name):
     rules = gpu_rules(repo_root)
-    assert {"forecast", "probe_attention", "shuffles"} <= rules
+    assert {"forecast", "probe_attention", "probe_groups_sweep", "shuffles"} <= rules
     missing = rules - set(profile(repo_root, name)["set-resources"])
     assert not missing, f"add them to set-resources of workflow/profiles/{name}/config.yaml"
 

@@ -612,12 +612,16 @@ def test_verdicts_in_plain_words(share, control_share, verdict, words):
     methods = beside_controls(towards_truth(baseline, share, noise=0.005), control, control)
     tables = tables_of(baseline, methods)
     found = tables["verdicts"].set_index("subject")
-    subjects = ["validity", "soft masks", "correlation", "chosen early", "sample size"]
+    subjects = ["validity", "soft masks", "correlation", *CONTROLS, "chosen early", "sample size"]
     assert list(found.index) == subjects
+    assert found.index[found["is_control"]].tolist() == CONTROLS
     assert found.loc["validity", "sentence"].startswith("Valid: no gate failed (checked: ")
     assert found.loc["soft masks", "verdict"] == verdict
     assert words in found.loc["correlation", "sentence"]
     assert found.loc["correlation", "gain"] == pytest.approx(share, abs=0.01)
+    assert found.loc["permuted", "gain"] == pytest.approx(control_share, abs=0.01)
+    assert (found["gain_low"] <= found["gain"]).loc[found["gain_low"].notna()].all()
+    assert (found["gain"] <= found["gain_high"]).loc[found["gain_low"].notna()].all()
     assert "in later windows" in found.loc["sample size", "sentence"]
     assert set(tables) == {
         *("summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"),

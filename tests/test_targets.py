@@ -41,7 +41,7 @@ WRONG = {
     "variant": ("sparse_8", "unknown attention variant 'sparse_8'"),
     "method": ("naive", "unknown attention variant 'naive'"),
     # What follows a method may as well be of its name.
-    "scatteritem": ("one", "no rule makes this result|unknown attention variant '.*_one'"),
+    "scatteritem": ("one", "no rule makes this result|unknown attention variant '.*_(one|sweep)'"),
     "regime": ("raged", "no rule makes this result"),
     "timed": ("sparse_8", "no rule makes this result"),
     "mask": ("t", "no rule makes this result"),
@@ -158,7 +158,7 @@ def test_a_name_that_no_file_can_bear_is_refused_where_it_is_read(own):
         (["results/figures/dmo_skill.svg"], "unknown suite 'dmo'"),
         (["results/figures/demo_skil.svg"], "the nearest are results/figures/demo_skill.svg"),
         (["results/report/demo@nno_perf.html"], "unknown model 'nno'"),
-        (["results/forecasts/pieces/demo_ful_1-of-1.parquet"], "unknown attention variant 'ful'"),
+        (["results/forecasts/demo_ful.parquet"], "unknown attention variant 'ful'"),
         (["--config", "run=my-suit"], "unknown suite 'my-suit'"),
         (["--report-stylesheet", "results/x.css", "results/figures/demo_skill.svg"], None),
     ],

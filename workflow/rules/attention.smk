@@ -1,9 +1,6 @@
 # Where attention goes: that of time by distance, over which gate 4 decides, and that of groups.
 
 
-MASS_PARAMS = {"study": study_of, "forecast": FORECAST, "mass": config["mass"]}
-
-
 rule probe_attention:
     input:
         unpack(data_and_weights_of),
@@ -20,58 +17,37 @@ rule probe_attention:
     resources:
         gpu=1,
     params:
-        **MASS_PARAMS,
+        **{"study": study_of, "forecast": FORECAST, "mass": config["mass"]},
     script:
         "../../scripts/probe_attention.py"
 
 
 # How much group attention a soft mask, or `joint`, sends to series of other groups.
 
-GROUP_PARAMS = {**FORECAST_PARAMS, "windows_per_task": config["soft"]["mass_windows_per_task"]}
+for suffix, (folder, job, variants) in TOGETHER.items():
 
-
-rule probe_groups:
-    input:
-        unpack(inputs_of_model),
-    output:
-        "results/group_mass/{study}_{variant}.csv",
-    log:
-        "results/logs/probe_groups/{study}_{variant}.log",
-    benchmark:
-        "results/benchmarks/probe_groups/{study}_{variant}.tsv"
-    conda:
-        "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
-    params:
-        **GROUP_PARAMS,
-        variants=lambda wildcards: [wildcards.variant],
-    script:
-        "../../scripts/probe_groups.py"
-
-
-# One process for all soft masks of a measure in the sweep: starting costs more than measuring.
-SWEPT = [
-    variant.replace(MEASURES[0], "{measure}")
-    for variant in sweep_variants(
-        MEASURES[:1], config["soft"]["temperatures"], config["soft"]["controls"]
-    )
-    if variant != JOINT
-]
-
-
-use rule probe_groups as probe_groups_soft with:
-    output:
-        [f"results/group_mass/{{study}}_{variant}.csv" for variant in SWEPT],
-    log:
-        "results/logs/probe_groups/{study}_soft_{measure}.log",
-    benchmark:
-        "results/benchmarks/probe_groups/{study}_soft_{measure}.tsv"
-    threads: 1
-    params:
-        **GROUP_PARAMS,
-        variants=lambda wildcards: [variant.format(**wildcards) for variant in SWEPT],
+    rule:
+        name:
+            f"probe_groups{suffix}"
+        input:
+            unpack(inputs_of_model),
+        output:
+            [f"results/group_mass/{folder}{{study}}_{variant}.csv" for variant in variants],
+        log:
+            f"results/logs/probe_groups/{{study}}_{job}.log",
+        benchmark:
+            f"results/benchmarks/probe_groups/{{study}}_{job}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1 if suffix else config["forecast"]["threads"]
+        resources:
+            gpu=1,
+        params:
+            **FORECAST_PARAMS,
+            windows_per_task=SOFT["mass_windows_per_task"],
+            variants=named(variants),
+        script:
+            "../../scripts/probe_groups.py"
 
 
 ruleorder: probe_groups_soft > probe_groups

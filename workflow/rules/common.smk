@@ -1,21 +1,19 @@
 # What all rules share: settings that have been checked, and studies by name.
-#
-# Rules hand their scripts `study` and whole parts of the settings. What a parameter holds makes
-# results anew when it changes, so that none holds an absolute path, or more than results depend on.
+# What a parameter holds makes results anew when it changes: `study` and whole parts of the settings,
+# but no absolute path, nor more than results depend on.
 
 import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import product
 
 # Not `workflow.basedir`, which is another workflow's where this one is a module of it.
 REPO_ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 IS_MODULE = Path(workflow.basedir).resolve() != (REPO_ROOT / "workflow").resolve()
-SCRIPTS = REPO_ROOT / "scripts"
 CONFIG_DIR = REPO_ROOT / "config"
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(REPO_ROOT / "scripts"))
 
 from chronos2_attention import AttentionVariant, InputError
 from chronos2_attention.variants.soft import MEASURES
@@ -24,6 +22,7 @@ from study.config.plans import load_plans
 from study.config.models import load_model_spec, local_files, mirrored_files
 from study.config.settings import complete, settle
 from study.config.study import load_study
+from study.config.suites import load_suite
 from study.config.targets import TargetCheck
 from study.config.yaml_files import NAME
 from study.jobs.files import KnownFile
@@ -59,10 +58,20 @@ MIRROR = Path(config["mirror"]) if config["mirror"] else None
 # How many threads there were changes last digits only: no reason to make results anew.
 FORECAST = {key: value for key, value in config["forecast"].items() if key != "threads"}
 
-# A soft mask and its two controls are made by one process: starting it costs more than a variant.
+# What one process makes, whose start costs more than a variant: one; a soft mask and its controls; all
+# of a measure in the sweep, in a folder of their own, so that one mask alone stays cheap. By the
+# suffix of its rules: that folder, its name in those of logs, its variants.
+SOFT = config["soft"]
 SOFT_FAMILY = [
     f"soft_{{measure}}{control}_t{{temperature}}" for control in ("", "-permuted", "-uniform")
 ]
+SWEPT = sweep_variants(MEASURES[:1], SOFT["temperatures"], SOFT["controls"])[1:]
+SWEPT = [name.replace(MEASURES[0], "{measure}") for name in SWEPT]
+TOGETHER = {
+    "": ("", "{variant}", ["{variant}"]),
+    "_soft": ("", "soft_{measure}_t{temperature}", SOFT_FAMILY),
+    "_sweep": ("sweep/", "soft_{measure}_sweep", SWEPT),
+}
 
 PATTERNS = [re.sub(r"\(\?P<\w+>", "(?:", p) for p in AttentionVariant.patterns()]
 VARIANT = "|".join(PATTERNS)
@@ -82,6 +91,26 @@ registry = cache(partial(load_registry, CONFIG_DIR / "datasets.yaml"))
 
 def study_of(wildcards):
     return study_by_name(wildcards.study)
+
+
+def named(variants):
+    return lambda wildcards: [name.format(**wildcards) for name in variants]
+
+
+def at_hand():
+    """Data sets that need no network, by the first suite that has them."""
+    found = {}
+    for name in sorted(path.stem for path in CONFIG_DIR.glob("suites/*.yaml")):
+        with suppress(InputError):  # the affair of who asks for it
+            suite = load_suite(name, CONFIG_DIR).only(None if name == PROOF else config["only"])
+            specs = [find_spec(registry(), dataset) for dataset in suite.datasets]
+            own = {spec.name for spec in specs if spec.source in ("package", "synthetic")}
+            found[f"suite_{name}"] = sorted(own.difference(*found.values()))
+    return {name: datasets for name, datasets in found.items() if datasets}
+
+
+def specs_of(datasets):
+    return lambda wildcards: tuple(find_spec(registry(), n) for n in named(datasets)(wildcards))
 
 
 def clusters_of(wildcards):
@@ -141,11 +170,11 @@ def inputs_of_model(wildcards):
     return named | model_of(wildcards)
 
 
-def pieces(process, name, suffix, variants=("{variant}",)):
-    """Files of the pieces that each variant of a study is split into, those of one together."""
-    names = [name.replace("{variant}", variant) for variant in variants]
-    names = [name.replace("{", "{{").replace("}", "}}") for name in names]
-    return [piece for name in names for piece in process(f"{name}_{{scatteritem}}.{suffix}")]
+def pieces(process, patterns):
+    """Files of the pieces that each pattern with {scatteritem} is split into, of one together."""
+    escaped = [pattern.replace("{", "{{").replace("}", "}}") for pattern in patterns]
+    named = [pattern.replace("{{scatteritem}}", "{scatteritem}") for pattern in escaped]
+    return [piece for pattern in named for piece in process(pattern)]
 
 
 def reference(*names):
@@ -168,29 +197,30 @@ def inputs_of_validity(wildcards):
     return {"joint": joint, "data": data_of(wildcards)} if known else {}
 
 
-def own_files_of(wildcards):
+def own_files_of(datasets, known):
     """Files of the user's, as far as they exist: the script says what is absent."""
-    return list(filter(os.path.isfile, find_spec(registry(), wildcards.dataset).local_files))
+    return lambda wildcards: [
+        known(path)
+        for spec in specs_of(datasets)(wildcards)
+        for path in filter(os.path.isfile, spec.local_files)
+    ]
 
 
-def pieces_of_scores(name, methods):
-    """Files of the pieces that a split study is scored in; none where one job does it all."""
-    scored = [("pieces", "parquet"), ("tables", "csv")]
-    found = {kind: pieces(gather.score, name, suffix, methods) for kind, suffix in scored}
-    return found if len(found["pieces"]) > len(methods) else {}
-
-
-def scores_of(methods, piece):
-    """Files of scores and of accuracy of each method, or of a piece of them."""
-    name, kinds = piece or "results/{kind}/{study}_{method}", {
-        "scores": "parquet",
-        "accuracy": "csv",
-    }
-    files = {
-        kind: [name.replace("{kind}", kind).replace("{method}", m) + f".{suffix}" for m in methods]
+def scores_of(names, part=""):
+    """Files of scores and of accuracy of studies' variants, or of a piece of them."""
+    kinds = {"scores": "parquet", "accuracy": "csv"}
+    folder = "pieces/" if part else ""
+    return {
+        kind: [f"results/{kind}/{folder}{name}{part}.{suffix}" for name in names]
         for kind, suffix in kinds.items()
     }
-    return {kind: temp(names) for kind, names in files.items()} if piece else files
+
+
+def pieces_of_scores(names):
+    """Files of the pieces that a split study is scored in; none where one job does it all."""
+    files = scores_of(names, "_{scatteritem}")
+    found = {f"{kind}_pieces": pieces(gather.score, files[kind]) for kind in files}
+    return found if len(found["scores_pieces"]) > len(names) else {}
 
 
 def efficiency_of(study, r):
@@ -219,8 +249,8 @@ def inputs_of_perf(wildcards):
 def tested(wildcards):
     """A soft mask and its controls, or all that are swept."""
     if "soft" in wildcards.keys():
-        return with_controls(f"soft_{wildcards.soft}", SOFT_SETTINGS["controls"])
-    return SWEEP
+        return with_controls(f"soft_{wildcards.soft}", SOFT["controls"])
+    return sweep_variants(SOFT["measures"], SOFT["temperatures"], SOFT["controls"])
 
 
 def proof_of(wildcards):
@@ -232,22 +262,24 @@ def proof_of(wildcards):
 def shuffled(wildcards):
     """A soft mask, or all of its measure that are swept: starting a process costs as much as one."""
     if wildcards.mask == "sweep":
-        return sweep_variants([wildcards.measure], SOFT_SETTINGS["temperatures"], [])[1:]
+        return sweep_variants([wildcards.measure], SOFT["temperatures"], [])[1:]
     return [f"soft_{wildcards.measure}_{wildcards.mask}"]
 
 
+def files_of(wildcards, names, swept):
+    """Files of soft masks by kind; those of a sweep lie in a folder of their own."""
+    kinds = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
+    folders = ["sweep/" if swept and name != JOINT else "" for name in names]
+    names = [f"{folder}{wildcards.study}_{name}" for folder, name in zip(folders, names)]
+    return {kind: [f"results/{kind}/{n}.{end}" for n in names] for kind, end in kinds.items()}
+
+
 def files_of_tested(wildcards):
-    places = {"scores": "parquet", "forecasts": "parquet", "group_mass": "csv"}
-    found = {
-        place: [f"results/{place}/{wildcards.study}_{name}.{suffix}" for name in tested(wildcards)]
-        for place, suffix in places.items()
-    }
-    masks = [f"soft_{measure}_sweep" for measure in SOFT_SETTINGS["measures"]]
-    if "soft" in wildcards.keys():
-        masks = [name for name in tested(wildcards) if control_of(name, "permuted")]
-    return found | {
-        "shuffles": [f"results/shuffles/{wildcards.study}_{name}.csv" for name in masks]
-    }
+    names, one = tested(wildcards), "soft" in wildcards.keys()
+    masks = [f"soft_{measure}_sweep" for measure in SOFT["measures"]]
+    masks = [name for name in names if control_of(name, "permuted")] if one else masks
+    shuffles = [f"results/shuffles/{wildcards.study}_{mask}.csv" for mask in masks]
+    return files_of(wildcards, names, not one) | {"shuffles": shuffles}
 
 
 # Real series for the ragged regimes: of the mirror where there is one, else of `demo`.
@@ -281,31 +313,31 @@ def each(patterns):
         patterns,
         study=wildcards.study,
         r=config["radii"],
-        soft=SOFT_MASKS,
-        measure=SOFT_SETTINGS["measures"],
+        soft=sweep_variants(SOFT["measures"], SOFT["temperatures"], [])[1:],
+        measure=SOFT["measures"],
         model=study_of(wildcards).model.name,
         dataset=study_of(wildcards).suite.datasets,
     )
 
 
 def settings_of(keys):
-    """What a figure is given beside its inputs: of its study, or of the settings."""
+    """What figures are given beside their inputs: of their study, or of the settings."""
     return lambda wildcards: {k: getattr(study_of(wildcards), k, config.get(k)) for k in keys}
 
 
-def in_report(path, caption, entry, shows):
-    """A result in its section of the report."""
+def in_report(path, kind, name, entry):
+    """A figure or page in its section of the report."""
     return report(
         path,
-        caption=f"../report/{caption}.rst",
+        caption=f"../report/{kind}/{name}.rst",
         **dict(zip(["category", "subcategory"], entry["section"])),
-        labels={"shows": shows, "study": "{study}"},
+        labels={"shows": entry["shows"], "study": "{study}"},
     )
 
 
 def shown(family):
     """Figures and pages of the studies of the settings."""
     results = [f"figures/{{study}}_{name}.{{suffix}}" for name in FIGURES.get(family, [])]
-    results += [f"report/{{study}}_{page}.html" for page in PAGES[family]]
+    results += [f"report/{{study}}_{page}.html" for page in PAGES.get(family, [])]
     results = [f"results/{path}" for path in results]
     return expand(results, study=config["run"], suffix=["svg", "png"])

@@ -1,31 +1,34 @@
-# Data sets and models, from the network, a mirror, a package or this repository.
-#
-# The scripts read the mirror and the bounds of a download from `snakemake.config`: where and how
-# a file was found is no reason to fetch it again, as a changed `params` would be.
+# Data sets and models, from the network, a mirror, a package or this repository. The
+# scripts read the mirror and the bounds of a download from `snakemake.config`: where and how a file
+# was found is no reason to fetch it again, as a changed `params` would be.
 
 
-localrules:
-    fetch_dataset,
-    fetch_model,
+# One data set, or all of a suite's that need no network, whose fetching takes less than a start.
+for kind, datasets in {"dataset": ["{dataset}"], **at_hand()}.items():
 
+    rule:
+        name:
+            f"fetch_{kind}"
+        input:
+            # What is in a file decides, not its age, which a copy changes and an older file lacks.
+            own_files_of(datasets, ancient),
+        output:
+            data=[f"results/data/{dataset}.parquet" for dataset in datasets],
+            sidecar=[f"results/data/{dataset}.json" for dataset in datasets],
+        log:
+            f"results/logs/fetch_dataset/{datasets[0] if kind == 'dataset' else kind}.log",
+        localrule: True
+        conda:
+            "../../envs/environment.yaml"
+        params:
+            # In a tuple, since Snakemake does not compare a dataclass.
+            spec=specs_of(datasets),
+            files=own_files_of(datasets, KnownFile.at),
+        script:
+            "../../scripts/fetch_dataset.py"
 
-# In a tuple, since Snakemake does not compare a dataclass.
-rule fetch_dataset:
-    input:
-        # What is in a file decides, not its age, which a copy changes and an older file lacks.
-        lambda wildcards: [ancient(path) for path in own_files_of(wildcards)],
-    output:
-        data="results/data/{dataset}.parquet",
-        sidecar="results/data/{dataset}.json",
-    log:
-        "results/logs/fetch_dataset/{dataset}.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        spec=lambda wildcards: (find_spec(registry(), wildcards.dataset),),
-        files=lambda wildcards: list(map(KnownFile.at, own_files_of(wildcards))),
-    script:
-        "../../scripts/fetch_dataset.py"
+    if kind != "dataset":
+        workflow.ruleorder(f"fetch_{kind}", "fetch_dataset")
 
 
 rule fetch_model:
@@ -37,6 +40,7 @@ rule fetch_model:
         sidecar="results/models/{model}.json",
     log:
         "results/logs/fetch_model/{model}.log",
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

@@ -1,30 +1,23 @@
 # Accuracy of forecasts: per item, window and step, and per task as fev reports it.
 
-SCORE_PIECES = "results/scores/pieces/{study}"
-
-# What is scored by one job: its rule, its name in those of logs, the methods whose forecasts it is.
-SCORED = [
-    ("score", "{study}_{method}", ["{method}"]),
-    ("score_soft", "{study}_soft_{measure}_t{temperature}", SOFT_FAMILY),
-]
-
-
 # Of all series at once, joined from those of pieces where there are any; and of a piece.
-for (scoring, job, methods), part in product(SCORED, ["", "_{scatteritem}"]):
+for (suffix, (folder, job, variants)), part in product(TOGETHER.items(), ["", "_{scatteritem}"]):
+    job, variants = (job, variants) if suffix else ("{method}", ["{method}"])
+    names = [f"{folder}{{study}}_{variant}" for variant in variants]
 
     rule:
         name:
-            f"{scoring}_piece" if part else scoring
+            f"score{suffix}_piece" if part else f"score{suffix}"
         input:
-            **({} if part else pieces_of_scores(f"{SCORE_PIECES}_{{variant}}", methods)),
-            forecasts=[f"results/forecasts/{{study}}_{method}.parquet" for method in methods],
+            **({} if part else pieces_of_scores(names)),
+            forecasts=[f"results/forecasts/{name}.parquet" for name in names],
             data=data_of,
         output:
-            **scores_of(methods, f"{SCORE_PIECES}_{{method}}{part}" if part else None),
+            **{kind: temp(f) if part else f for kind, f in scores_of(names, part).items()},
         log:
-            f"results/logs/score/{job}{part}.log",
+            f"results/logs/score/{{study}}_{job}{part}.log",
         benchmark:
-            f"results/benchmarks/score/{job}{part}.tsv"
+            f"results/benchmarks/score/{{study}}_{job}{part}.tsv"
         conda:
             "../../envs/environment.yaml"
         params:

@@ -12,70 +12,64 @@ FORECAST_PARAMS = {
     "sparse": config["sparse"],
     "similarity": similarity_settings_of,
 }
-FORECAST_PIECES = "results/forecasts/pieces/{study}"
+IN_PIECES = len(gather.forecast("{scatteritem}")) > 1
+PIECE = "_{scatteritem}" if IN_PIECES else ""
 
 
-rule forecast:
-    input:
-        unpack(inputs_of_model),
-    output:
-        temp(f"{FORECAST_PIECES}_{{variant}}_{{scatteritem}}.parquet"),
-    log:
-        "results/logs/forecast/{study}_{variant}_{scatteritem}.log",
-    benchmark:
-        "results/benchmarks/forecast/{study}_{variant}_{scatteritem}.tsv"
-    conda:
-        "../../envs/environment.yaml"
-    threads: config["forecast"]["threads"]
-    resources:
-        gpu=1,
-    params:
-        **FORECAST_PARAMS,
-        variants=lambda wildcards: [wildcards.variant],
-    script:
-        "../../scripts/forecast.py"
+# Straight into the file of a variant or, where a study is split, into pieces that are joined. Of soft
+# masks, several jobs run beside each other: one thread each keeps more cores busy.
+for suffix, (folder, job, variants) in TOGETHER.items():
+    names = [f"{folder}{{study}}_{variant}" for variant in variants]
+    whole = [f"results/forecasts/{name}.parquet" for name in names]
+    piece = [f"results/forecasts/pieces/{name}_{{scatteritem}}.parquet" for name in names]
 
+    rule:
+        name:
+            f"forecast{suffix}"
+        input:
+            unpack(inputs_of_model),
+        output:
+            temp(piece) if IN_PIECES else whole,
+        log:
+            f"results/logs/forecast/{{study}}_{job}{PIECE}.log",
+        benchmark:
+            f"results/benchmarks/forecast/{{study}}_{job}{PIECE}.tsv"
+        conda:
+            "../../envs/environment.yaml"
+        threads: 1 if suffix else config["forecast"]["threads"]
+        resources:
+            gpu=1,
+        params:
+            **FORECAST_PARAMS,
+            variants=named(variants),
+        script:
+            "../../scripts/forecast.py"
 
-use rule forecast as forecast_soft with:
-    output:
-        temp([f"{FORECAST_PIECES}_{soft}_{{scatteritem}}.parquet" for soft in SOFT_FAMILY]),
-    log:
-        "results/logs/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.log",
-    benchmark:
-        "results/benchmarks/forecast/{study}_soft_{measure}_t{temperature}_{scatteritem}.tsv"
-    # Many of these run beside each other: one thread each keeps more cores busy.
-    threads: 1
-    params:
-        **FORECAST_PARAMS,
-        variants=lambda wildcards: [variant.format(**wildcards) for variant in SOFT_FAMILY],
+    if IN_PIECES:
 
-
-rule gather_forecasts:
-    input:
-        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet"),
-    output:
-        "results/forecasts/{study}_{variant}.parquet",
-    log:
-        "results/logs/gather_forecasts/{study}_{variant}.log",
-    conda:
-        "../../envs/environment.yaml"
-    params:
-        study=study_of,
-    script:
-        "../../scripts/gather_forecasts.py"
-
-
-use rule gather_forecasts as gather_forecasts_soft with:
-    input:
-        pieces(gather.forecast, f"{FORECAST_PIECES}_{{variant}}", "parquet", SOFT_FAMILY),
-    output:
-        [f"results/forecasts/{{study}}_{variant}.parquet" for variant in SOFT_FAMILY],
-    log:
-        "results/logs/gather_forecasts/{study}_soft_{measure}_t{temperature}.log",
+        rule:
+            name:
+                f"gather_forecasts{suffix}"
+            input:
+                pieces(gather.forecast, piece),
+            output:
+                whole,
+            log:
+                f"results/logs/gather_forecasts/{{study}}_{job}.log",
+            conda:
+                "../../envs/environment.yaml"
+            params:
+                study=study_of,
+            script:
+                "../../scripts/gather_forecasts.py"
 
 
 ruleorder: forecast_soft > forecast
-ruleorder: gather_forecasts_soft > gather_forecasts
+
+
+if IN_PIECES:
+
+    ruleorder: gather_forecasts_soft > gather_forecasts
 
 
 rule seasonal_naive:

@@ -1,11 +1,8 @@
-# The embedded checkpoint, trained from scratch on synthetic series.
-#
-# Nothing depends on this rule: studies read resources/models/nano, into which a
-# maintainer copies the three files of a good training.
+# The embedded checkpoint, trained from scratch on synthetic series. Studies read resources/models/nano,
+# into which a maintainer copies the three files of a good training.
 
-
-names = {"config": "config.json", "weights": "model.safetensors", "card": "README.md"}
-PRETRAINED = names | {"losses": "loss.csv"}
+PRETRAINED = {"config": "config.json", "weights": "model.safetensors", "card": "README.md"}
+PRETRAINED["losses"] = "loss.csv"
 
 
 rule pretrain:

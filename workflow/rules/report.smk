@@ -8,33 +8,40 @@ FIGURES, PAGES = (
 )
 # Of a study of group attention, they hold that of the mechanism, too.
 GATES = {"soft": "soft_gates", "group_value": "group_gates"}
-SOFT_MASKS = sweep_variants(SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"], [])[1:]
 
 
 report: "../report/workflow.rst"
 
 
-for family, figure in [(family, figure) for family in FIGURES for figure in FIGURES[family]]:
-    entry, drawn = FIGURES[family][figure], f"results/figures/{{study}}_{figure}"
+for family, figures in FIGURES.items():
 
-    # As SVG and PNG; every one carries the study's validity.
+    # As SVG and PNG, by one process; every one carries the study's validity.
     rule:
         name:
-            f"plot_{figure}"
+            f"plot_{family}"
         input:
-            **{name: each(patterns) for name, patterns in entry["inputs"].items()},
+            **{
+                f"{figure}_{name}": each(patterns)
+                for figure, entry in figures.items()
+                for name, patterns in entry["inputs"].items()
+            },
             validity=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
-            svg=in_report(f"{drawn}.svg", f"figures/{figure}", entry, f"figure: {entry['shows']}"),
-            png=f"{drawn}.png",
+            **{
+                f"{name}_svg": in_report(
+                    f"results/figures/{{study}}_{name}.svg", "figures", name, entry
+                )
+                for name, entry in figures.items()
+            },
+            **{f"{figure}_png": f"results/figures/{{study}}_{figure}.png" for figure in figures},
         log:
-            f"results/logs/plot_{figure}/{{study}}.log",
+            f"results/logs/plot_{family}/{{study}}.log",
         conda:
             "../../envs/environment.yaml"
         params:
             study=study_of,
-            draw=entry["draw"],
-            settings=settings_of(entry.get("settings", [])),
+            figures=figures,
+            settings=settings_of([key for f in figures.values() for key in f.get("settings", [])]),
         script:
             "../../scripts/plot.py"
 
@@ -50,9 +57,7 @@ for family, pages in PAGES.items():
             gates=f"results/{{study}}_{GATES.get(family, 'validity')}.csv",
         output:
             **{
-                page: in_report(
-                    f"results/report/{{study}}_{page}.html", f"pages/{page}", entry, entry["shows"]
-                )
+                page: in_report(f"results/report/{{study}}_{page}.html", "pages", page, entry)
                 for page, entry in pages.items()
             },
         log:

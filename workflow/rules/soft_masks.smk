@@ -1,15 +1,10 @@
 # Study 1: soft group masks, their controls, and what their gain is worth.
 
-SOFT_SETTINGS = config["soft"]
-MASKS = SOFT_SETTINGS["measures"], SOFT_SETTINGS["temperatures"]
-SWEEP = sweep_variants(*MASKS, SOFT_SETTINGS["controls"])
-# Of these, one must gain where there is something to find.
-MIXING = [JOINT, "soft_correlation_t20"]
 SOFT_TABLES = ["summary", "by_feature", "by_horizon", "by_sample_size", "smoothing", "verdicts"]
 SOFT_PARAMS = {
     "study": study_of,
     **TESTED_BY,
-    "controls": SOFT_SETTINGS["controls"],
+    "controls": SOFT["controls"],
     "invented": invented_of,
 }
 SOFT_INPUTS = {
@@ -17,9 +12,11 @@ SOFT_INPUTS = {
     "validity": "results/{study}_validity.csv",
     "scores_full": "results/scores/{study}_full.parquet",
     "forecasts_full": "results/forecasts/{study}_full.parquet",
-    "similarity": f"results/similarity/{{study}}_{SOFT_SETTINGS['measures'][0]}.parquet",
+    "similarity": f"results/similarity/{{study}}_{SOFT['measures'][0]}.parquet",
+    # One of the others must gain over `full` where there is something to find.
     "mechanism": lambda wildcards: [
-        f"results/accuracy/{proof_of(wildcards)}_{method}.csv" for method in ["full", *MIXING]
+        f"results/accuracy/{proof_of(wildcards)}_{method}.csv"
+        for method in ["full", JOINT, "soft_correlation_t20"]
     ],
     "leaders": lambda wildcards: f"results/group_mass/{proof_of(wildcards)}_{JOINT}.csv",
 }
@@ -29,7 +26,7 @@ rule shuffles:
     input:
         unpack(inputs_of_model),
         scores="results/scores/{study}_full.parquet",
-        masks=lambda w: [f"results/scores/{w.study}_{name}.parquet" for name in shuffled(w)],
+        masks=lambda w: files_of(w, shuffled(w), w.mask == "sweep")["scores"],
     output:
         "results/shuffles/{study}_soft_{measure}_{mask}.csv",
     log:
@@ -41,7 +38,7 @@ rule shuffles:
     params:
         **FORECAST_PARAMS,
         clusters=clusters_of,
-        shuffles=SOFT_SETTINGS["shuffles"],
+        shuffles=SOFT["shuffles"],
         variants=shuffled,
     script:
         "../../scripts/shuffles.py"
@@ -64,7 +61,7 @@ rule soft_statistics:
     params:
         **SOFT_PARAMS,
         variants=tested,
-        samples={"resamples": SOFT_SETTINGS["resamples"], "seed": FORECAST["seed"]},
+        samples={"resamples": SOFT["resamples"], "seed": FORECAST["seed"]},
     script:
         "../../scripts/soft_statistics.py"
 
@@ -84,7 +81,7 @@ use rule soft_statistics as soft_ttest with:
 
 # What group attention is worth: each target alone, whole items, all items, and what is between.
 BETWEEN = config["group_value"]["variants"]
-GROUP_VALUE = [*LADDER, *(n for v in BETWEEN for n in with_controls(v, SOFT_SETTINGS["controls"]))]
+GROUP_VALUE = [*LADDER, *(n for v in BETWEEN for n in with_controls(v, SOFT["controls"]))]
 
 
 rule group_value:
