@@ -24,6 +24,7 @@ with rule_script(snakemake) as log:
             "" if len(prints) == 1 else "gate weights failed (of several weights)"
         ),
         Criteria.of(params.statistics),
+        params.study.suite.pairs,
     )
     table = with_plan(table, params.plans)
     table.insert(0, "study", params.study.name)

@@ -24,11 +24,11 @@ with rule_script(snakemake) as log:
     errors = [forecast_errors(*files) for files in (inputs.full, inputs.variant)]
     criteria = Criteria.of(statistics)
     compared, result, extra = comparison.sparse_test(
-        compared, *errors, variant.radius, snakemake.params.clusters, criteria
+        compared, *errors, variant, snakemake.params.clusters, criteria
     )
     compared.to_csv(snakemake.output.compare, index=False)
     margins = [factor * criteria.margin for factor in (0.5, 1, 2)]
-    asked = (variant.radius, snakemake.params.clusters, margins, criteria.alpha)
+    asked = (variant, snakemake.params.clusters, margins, criteria.alpha)
     multiverse(*errors, *asked).to_csv(snakemake.output.multiverse, index=False)
     validity = gates.validity_of(read_results(inputs.validity))
     row = comparison.ttest_row(

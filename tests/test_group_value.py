@@ -35,10 +35,10 @@ def task(name, *, windows=WINDOWS, target=("y",), **columns):
     return TaskSpec(name, "d", 3, 1, num_windows=windows, target=target, **columns)
 
 
-def value_of(factor, tasks, variants=VARIANTS, controls=CONTROLS, seed=0):
+def value_of(factor, tasks, variants=VARIANTS, controls=CONTROLS, seed=0, **how):
     scores = made(factor, tasks, seed)
     sources = {one.name: (one.name, None) for one in tasks}
-    return group_value(scores, tasks, sources, variants, controls, Validity(True))
+    return group_value(scores, tasks, sources, variants, controls, Validity(True), **how)
 
 
 TASKS = (
@@ -142,6 +142,17 @@ def test_each_task_is_tested_over_its_series(table):
     chosen = row(table, "soft_vs_full", NEITHER, "neither")
     assert (chosen["variant"], chosen["n"]) == ("", 0)
     assert "no earlier windows" in chosen["reason"]
+
+
+def test_a_suite_that_pairs_series_is_told_in_series():
+    table = value_of(factor, [task("several0", target=("y", "z"))], unit="series")
+    whole, within = (
+        row(table, "full_vs_univariate"),
+        row(table, "full_vs_univariate", SEVERAL, "several0"),
+    )
+    assert (whole["n"], whole["n_clusters"], whole["verdict"]) == (2 * ITEMS, ITEMS, "better")
+    assert whole["change"] == within["change"]
+    assert "'all' (n = 16) +10.0 % in MASE" in sentences(table)[0]
 
 
 def test_choosing_among_masks_that_do_nothing_gains_nothing():

@@ -37,15 +37,17 @@ PLANNED = {
 }
 
 
+def lines_of(block: str) -> list[str]:
+    """Return the commands of a block, each on one line."""
+    lines = block.replace("\\\n", "").splitlines()
+    return list(filter(None, (" ".join(line.split("#")[0].split()) for line in lines)))
+
+
 def commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
-    lines = [
-        line.split("#")[0].strip()
-        for block in blocks
-        for line in block.replace("\\\n", " ").splitlines()
-    ]
+    lines = [line for block in blocks for line in lines_of(block)]
     inline = re.findall(r"`((?:snakemake|make) [^`]*)`", README)
-    found = dict.fromkeys(" ".join(line.split()) for line in filter(None, lines + inline))
+    found = dict.fromkeys(" ".join(line.split()) for line in lines + inline)
     return [line for line in found if line.split()[0] in ("make", "snakemake")]
 
 
@@ -64,6 +66,8 @@ def call_of(command: str, folder: Path, *options: str) -> list[str]:
     if program == "make":  # the environment that runs this test takes the place of a new one
         installed = ("--assume-old", f"{sys.prefix}/.installed", f"VENV={sys.prefix}")
         return ["make", *installed, *options, *arguments]
+    if program == "python":
+        return [sys.executable, *arguments]
     return [sys.executable, "-m", "snakemake", *options, *arguments]
 
 
@@ -96,13 +100,15 @@ def test_a_long_command_is_planned_without_error(command, planned):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def copy_of_repository(folder: Path) -> Path:
+    left_out = (".git", ".venv", ".snakemake", "results", "report.html", "*.pyc")
+    return shutil.copytree(REPO_ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
+
+
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory):
     """A copy of the repository with no results, in which the commands run one after the other."""
-    folder = tmp_path_factory.mktemp("newcomer") / "repository"
-    left_out = (".git", ".venv", ".snakemake", "results", "report.html", "*.pyc")
-    shutil.copytree(REPO_ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
-    return folder
+    return copy_of_repository(tmp_path_factory.mktemp("newcomer") / "repository")
 
 
 @pytest.mark.workflow

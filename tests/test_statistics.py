@@ -14,6 +14,8 @@ from scipy import stats
 from test_scores import make_task, write_forecasts
 
 from chronos2_attention.errors import InputError
+from chronos2_attention.variants.sparse import Sparse
+from chronos2_attention.variants.strided import Strided
 from study.config.suites import load_suite
 from study.evaluation.clusters import (
     DRAWS,
@@ -470,7 +472,10 @@ def test_cut_edges_are_those_of_a_mask():
         tokens = -(-length // 16) + 1
         distance = np.abs(np.subtract.outer(np.arange(tokens), np.arange(tokens)))
         for radius in (0, 2, 8, 40):
-            assert cut_edges(length, radius) == pytest.approx((distance > radius).mean())
+            found = cut_edges(np.array([length]), Sparse(radius))
+            assert found == pytest.approx((distance > radius).mean())
+    # What sees more than a window cuts less: here every token is global.
+    assert cut_edges(np.array([200, 900]), Strided(0, 1)).tolist() == [0, 0]
 
 
 def sparse_study(short, effect=0.0, seed=0):
@@ -489,7 +494,7 @@ def sparse_study(short, effect=0.0, seed=0):
         x.groupby("task_name", sort=False)["MASE"].mean().reset_index() for x in (full, sparse)
     ]
     compared = compare_tasks(*means, setting={"radius": 8})
-    return compared, full, sparse, 8, {task: (task, None) for task in tasks}
+    return compared, full, sparse, Sparse(8), {task: (task, None) for task in tasks}
 
 
 def test_short_tasks_in_which_nothing_is_cut_change_no_verdict():
@@ -509,7 +514,7 @@ def test_radii_are_one_family_and_hiding_the_future_a_row_of_its_own():
     for radius, effect in ((8, 0.1), (32, 0.0)):
         compared, full, sparse, _, clusters = sparse_study(20, effect)
         compared["radius"] = radius
-        compared, result, extra = sparse_test(compared, full, sparse, radius, clusters)
+        compared, result, extra = sparse_test(compared, full, sparse, Sparse(radius), clusters)
         row = ttest_row(compared, result, Validity(True), setting={"radius": radius})
         rows.append(row.assign(**extra))
         tables.append(compared)
@@ -572,11 +577,11 @@ def test_the_multiverse_asks_as_the_verdict_does_and_otherwise():
     )
     full = full.assign(context_length=context)
     clusters = {f"t{t}": (f"s{t}", None) for t in range(9)}
-    found = multiverse(full, sparse, 8, clusters, [0.005, 0.01, 0.02], 0.05)
+    found = multiverse(full, sparse, Sparse(8), clusters, [0.005, 0.01, 0.02], 0.05)
     assert len(found) == len(found.drop_duplicates(["metric", "unit", "context", "margin"])) == 54
     compared = pd.DataFrame({"task_name": [f"t{t}" for t in range(9)]})
     compared = compared.assign(MASE_full=1.0, MASE_sparse=1.0)
-    _, result, extra = sparse_test(compared, full, sparse, 8, clusters)
+    _, result, extra = sparse_test(compared, full, sparse, Sparse(8), clusters)
     asked = found[(found["unit"] == "task") & (found["margin"] == 0.01)]
     row = asked[asked["context"] == "attention cut"].set_index("metric").loc["MASE"]
     assert row["change"] == result.log_ratio_mean

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from chronos2_attention import AttentionVariant
 from study.evaluation.statistics import USUAL, Criteria, PairedResult, paired_test, ratio_of_means
 from study.forecasts.files import KEY_COLUMNS, quantile_columns, ratio
 
@@ -221,11 +222,12 @@ def _means(
     return counts, ratio(np.bincount(owner[known], values[known], len(lengths)), counts)
 
 
-def cut_edges(context_length: np.ndarray, radius: int) -> np.ndarray:
-    """Share of the context's attention edges that a window of this radius removes, per forecast."""
-    tokens = -(-np.asarray(context_length) // PATCH) + REG
-    reach = np.minimum(radius, tokens - 1)
-    return 1 - (tokens + reach * (2 * tokens - reach - 1)) / tokens**2
+def cut_edges(context_length: np.ndarray, variant: AttentionVariant) -> np.ndarray:
+    """Share of the context's attention edges that a variant removes, per forecast."""
+    sizes, size = np.unique(-(-np.asarray(context_length) // PATCH) + REG, return_inverse=True)
+    places = map(np.arange, sizes)
+    seen = [variant.sees(at[:, None], at[None, :], len(at)).mean() for at in places]
+    return 1 - np.array(seen)[size]
 
 
 def task_log_ratios(

@@ -10,6 +10,7 @@ import fev
 import numpy as np
 import pandas as pd
 
+from chronos2_attention import AttentionVariant
 from chronos2_attention.errors import InputError
 from study.evaluation.clusters import METRICS, TASK, Errors, cut_edges, pairs_of
 from study.evaluation.gates import Validity, attention_gate, baseline_gate, by_task, summary
@@ -116,7 +117,7 @@ def sparse_test(
     compared: pd.DataFrame,
     full: pd.DataFrame,
     sparse: pd.DataFrame,
-    radius: int,
+    variant: AttentionVariant,
     clusters: Mapping[str, tuple[str, str | None]],
     criteria: Criteria = USUAL,
 ) -> tuple[pd.DataFrame, PairedResult, dict[str, object]]:
@@ -130,7 +131,7 @@ def sparse_test(
     keys = full[list(KEY_COLUMNS)]
     both = {"full": full, "sparse": keys.merge(sparse, on=list(KEY_COLUMNS), how="left")}
     pairs = pairs_of(keys, full["steps"], TASK, clusters)
-    edges = cut_edges(full["context_length"], radius)
+    edges = cut_edges(full["context_length"], variant)
     parts = {"cut": pairs.where(edges > 0), "uncut": pairs.where(edges == 0)}
     cut = parts["cut"]
     added = {"source": pairs.labels["cluster"], "edges_cut": pairs.mean(edges)}

@@ -7,6 +7,7 @@ from itertools import product
 
 import pandas as pd
 
+from chronos2_attention import AttentionVariant
 from study.evaluation.clusters import METRICS, PATCH, REG, TASK, Errors, cut_edges, pairs_of
 from study.evaluation.statistics import Criteria
 from study.forecasts.files import KEY_COLUMNS
@@ -27,7 +28,7 @@ FIELDS = {
 def multiverse(
     full: pd.DataFrame,
     sparse: pd.DataFrame,
-    radius: int,
+    variant: AttentionVariant,
     clusters: Mapping[str, tuple[str, str | None]],
     margins: Sequence[float],
     alpha: float,
@@ -42,7 +43,7 @@ def multiverse(
     length = full["context_length"].to_numpy()
     contexts = {
         "all": length > 0,
-        "attention cut": cut_edges(length, radius) > 0,
+        "attention cut": cut_edges(length, variant) > 0,
         f"{LONG} tokens and more": -(-length // PATCH) + REG >= LONG,
     }
     rows = []
@@ -55,5 +56,5 @@ def multiverse(
             found = errors.test(*methods, Criteria(alpha, margin), among=pairs.counted)
             asked = {"metric": metric, "unit": unit, "context": context, "margin": margin}
             told = {column: getattr(found, field) for column, field in FIELDS.items()}
-            rows.append({"radius": radius, **asked, **told})
+            rows.append({"radius": variant.radius, **asked, **told})
     return pd.DataFrame(rows)

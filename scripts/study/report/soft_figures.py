@@ -314,12 +314,12 @@ def similarities(
 
 
 def group_value(value: pd.DataFrame, caption: Caption) -> Figure:
-    """Plot the change of each metric at each step, by kind of task, with intervals over tasks."""
+    """Plot the change of each metric at each step, by kind of task, with intervals over pairs."""
     rows = value[value["task"] == ALL]
     places = {p: -y for y, p in enumerate(rows.groupby(["kind", "step"], sort=False).groups)}
     n = ", ".join(f"{k} {c}" for k, c in rows.groupby("kind", sort=False)["n"].max().items())
     title = "What group attention is worth"
-    figure, axis, size = rows_figure(title, caption, f"tasks: {n}", 8.2, len(places), 2.0)
+    figure, axis, size = rows_figure(title, caption, f"pairs: {n}", 8.2, len(places), 2.0)
     for index, (metric, part) in enumerate(rows.groupby("metric", sort=False)):
         y = [places[*place] + 0.15 - 0.3 * index for place in part[["kind", "step"]].to_numpy()]
         low, middle, high = (100 * part[f"change{end}"] for end in ("_low", "", "_high"))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from chronos2_attention import AttentionVariant
 from study.config.suites import TaskSpec
-from study.evaluation.clusters import Errors, pairs_of
+from study.evaluation.clusters import TASK, Errors, pairs_of
 from study.evaluation.gates import Validity
 from study.evaluation.statistics import NOT_TESTED, OPEN, USUAL, Criteria, PairedResult, log_ratios
 from study.forecasts.files import KEY_COLUMNS
@@ -70,13 +70,14 @@ def group_value(
     controls: Sequence[str],
     validity: Validity,
     criteria: Criteria = USUAL,
+    unit: str = TASK,
 ) -> pd.DataFrame:
     """Test each step of the ladder, by kind of task and within each task, in MASE and SQL.
 
     `scores` are the rows of `clusters.forecast_errors` of `LADDER`, of the `variants` between, and
     of soft masks' `controls`; `clusters` are `Suite.clusters`.
 
-    A row a kind (whose pairs are tasks) or task (whose pairs are series), step and metric: `kind`,
+    A row a kind (whose pairs are `unit`) or task (whose pairs are series), step and metric: `kind`,
     `task`, `step`, `metric`, `baseline`, `variant`, `n` pairs, `n_clusters`, `change` of the metric
     (-0.01: the variant is 1 % better) and its interval, `effect_80`, `tost_margin`, `p`, `verdict`,
     `candidates`, windows that the variant was chosen on and tested on, `valid`, `reason`.
@@ -100,7 +101,7 @@ def group_value(
         of = every["task_name"].isin(names).to_numpy()
         keys, early, steps = every[of], is_early[of], aligned["full"]["steps"].to_numpy()[of]
         errors = {name: table[metric].to_numpy()[of] for name, table in aligned.items()}
-        pairs = pairs_of(keys, steps, "task" if task == ALL else "series", clusters)
+        pairs = pairs_of(keys, steps, unit if task == ALL else "series", clusters)
         first, later = pairs.where(early), pairs.where(~early)
         windows = pd.Series(early).groupby([keys[c].to_numpy() for c in key[:2]]).first()
         best = partial(_best, {name: first.mean(error) for name, error in errors.items()})
