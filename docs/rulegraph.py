@@ -1,4 +1,4 @@
-"""Write the graph of the workflow's rules into README.md; `make rulegraph` runs this."""
+"""Write the graph of the workflow's rules into docs/files.md; `make rulegraph` runs this."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "files.md"
 BLOCK = re.compile(r"```mermaid\n.*?```", flags=re.S)
 TARGETS = ["all", "soft", "results/report/demo_group_verdicts.html"]
 
@@ -35,7 +35,7 @@ def without_detours(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def block() -> str:
-    """Ask Snakemake for its rules if nothing were there yet; return the README's block."""
+    """Ask Snakemake for its rules if nothing were there yet; return the page's block."""
     call = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
     with tempfile.TemporaryDirectory() as folder:
         options = ["--directory", folder, "--rulegraph", "mermaid-js", "--", *TARGETS]
@@ -46,4 +46,4 @@ def block() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(BLOCK.sub(block(), README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(BLOCK.sub(block(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")

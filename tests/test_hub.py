@@ -216,8 +216,8 @@ def test_the_mirror_is_asked_first_in_either_layout(hub, tmp_path):
 def test_what_the_readme_downloads_elsewhere_is_a_mirror_here(
     server, tmp_path, checkpoint_dir, repo_root, monkeypatch
 ):
-    """The README's own `hf download` lines on a machine with a network, then none."""
-    readme = (repo_root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    """The `hf download` lines of the docs on a machine with a network, then none."""
+    readme = (repo_root / "docs/cluster.md").read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(r"^hf download .*$", readme, flags=re.M)
     assert len(commands) == 2
     model = load_model_spec("chronos-2", repo_root / "config")
