@@ -231,9 +231,39 @@ def test_what_is_measured_is_the_same(pair, name, dtype):
     wanted, found, log = on_both(pair, dtype, "full", "auto", MEASURES[name])
     assert np.abs(found - wanted).max() <= PRECISIONS[dtype] * np.abs(wanted).max()
     assert "cudnn" not in {call.kernel for call in log.attention}
-    if name != "embedding":  # upstream's blocks, whose loop fetches each item
+    assert_ready(log)
+    assert len(log.waits) <= 3
+
+
+late = walk(3, 200)
+late[1, :150] = torch.nan  # padded where the others are not
+EMBEDDED = {name: inputs for name, inputs in INPUTS.items() if name != "covariates"}
+EMBEDDED |= {
+    "multivariate": [walk(3, 60), late, walk(1, 200)],
+    "covariates": [
+        {"target": walk(2, n), "past_covariates": {"a": walk(n).numpy()}} for n in (90, 200)
+    ],
+}
+
+
+@pytest.mark.parametrize("inputs", EMBEDDED)
+@pytest.mark.parametrize(
+    ("variant", "backend"), [("full", "auto"), ("sparse_r2", "auto"), ("sparse_r2", "banded")]
+)
+def test_embeddings_wait_no_more_than_forecasts(pair, variant, backend, inputs):
+    def embed(pipeline):
+        states, scales = pipeline.embed(EMBEDDED[inputs])
+        return [x.float() for x in chain(states, *scales)]
+
+    for dtype, bound in PRECISIONS.items():
+        wanted, found, log = on_both(pair, dtype, variant, backend, embed)
+        assert difference(found, wanted) < bound
         assert_ready(log)
-        assert len(log.waits) <= 3
+        assert len(log.waits) <= 3, log.waits
+        layer, rest, shapes = BUDGET[backend]
+        assert len({call.shape for call in log.attention}) <= shapes
+        total = sum(log.kernels.values())
+        assert total <= layer * LAYERS + rest, f"kernels: {total}"
 
 
 def test_many_lengths_are_few_shapes():

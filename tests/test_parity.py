@@ -210,14 +210,42 @@ def test_predict_fev(pipelines, tmp_path):
         assert scores[1][metric] == pytest.approx(scores[0][metric], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["equal", "ragged", "multivariate"])
-def test_embed(pipelines, kind):
-    upstream, ours = pipelines
+def make_embedded(kind):
     inputs = make_inputs(kind)
-    found, wanted = ours.embed(inputs, batch_size=4), upstream.embed(inputs, batch_size=4)
+    if kind == "covariates":  # upstream embeds what has no future
+        return [{**entry, "future_covariates": {}} for entry in inputs]
+    if kind == "multivariate":
+        inputs[0][1, :40] = np.nan  # padded where the others of its input are not
+    return inputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_size", [4, 256])
+def test_embed(pipelines, kind, batch_size):
+    upstream, ours = pipelines
+    inputs = make_embedded(kind)
+    found, wanted = (p.embed(inputs, batch_size=batch_size) for p in (ours, upstream))
     assert_forecasts_equal(found[0], wanted[0])
-    for a, b in zip(found[1], wanted[1], strict=True):
-        assert_forecasts_equal(a, b)
+    torch.testing.assert_close(found[1], wanted[1], rtol=TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["ragged", "multivariate"])
+@pytest.mark.parametrize("name", ["sparse_r0", "sparse_r2_regglobal"])
+def test_sparse_embeddings_are_those_of_upstreams_blocks_with_a_mask(pipelines, kind, name):
+    ours = pipelines[1].with_variant(name, backend="banded")
+    found, _ = ours.embed(make_embedded(kind))
+    assert ours.model.backends_used == {"reference"}
+    ours.model.is_hindered = True
+    wanted, _ = ours.embed(make_embedded(kind))
+    assert_forecasts_equal(found, wanted)
+
+
+def test_padded_tokens_are_upstreams_in_float16():
+    """Its lowest value does not drown large scores."""
+    model = build_upstream_model(initializer_factor=0.3).half()
+    upstream, ours = Chronos2Pipeline(model), Chronos2VariantPipeline(model)
+    inputs = make_embedded("ragged")
+    assert_forecasts_equal(ours.embed(inputs)[0], upstream.embed(inputs)[0], 2e-3)
 
 
 def test_embed_refuses_variants_that_mix_series(pipelines):

@@ -195,6 +195,32 @@ class Chronos2VariantModel(Chronos2Model):
             output = self._encode_masked(tokens, group_ids, bias, output_attentions)
         return output, tokens.loc_scale, tokens.future_mask, tokens.num_context_patches
 
+    def encode_on_host(
+        self, context: torch.Tensor, group_ids: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """As `encode` of series without known covariates, by the fast path where it can run.
+
+        From and to main memory, so that a GPU is waited for thrice: contexts (B, T), float32, and
+        group ids (B,), integers, give hidden states (B, S, d_model), in the model's dtype, and
+        location and scale, (B, 1) both, float32. Under variants that mix no series.
+        """
+        context = context.to(self.device, non_blocking=True)
+        # float16's lowest value does not drown scores, and padded tokens would show it.
+        if self._is_hindered() or self.dtype == torch.float16:
+            with planless_attention(self.device.type):
+                output, loc_scale, *_ = self.encode(context, group_ids=group_ids)
+            hidden = output.last_hidden_state
+        else:
+            tokens = self.tokens(context)
+            valid, loc_scale = tokens.layout.valid, tokens.loc_scale
+            group = GroupAttention(group_ids, valid, self.dtype, self.device, all_tokens=True)
+            # The other backends say nothing of padded tokens.
+            time = self.time_attention(tokens, None if valid is None else "reference")
+            self.backends_used.add(time.backend)
+            hidden = self.run_blocks(tokens, group, time)
+        scales = torch.stack(loc_scale).cpu().unbind()
+        return (hidden.cpu(),), scales
+
     def _encode_masked(
         self,
         tokens: TokenBatch,
@@ -303,14 +329,14 @@ class Chronos2VariantModel(Chronos2Model):
             return self.batch_bias
         return one_part(soft_bias(self.variant, group_ids, context, self.settings.similarity))
 
-    def time_attention(self, tokens: TokenBatch) -> TimeAttention:
-        """Prepare the variant's time attention for one batch."""
+    def time_attention(self, tokens: TokenBatch, backend: str | None = None) -> TimeAttention:
+        """Prepare the variant's time attention for one batch, by the backend of the settings."""
         return time_attention(
             self.variant,
             tokens.layout,
             dtype=tokens.embeddings.dtype,
             device=tokens.embeddings.device,
-            backend=self.settings.backend,
+            backend=backend or self.settings.backend,
             chunk_size=self.settings.chunk_size,
         )
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from . import batching, checkpoint, finetuning
 from .blocks import told_of_frame
 from .blockwise import BlockwisePipeline
 from .errors import InputError
-from .kernels import planless_attention
 from .model import Chronos2VariantModel, EngineSettings, precision
 from .similarity import SimilaritySettings
 from .variants import AttentionVariant, Cluster, Grouped, Soft
@@ -376,6 +376,12 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 f"variant '{self.variant}' has no embeddings of single inputs",
                 mend="embed with_variant('full')",
             )
-        # By upstream's blocks: at padded tokens, which it returns too, they attend to the batch.
-        with planless_attention(self.model.device.type):
-            return super().embed(inputs, batch_size=batch_size, context_length=context_length)
+        call, _ = self._for_call()
+        # In place of the model: what upstream asks of it, and no need to move any tensor.
+        stand_in: Any = SimpleNamespace(
+            chronos_config=self.model.chronos_config,
+            device=torch.device("cpu"),
+            encode=call.model.encode_on_host,
+        )
+        call.model = stand_in
+        return super(Chronos2VariantPipeline, call).embed(inputs, batch_size, context_length)
