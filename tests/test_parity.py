@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 from chronos.chronos2 import Chronos2Pipeline
+from chronos.utils import weighted_quantile
 from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention.blockwise import weighted_quantiles
 
 TOLERANCE = 1e-5
 MODELS = [
@@ -137,6 +139,19 @@ def test_long_horizons_are_unrolled_as_upstream(pipelines, variant, kind):
     # decides which, so only the model in double precision is held to the tolerance.
     is_double = ours.model.dtype == torch.float64
     assert_forecasts_equal(found, wanted, TOLERANCE if is_double else 1e-3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_quantiles_of_weighted_samples_are_upstreams(seed):
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randn(5, 7, 189, generator=generator)
+    samples[:2] = samples[:2].round(decimals=1)  # ties
+    samples[3] = torch.nan
+    weights = torch.rand(189, generator=generator) + 1e-3
+    levels = torch.rand(21, generator=generator).clamp(1e-4, 0.99999)
+    found = weighted_quantiles(levels, weights, samples)
+    wanted = weighted_quantile(levels, weights, samples)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
 
 
 def test_context_length_caps_the_context_as_upstream(pipelines):

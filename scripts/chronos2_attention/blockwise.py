@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from chronos.chronos2 import Chronos2Pipeline
 from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
+from torch.nn.functional import pad
 
 from . import batching
 from .blocks import Block, form_blocks, groups_of_blocks
@@ -25,6 +26,25 @@ MAX_TOKENS = {False: 8192, True: 65536}
 # What the start of a batch costs, in tokens: on 1 and 2 CPU cores 20 and 45 were measured; on a GPU
 # the launches of some 350 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
+
+
+def weighted_quantiles(
+    levels: torch.Tensor, weights: torch.Tensor, samples: torch.Tensor
+) -> torch.Tensor:
+    """Return quantiles (..., q) of samples (..., n) of weights (n,), levels (q,) above 0, below 1.
+
+    As `chronos.utils.weighted_quantile`, bit for bit, on float32 of one device; without checks of
+    values, for each of which the host would wait for a GPU.
+    """
+    samples, order = samples.sort(dim=-1)
+    reached = (weights / weights.sum(dim=-1, keepdim=True))[order].cumsum(dim=-1).clamp(max=1.0)
+    reached = pad(pad(reached, (1, 0)), (0, 1), value=1.0)
+    samples = torch.cat([samples[..., :1], samples, samples[..., -1:]], dim=-1)
+    asked = levels.expand(*samples.shape[:-1], -1).contiguous()
+    above = torch.searchsorted(reached, asked, right=True)
+    low, high = (reached.gather(-1, index) for index in (above - 1, above))
+    least, most = (samples.gather(-1, index) for index in (above - 1, above))
+    return least + (asked - low) / (high - low) * (most - least)
 
 
 class BlockwisePipeline(Chronos2Pipeline):
@@ -171,6 +191,34 @@ class BlockwisePipeline(Chronos2Pipeline):
             group_ids, bias = groups_of_blocks(*asked)
         call.model = self.model.for_batch(group_ids, bias)
         return Chronos2Pipeline._predict_batch(call, context=context, group_ids=group_ids, **kwargs)
+
+    def _autoregressive_unroll_for_long_horizon(
+        self,
+        context: torch.Tensor,
+        group_ids: torch.Tensor,
+        future_covariates: torch.Tensor,
+        prediction: torch.Tensor,
+        unrolled_quantiles: torch.Tensor,
+        unrolled_sample_weights: torch.Tensor,
+        num_output_patches: int,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Upstream's, of contexts (B, paths, T), without anything that waits for a GPU."""
+        to_device = partial(torch.Tensor.to, device=prediction.device, non_blocking=True)
+        levels, steps = torch.tensor(self.quantiles), prediction.shape[-1]
+        which = to_device((levels == unrolled_quantiles[:, None]).int().argmax(dim=1))
+        context = torch.cat([context, prediction.index_select(1, which)], dim=-1)
+        context, future_covariates = self._slide_context_and_future_covariates(
+            context[..., -self.model_context_length :], future_covariates, steps
+        )
+        prediction = self._predict_step(
+            context=context.flatten(0, 1),
+            group_ids=group_ids.flatten(),
+            future_covariates=future_covariates.flatten(0, 1),
+            num_output_patches=num_output_patches,
+        )
+        samples = prediction.unflatten(0, context.shape[:2]).flatten(1, 2).mT
+        asked = to_device(levels), to_device(unrolled_sample_weights.flatten())
+        return weighted_quantiles(*asked, samples).mT, context, future_covariates
 
     @staticmethod
     def _prepare(inputs: Any, horizon: int) -> tuple[list[Mapping[str, Any]], np.ndarray]:
