@@ -72,7 +72,10 @@ class GroupAttention:
     def __call__(
         self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
     ) -> torch.Tensor:
-        """Apply upstream's layer to tokens `first_token` and later, (B, T, d_model), in place."""
+        """Apply upstream's layer to tokens `first_token` and later, (B, T, d_model), in place.
+
+        It is 0, or the first of the future's, none of which is padded.
+        """
         attention = layer.self_attention
         normed = normalise(layer.layer_norm, hidden)
         if self.unseen is not None:  # the mean of values is the value of the mean
@@ -84,9 +87,8 @@ class GroupAttention:
             if rows.shape[1] == 1:
                 mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
             else:
-                if mask is not None and first_token:
-                    mask = mask.unflatten(0, (len(rows), -1))[:, first_token:].flatten(0, 1)
-                mixed[rows] = self._within(attention, normed[rows], mask)
+                seen = None if first_token else mask
+                mixed[rows] = self._within(attention, normed[rows], seen)
         return add_product(hidden, mixed, attention.o.weight)
 
     @staticmethod
