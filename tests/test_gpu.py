@@ -151,6 +151,8 @@ def assert_ready(log: Log, passes: int = 1) -> None:
     """
     kernels = {call.kernel for call in log.attention}
     assert kernels <= {"flash", "efficient"}, kernels
+    copied = [call.shape for call in log.attention if call.copies_mask]
+    assert not copied, f"copied masks: {copied}"
     layered = log.layered_waits(passes)
     assert not layered, f"layered_waits: {layered}"
     assert len(log.waits) <= 1 + 2 * passes, log.waits
@@ -237,6 +239,15 @@ def test_what_is_measured_is_the_same(pair, name, dtype):
     assert np.abs(found - wanted).max() <= PRECISIONS[dtype] * np.abs(wanted).max()
     assert "cudnn" not in {call.kernel for call in log.attention}
     assert_ready(log)
+
+
+def test_a_probe_fills_a_gpu_as_forecasts_do(pair):
+    def measure(pipeline):
+        return attention_mass(pipeline, [x.numpy() for x in EQUAL * 4], 24, batch_size=4)
+
+    wanted, found, log = on_both(pair, torch.float32, "full", "auto", measure)
+    np.testing.assert_allclose(found.by_distance, wanted.by_distance, rtol=1e-5, atol=1e-5)
+    assert_ready(log)  # one pass, not five
 
 
 late = walk(3, 200)

@@ -195,30 +195,20 @@ class Chronos2VariantModel(Chronos2Model):
             output = self._encode_masked(tokens, group_ids, bias, output_attentions)
         return output, tokens.loc_scale, tokens.future_mask, tokens.num_context_patches
 
-    def encode_on_host(
-        self, context: torch.Tensor, group_ids: torch.Tensor
-    ) -> tuple[tuple[torch.Tensor], tuple[torch.Tensor, ...]]:
-        """As `encode` of series without known covariates, by the fast path where it can run.
+    def encode_on_host(self, context: torch.Tensor, group_ids: torch.Tensor) -> tuple[tuple, tuple]:
+        """As `encode`, without known covariates, by the fast path, whatever hinders it.
 
-        From and to main memory, so that a GPU is waited for thrice: contexts (B, T), float32, and
-        group ids (B,), integers, give hidden states (B, S, d_model), in the model's dtype, and
-        location and scale, (B, 1) both, float32. Under variants that mix no series.
+        Contexts (B, T), float32, and ids (B,), integers, give hidden states (B, S, d_model), in the
+        model's dtype, and location and scale, (B, 1) and float32. All are in main memory, so that a
+        GPU is waited for thrice. Padded tokens are upstream's too.
         """
-        context = context.to(self.device, non_blocking=True)
-        # float16's lowest value does not drown scores, and padded tokens would show it.
-        if self._is_hindered() or self.dtype == torch.float16:
-            with planless_attention(self.device.type):
-                output, loc_scale, *_ = self.encode(context, group_ids=group_ids)
-            hidden = output.last_hidden_state
-        else:
-            tokens = self.tokens(context)
-            valid, loc_scale = tokens.layout.valid, tokens.loc_scale
-            group = GroupAttention(group_ids, valid, self.dtype, self.device, all_tokens=True)
-            # The other backends say nothing of padded tokens.
-            time = self.time_attention(tokens, None if valid is None else "reference")
-            self.backends_used.add(time.backend)
-            hidden = self.run_blocks(tokens, group, time)
-        scales = torch.stack(loc_scale).cpu().unbind()
+        tokens = self.tokens(context.to(self.device, non_blocking=True))
+        valid = tokens.layout.valid
+        group = GroupAttention(group_ids, valid, self.dtype, self.device, all_tokens=True)
+        # The other backends leave padded tokens open.
+        time = self.time_attention(tokens, None if valid is None else "reference")
+        hidden = self.run_blocks(tokens, group, time)
+        scales = torch.stack(tokens.loc_scale).cpu().unbind()
         return (hidden.cpu(),), scales
 
     def _encode_masked(
@@ -287,14 +277,12 @@ class Chronos2VariantModel(Chronos2Model):
         group_ids = self._group_ids(context, group_ids).cpu()
         bias = self._group_bias(context, group_ids)
         time = self.time_attention(tokens)
-        self.backends_used.add(time.backend)
-        embeddings, valid = tokens.embeddings, tokens.layout.valid
-        dtype, device = embeddings.dtype, embeddings.device
+        common = tokens.layout.valid, self.dtype, self.device
         group: GroupAttention | SoftGroupAttention
         if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
-            group = GroupAttention(group_ids, valid, dtype, device)
+            group = GroupAttention(group_ids, *common)
         else:
-            group = SoftGroupAttention(bias, valid, dtype, device)
+            group = SoftGroupAttention(bias, *common)
         hidden = self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
         # (B, F, quantiles * patch) -> (B, quantiles, F * patch)
         quantiles = self.output_patch_embedding(hidden).unflatten(-1, (self.num_quantiles, -1))
@@ -331,7 +319,7 @@ class Chronos2VariantModel(Chronos2Model):
 
     def time_attention(self, tokens: TokenBatch, backend: str | None = None) -> TimeAttention:
         """Prepare the variant's time attention for one batch, by the backend of the settings."""
-        return time_attention(
+        time = time_attention(
             self.variant,
             tokens.layout,
             dtype=tokens.embeddings.dtype,
@@ -339,6 +327,8 @@ class Chronos2VariantModel(Chronos2Model):
             backend=backend or self.settings.backend,
             chunk_size=self.settings.chunk_size,
         )
+        self.backends_used.add(time.backend)
+        return time
 
     def run_blocks(
         self,
