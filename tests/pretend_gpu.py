@@ -45,10 +45,9 @@ class Log:
     uploads: list[str] = field(default_factory=list)  # copies to the device that block
     attention: list[Attention] = field(default_factory=list)
 
-    @property
-    def layered_waits(self) -> list[str]:
-        """Waits of our own lines that came twice: in a layer, or needlessly."""
-        return [place for place, n in Counter(self.waits).items() if n > 1 and OURS in place]
+    def layered_waits(self, passes: int = 1) -> list[str]:
+        """Waits of our own lines that came twice in a pass: in a layer, or needlessly."""
+        return [place for place, n in Counter(self.waits).items() if n > passes and OURS in place]
 
     @property
     def own_uploads(self) -> list[str]:

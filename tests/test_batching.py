@@ -190,7 +190,7 @@ def test_what_a_batch_held_is_gone_before_memory_is_given_back(monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "empty_cache", lambda: given_back.append([one() for one in held])
     )
-    assert in_batches(forecast, np.zeros(5), [np.arange(5)]) == [0, 1, 2, 3, 4]
+    assert in_batches(forecast, [np.arange(5)]) == [0, 1, 2, 3, 4]
     assert given_back == [[None], [None, None]]
 
 
@@ -199,7 +199,7 @@ def test_an_error_that_is_not_of_memory_halves_nothing():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        in_batches(forecast, np.zeros(4), [np.arange(4)])
+        in_batches(forecast, [np.arange(4)])
 
 
 def test_the_next_batch_is_assembled_while_one_is_forecast():
@@ -216,5 +216,5 @@ def test_the_next_batch_is_assembled_while_one_is_forecast():
         events.append(("forecast", batch[0]))
         return batch
 
-    assert in_batches(forecast, np.zeros(4), batches, assemble) == [0, 1, 2, 3]
+    assert in_batches(forecast, batches, assemble) == [0, 1, 2, 3]
     assert events[:3] == [("assembled", 0), ("assembled", 2), ("forecast", 0)]

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 from chronos.chronos2 import Chronos2Pipeline
+from chronos.utils import weighted_quantile
 from small_model import build_upstream_model
 
 from chronos2_attention import Chronos2VariantPipeline, InputError
+from chronos2_attention.blockwise import weighted_quantiles
 
 TOLERANCE = 1e-5
 MODELS = [
@@ -139,6 +141,19 @@ def test_long_horizons_are_unrolled_as_upstream(pipelines, variant, kind):
     assert_forecasts_equal(found, wanted, TOLERANCE if is_double else 1e-3)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_quantiles_of_weighted_samples_are_upstreams(seed):
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randn(5, 7, 189, generator=generator)
+    samples[:2] = samples[:2].round(decimals=1)  # ties
+    samples[3] = torch.nan
+    weights = torch.rand(189, generator=generator) + 1e-3
+    levels = torch.rand(21, generator=generator).clamp(1e-4, 0.99999)
+    found = weighted_quantiles(levels, weights, samples)
+    wanted = weighted_quantile(levels, weights, samples)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
 def test_context_length_caps_the_context_as_upstream(pipelines):
     upstream, ours = pipelines
     inputs = make_inputs("ragged")
@@ -210,14 +225,42 @@ def test_predict_fev(pipelines, tmp_path):
         assert scores[1][metric] == pytest.approx(scores[0][metric], rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["equal", "ragged", "multivariate"])
-def test_embed(pipelines, kind):
-    upstream, ours = pipelines
+def make_embedded(kind):
     inputs = make_inputs(kind)
-    found, wanted = ours.embed(inputs, batch_size=4), upstream.embed(inputs, batch_size=4)
+    if kind == "covariates":  # upstream embeds what has no future
+        return [{**entry, "future_covariates": {}} for entry in inputs]
+    if kind == "multivariate":
+        inputs[0][1, :40] = np.nan  # padded where the others of its input are not
+    return inputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_size", [4, 256])
+def test_embed(pipelines, kind, batch_size):
+    upstream, ours = pipelines
+    inputs = make_embedded(kind)
+    found, wanted = (p.embed(inputs, batch_size=batch_size) for p in (ours, upstream))
     assert_forecasts_equal(found[0], wanted[0])
-    for a, b in zip(found[1], wanted[1], strict=True):
-        assert_forecasts_equal(a, b)
+    torch.testing.assert_close(found[1], wanted[1], rtol=TOLERANCE, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["ragged", "multivariate"])
+@pytest.mark.parametrize("name", ["sparse_r0", "sparse_r2_regglobal"])
+def test_sparse_embeddings_are_those_of_upstreams_blocks_with_a_mask(pipelines, kind, name):
+    ours = pipelines[1].with_variant(name, backend="banded")
+    found, _ = ours.embed(make_embedded(kind))
+    assert ours.model.backends_used == {"reference"}
+    ours.model.is_hindered = True
+    wanted, _ = ours.embed(make_embedded(kind))
+    assert_forecasts_equal(found, wanted)
+
+
+def test_padded_tokens_are_upstreams_in_float16():
+    """Its lowest value does not drown large scores."""
+    model = build_upstream_model(initializer_factor=0.3).half()
+    upstream, ours = Chronos2Pipeline(model), Chronos2VariantPipeline(model)
+    inputs = make_embedded("ragged")
+    assert_forecasts_equal(ours.embed(inputs)[0], upstream.embed(inputs)[0], 2e-3)
 
 
 def test_embed_refuses_variants_that_mix_series(pipelines):

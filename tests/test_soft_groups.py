@@ -17,6 +17,7 @@ from chronos2_attention.soft_groups import (
     group_bias,
     group_weights,
     one_part,
+    soft_mask,
 )
 
 MEASURES = ["correlation", "cosine", "distance"]
@@ -185,11 +186,9 @@ def test_cross_group_mass_falls_as_the_temperature_rises(drawn, temperatures, pa
 
 
 def cross_group_mass(measured, q, k, valid):
-    from chronos2_attention.soft_groups import soft_mask
-
     measured._sum, measured._count = 0.0, 0
     observed = None if valid is None else valid.T
-    mask = soft_mask(measured.parts[0][1], observed, q.dtype)
+    mask = soft_mask(measured.parts[0][1][0], observed, q.dtype)
     measured._attend(q, k, k, mask, observed)
     return measured._sum / max(measured._count, 1)
 
@@ -207,6 +206,25 @@ def test_measured_and_plain_attention_agree(pipeline):
         torch.testing.assert_close(measured(layer, hidden, 2), plain, rtol=1e-5, atol=1e-6)
     assert len(measured.cross_group_mass) == 1
     assert 0 < measured.cross_group_mass[0] < 1
+
+
+@pytest.mark.parametrize("lengths", [(60, 60, 60), (20, 90, 200)], ids=["equal", "padded"])
+@pytest.mark.parametrize("horizon", [20, 90])
+def test_soft_masks_are_made_once_a_batch(pipeline, monkeypatch, lengths, horizon):
+    """In each pass one for whole sequences, and one for the future tokens of the last layer."""
+    soft, made = pipeline.with_variant("soft_correlation_t2"), []
+
+    def counting(*args):
+        made.append(args)
+        return soft_mask(*args)
+
+    monkeypatch.setattr("chronos2_attention.soft_groups.soft_mask", counting)
+    series = [torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in lengths]
+    forecasts = soft.predict(series, horizon)
+    assert len(made) == 2 * -(-horizon // 64)
+    monkeypatch.setattr("chronos2_attention.soft_groups.ELEMENTS_AT_ONCE", 1)
+    assert_same(soft.predict(series, horizon), forecasts, 1e-5 if horizon == 20 else 1e-3)
+    assert len(made) > 10, "what does not fit is made again, a part at a time"
 
 
 def plant(length=200, horizon=16, seed=5):

@@ -22,7 +22,7 @@ import torch
 from chronos.utils import left_pad_and_stack_1D
 from torch.nn.functional import pad
 
-from .batching import as_float32, batches_by_length, in_halves, memory_explained
+from .batching import as_float32, in_halves, memory_explained
 from .errors import InputError
 from .group_attention import GroupAttention
 from .model import Chronos2VariantModel, TokenBatch
@@ -227,7 +227,7 @@ def attention_mass(
     prediction_length:
         Steps to forecast; as many future tokens take part, up to the model's limit.
     batch_size:
-        Most series in a batch; batches are formed by length.
+        Most series in a batch; on a GPU a number of tokens bounds it instead, as in `predict`.
     context_length:
         Most observations of context; None for the model's own limit.
     exclude_reg_query:
@@ -242,22 +242,15 @@ def attention_mass(
         raise InputError("no series to measure", mend="give at least one")
     patches, limit = pipeline.sizes(prediction_length, context_length)
     groups = [np.atleast_2d(as_float32(one))[:, -limit:] for one in series]
-    batches = batches_by_length(
-        np.array([group.shape[1] for group in groups]),
-        np.array([group.shape[0] for group in groups]),
-        batch_size=whole_number(batch_size, "batch_size", 1),
-        patch_size=pipeline.model.chronos_config.input_patch_size,
-    )
-    options: dict[str, Any] = {
-        "num_output_patches": patches,
-        "exclude_reg_query": exclude_reg_query,
-    }
+    sizes, lengths = np.array([group.shape for group in groups]).T
+    most = whole_number(batch_size, "batch_size", 1)
+    batches = pipeline.batches(lengths, sizes, most, patches * pipeline.model_output_patch_size)
+    asked: dict[str, Any] = {"num_output_patches": patches, "exclude_reg_query": exclude_reg_query}
 
     def measured(batch: np.ndarray) -> AttentionMass:
         members = [groups[index] for index in batch]
-        sizes = torch.tensor([len(group) for group in members])
-        group_ids = torch.repeat_interleave(torch.arange(len(members)), sizes)
+        group_ids = torch.from_numpy(np.repeat(np.arange(len(members)), sizes[batch]))
         rows = left_pad_and_stack_1D([torch.from_numpy(row) for group in members for row in group])
-        return probe_batch(pipeline.model, rows, group_ids=group_ids, **options)
+        return probe_batch(pipeline.model, rows, group_ids=group_ids, **asked)
 
     return functools.reduce(operator.add, (mass for _, mass in in_halves(measured, batches)))

@@ -210,12 +210,11 @@ def in_halves(
 
 def in_batches(
     forecast: Callable[..., Sequence[Any]],
-    lengths: np.ndarray,
     batches: list[np.ndarray],
     assemble: Callable[[np.ndarray], Any] | None = None,
 ) -> list[Any]:
     """Forecast in batches, see `in_halves`; results in input order."""
-    forecasts: list[Any] = [None] * len(lengths)
+    forecasts: list[Any] = [None] * sum(map(len, batches))
     for batch, found in in_halves(forecast, batches, assemble):
         for index, result in zip(batch, found, strict=True):
             forecasts[index] = result

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from chronos.chronos2 import Chronos2Pipeline
 from chronos.chronos2.dataset import Chronos2Dataset, DatasetMode
+from torch.nn.functional import pad
 
 from . import batching
 from .blocks import Block, form_blocks, groups_of_blocks
@@ -25,6 +26,25 @@ MAX_TOKENS = {False: 8192, True: 65536}
 # What the start of a batch costs, in tokens: on 1 and 2 CPU cores 20 and 45 were measured; on a GPU
 # the launches of some 350 kernels would compute thousands (not measured).
 START_TOKENS = {False: 32, True: 4096}
+
+
+def weighted_quantiles(
+    levels: torch.Tensor, weights: torch.Tensor, samples: torch.Tensor
+) -> torch.Tensor:
+    """Return quantiles (..., q) of float32 samples (..., n) with weights (n,) at levels (q,).
+
+    As `chronos.utils.weighted_quantile`, bit for bit, without checks that wait for a GPU.
+    """
+    samples, order = samples.sort(dim=-1)
+    reached = (weights / weights.sum(dim=-1, keepdim=True))[order].cumsum(dim=-1).clamp(max=1.0)
+    reached = pad(pad(reached, (1, 0)), (0, 1), value=1.0)
+    samples = torch.cat([samples[..., :1], samples, samples[..., -1:]], dim=-1)
+    asked = levels.expand(*samples.shape[:-1], -1).contiguous()
+    above = torch.searchsorted(reached, asked, right=True)
+    (low, high), (least, most) = (
+        [of.gather(-1, index) for index in (above - 1, above)] for of in (reached, samples)
+    )
+    return least + (asked - low) / (high - low) * (most - least)
 
 
 class BlockwisePipeline(Chronos2Pipeline):
@@ -41,21 +61,15 @@ class BlockwisePipeline(Chronos2Pipeline):
         call.model = self.model.for_call()
         return call, partial(Chronos2Pipeline.predict, call)
 
-    def _in_batches(
-        self,
-        forecast: Callable[..., Sequence[Any]],
-        lengths: np.ndarray,
-        sizes: np.ndarray,
-        batch_size: int,
-        horizon: int,
-        assemble: Callable[[np.ndarray], Any] | None = None,
-    ) -> list[Any]:
-        """Forecast units of `sizes` series and `lengths` in the batches that cost least.
+    def batches(
+        self, lengths: np.ndarray, sizes: np.ndarray, batch_size: int, horizon: int
+    ) -> list[np.ndarray]:
+        """Return the batches that cost least of units of `sizes` series and `lengths`, both (n,).
 
         On a GPU the number of tokens bounds them, whatever the `batch_size`.
         """
         on_gpu, patch_size = self.model.device.type == "cuda", self.model_output_patch_size
-        batches = batching.batches_by_length(
+        return batching.batches_by_length(
             lengths,
             sizes,
             batch_size=max(batch_size, MAX_TOKENS[True]) if on_gpu else batch_size,
@@ -64,7 +78,6 @@ class BlockwisePipeline(Chronos2Pipeline):
             max_tokens=MAX_TOKENS[on_gpu],
             start_tokens=START_TOKENS[on_gpu],
         )
-        return batching.in_batches(forecast, lengths, batches, assemble)
 
     def _horizon(self, options: Mapping[str, Any]) -> int:
         asked = options.get("prediction_length")
@@ -160,8 +173,8 @@ class BlockwisePipeline(Chronos2Pipeline):
             ends = np.cumsum([0, *(len(prepared[index]) for index in batch)])
             return [found[a:b] for a, b in pairwise(ends)]
 
-        rows = max(max(counts, default=1), MAX_TOKENS[self.model.device.type == "cuda"])
-        return self._in_batches(forecast, np.array(longest), np.array(counts), rows, horizon)
+        batches = self.batches(np.array(longest), np.array(counts), sum(counts), horizon)
+        return batching.in_batches(forecast, batches)
 
     def _predict_batch(self, context: torch.Tensor, group_ids: torch.Tensor, **kwargs: Any):
         """Upstream's; what blocks are is decided once and serves an unrolled forecast too."""
@@ -171,6 +184,23 @@ class BlockwisePipeline(Chronos2Pipeline):
             group_ids, bias = groups_of_blocks(*asked)
         call.model = self.model.for_batch(group_ids, bias)
         return Chronos2Pipeline._predict_batch(call, context=context, group_ids=group_ids, **kwargs)
+
+    def _autoregressive_unroll_for_long_horizon(
+        self, context, group_ids, future_covariates, prediction, num_output_patches, **unrolled
+    ):
+        """Upstream's, of contexts (B, paths, T), without anything that waits for a GPU."""
+        to_device = partial(torch.Tensor.to, device=prediction.device, non_blocking=True)
+        levels, quantiles = torch.tensor(self.quantiles), unrolled["unrolled_quantiles"]
+        paths = to_device((levels == quantiles[:, None]).int().argmax(dim=1))
+        context = torch.cat([context, prediction.index_select(1, paths)], dim=-1)
+        context, future_covariates = self._slide_context_and_future_covariates(
+            context[..., -self.model_context_length :], future_covariates, prediction.shape[-1]
+        )
+        rows = (x.flatten(0, 1) for x in (context, group_ids, future_covariates))
+        samples = self._predict_step(*rows, num_output_patches)
+        samples = samples.unflatten(0, context.shape[:2]).flatten(1, 2).mT
+        asked = to_device(levels), to_device(unrolled["unrolled_sample_weights"].flatten())
+        return weighted_quantiles(*asked, samples).mT, context, future_covariates
 
     @staticmethod
     def _prepare(inputs: Any, horizon: int) -> tuple[list[Mapping[str, Any]], np.ndarray]:

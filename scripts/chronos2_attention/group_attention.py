@@ -38,6 +38,9 @@ class GroupAttention:
 
     `group_ids` are integers (B,), equal ones form a group; `valid` is boolean (B, S), False at
     padding, or None; both in main memory. `dtype` and `device` are those of the scores.
+
+    `all_tokens` makes padded tokens upstream's, too: where no series of a group is observed, all
+    keys are masked alike, and a query attends evenly to the whole batch.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class GroupAttention:
         valid: torch.Tensor | None,
         dtype: torch.dtype,
         device: torch.device,
+        all_tokens: bool = False,
     ) -> None:
         _, member_of, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
         size_of_row = sizes[member_of]
@@ -59,14 +63,23 @@ class GroupAttention:
                 seen = valid[rows].transpose(1, 2).flatten(0, 1)[:, None, None, :]
                 mask = additive(seen.to(device, non_blocking=True), dtype)
             self.blocks.append((rows.to(device, non_blocking=True), mask))
+        self.unseen = None  # (B, S, 1)
+        if valid is not None and all_tokens:
+            seen = torch.zeros(len(sizes), valid.shape[1]).index_add_(0, member_of, valid.float())
+            self.unseen = (seen == 0)[member_of, :, None].to(device, non_blocking=True)
         self.all_alone = len(self.blocks) == 1 and self.blocks[0][0].shape[1] == 1
 
     def __call__(
         self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
     ) -> torch.Tensor:
-        """Apply upstream's layer to tokens `first_token` and later, (B, T, d_model), in place."""
+        """Apply upstream's layer to tokens `first_token` and later, (B, T, d_model), in place.
+
+        It is 0, or the first of the future's, none of which is padded.
+        """
         attention = layer.self_attention
         normed = normalise(layer.layer_norm, hidden)
+        if self.unseen is not None:  # the mean of values is the value of the mean
+            normed = torch.where(self.unseen[:, first_token:], normed.mean(0), normed)
         if self.all_alone:
             return add_product(hidden, normed, value_output_product(attention))
         mixed = normed.new_empty(*normed.shape[:2], attention.inner_dim)
@@ -74,9 +87,8 @@ class GroupAttention:
             if rows.shape[1] == 1:
                 mixed[rows[:, 0]] = attention.v(normed[rows[:, 0]])
             else:
-                if mask is not None and first_token:
-                    mask = mask.unflatten(0, (len(rows), -1))[:, first_token:].flatten(0, 1)
-                mixed[rows] = self._within(attention, normed[rows], mask)
+                seen = None if first_token else mask
+                mixed[rows] = self._within(attention, normed[rows], seen)
         return add_product(hidden, mixed, attention.o.weight)
 
     @staticmethod

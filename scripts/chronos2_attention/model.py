@@ -195,6 +195,22 @@ class Chronos2VariantModel(Chronos2Model):
             output = self._encode_masked(tokens, group_ids, bias, output_attentions)
         return output, tokens.loc_scale, tokens.future_mask, tokens.num_context_patches
 
+    def encode_on_host(self, context: torch.Tensor, group_ids: torch.Tensor) -> tuple[tuple, tuple]:
+        """As `encode`, without known covariates, by the fast path, whatever hinders it.
+
+        Contexts (B, T), float32, and ids (B,), integers, give hidden states (B, S, d_model), in the
+        model's dtype, and location and scale, (B, 1) and float32. All are in main memory, so that a
+        GPU is waited for thrice. Padded tokens are upstream's too.
+        """
+        tokens = self.tokens(context.to(self.device, non_blocking=True))
+        valid = tokens.layout.valid
+        group = GroupAttention(group_ids, valid, self.dtype, self.device, all_tokens=True)
+        # The other backends leave padded tokens open.
+        time = self.time_attention(tokens, None if valid is None else "reference")
+        hidden = self.run_blocks(tokens, group, time)
+        scales = torch.stack(tokens.loc_scale).cpu().unbind()
+        return (hidden.cpu(),), scales
+
     def _encode_masked(
         self,
         tokens: TokenBatch,
@@ -261,14 +277,12 @@ class Chronos2VariantModel(Chronos2Model):
         group_ids = self._group_ids(context, group_ids).cpu()
         bias = self._group_bias(context, group_ids)
         time = self.time_attention(tokens)
-        self.backends_used.add(time.backend)
-        embeddings, valid = tokens.embeddings, tokens.layout.valid
-        dtype, device = embeddings.dtype, embeddings.device
+        common = tokens.layout.valid, self.dtype, self.device
         group: GroupAttention | SoftGroupAttention
         if bias is None or max(rows.shape[1] for rows, _ in bias) == 1:  # nothing to mix
-            group = GroupAttention(group_ids, valid, dtype, device)
+            group = GroupAttention(group_ids, *common)
         else:
-            group = SoftGroupAttention(bias, valid, dtype, device)
+            group = SoftGroupAttention(bias, *common)
         hidden = self.run_blocks(tokens, group, time, last_block_from=tokens.layout.num_context)
         # (B, F, quantiles * patch) -> (B, quantiles, F * patch)
         quantiles = self.output_patch_embedding(hidden).unflatten(-1, (self.num_quantiles, -1))
@@ -303,16 +317,18 @@ class Chronos2VariantModel(Chronos2Model):
             return self.batch_bias
         return one_part(soft_bias(self.variant, group_ids, context, self.settings.similarity))
 
-    def time_attention(self, tokens: TokenBatch) -> TimeAttention:
-        """Prepare the variant's time attention for one batch."""
-        return time_attention(
+    def time_attention(self, tokens: TokenBatch, backend: str | None = None) -> TimeAttention:
+        """Prepare the variant's time attention for one batch, by the backend of the settings."""
+        time = time_attention(
             self.variant,
             tokens.layout,
             dtype=tokens.embeddings.dtype,
             device=tokens.embeddings.device,
-            backend=self.settings.backend,
+            backend=backend or self.settings.backend,
             chunk_size=self.settings.chunk_size,
         )
+        self.backends_used.add(time.backend)
+        return time
 
     def run_blocks(
         self,

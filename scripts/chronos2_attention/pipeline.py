@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -295,7 +296,6 @@ class Chronos2VariantPipeline(BlockwisePipeline):
         kept = min(kept, limit)
         if plain and batching.is_univariate(inputs):
             series = batching.FlatSeries.of(inputs, kept)
-            lengths, sizes = series.lengths, np.ones(len(inputs), dtype=int)
 
             def of_padded(context: torch.Tensor) -> list[torch.Tensor]:
                 return call._predict_batch(
@@ -308,8 +308,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                     target_idx_ranges=[(row, row + 1) for row in range(len(context))],
                 )
 
-            common = lengths, sizes, batch_size, horizon
-            return self._in_batches(of_padded, *common, series.left_padded)
+            batches = self.batches(series.lengths, np.ones(len(inputs), int), batch_size, horizon)
+            return batching.in_batches(of_padded, batches, series.left_padded)
         prepared, sizes = self._prepare(inputs, horizon)
         lengths = np.minimum([item["context"].shape[-1] for item in prepared], kept)
 
@@ -317,7 +317,8 @@ class Chronos2VariantPipeline(BlockwisePipeline):
             options["batch_size"] = max(1, int(sizes[batch].sum()))
             return upstream([prepared[index] for index in batch], **options)
 
-        return self._in_batches(forecast, lengths, sizes, batch_size, horizon)
+        batches = self.batches(lengths, sizes, batch_size, horizon)
+        return batching.in_batches(forecast, batches)
 
     def _predict_targets(self, inputs: Any, options: dict[str, Any]) -> list[torch.Tensor]:
         """Forecast each target of each input by itself."""
@@ -376,6 +377,11 @@ class Chronos2VariantPipeline(BlockwisePipeline):
                 f"variant '{self.variant}' has no embeddings of single inputs",
                 mend="embed with_variant('full')",
             )
-        # By upstream's blocks: at padded tokens, which it returns too, they attend to the batch.
-        with planless_attention(self.model.device.type):
-            return super().embed(inputs, batch_size=batch_size, context_length=context_length)
+        call: Any = self._for_call()[0]
+        model = call.model
+        # float16's lowest value does not drown scores, which upstream's padded tokens show.
+        if not model.is_hindered and model.dtype != torch.float16:
+            asked = {"chronos_config": model.chronos_config, "device": torch.device("cpu")}
+            call.model = SimpleNamespace(encode=model.encode_on_host, **asked)
+        with planless_attention(model.device.type):
+            return super(Chronos2VariantPipeline, call).embed(inputs, batch_size, context_length)

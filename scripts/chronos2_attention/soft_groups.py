@@ -6,7 +6,7 @@ For series q and b of one batch, w = 1 within a group and the similarity s(q, b)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from .dense_layers import normalise
 from .errors import InputError
 from .similarity import SimilaritySettings, similarity
+from .time_attention import aligned
 from .variants import AttentionVariant, Soft
 
 # Keeps the logarithm of a similarity of zero finite.
@@ -91,6 +92,8 @@ def soft_bias(
     return group_bias(weights, variant.temperature)
 
 
+# Tokens, rows of blocks, their masks, (tokens g, 1, s, s), and which are observed, (tokens g, s).
+Turn = tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor | None]
 # Soft masks of blocks of one size: their rows in the batch (g, s), and their biases (g, s, s).
 Parts = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -124,17 +127,19 @@ def unrolled(parts: Parts, rows: int) -> torch.Tensor:
     return spread.masked_fill(~same_path, LOWEST)
 
 
-def soft_mask(bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+def soft_mask(
+    bias: torch.Tensor, valid: torch.Tensor | None, dtype: torch.dtype, tokens: int = 1
+) -> torch.Tensor:
     """Return (T, 1, B, B) to add to scores: the bias (B, B), query by key, where a key is valid.
 
-    `valid` is boolean, (T, B); None makes one mask for all tokens. Of g blocks of s series, biases
-    (g, s, s) and (T, g, s) make (T g, 1, s, s), or (1, ...) and (g, ...) where one serves all.
+    `valid` is boolean, (T, B); None makes the mask of `tokens` without padding. Of g blocks of s
+    series, biases (g, s, s) and (T, g, s) make (T g, 1, s, s).
     """
-    mask = bias.to(dtype)
-    if valid is None:
-        return mask.view(-1, 1, *mask.shape[-2:])
-    mask = torch.where(valid[..., None, :], mask, torch.finfo(dtype).min)
-    return mask.reshape(-1, 1, *mask.shape[-2:]).contiguous()
+    tokens = tokens if valid is None else len(valid)
+    mask = aligned((tokens, *bias.shape), dtype=dtype, device=bias.device).copy_(bias)
+    if valid is not None:
+        mask.masked_fill_(~valid[..., None, :], torch.finfo(dtype).min)
+    return mask.view(-1, 1, *mask.shape[-2:])
 
 
 class SoftGroupAttention:
@@ -150,8 +155,23 @@ class SoftGroupAttention:
     ) -> None:
         on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
         self.parts = [(on_device(rows), on_device(bias)) for rows, bias in parts]
-        self.valid, self.dtype = valid if valid is None else on_device(valid), dtype
+        self.valid, self.dtype = None, dtype
         self.series = sum(rows.numel() for rows, _ in parts)
+        if valid is not None:  # (n, S, B)
+            self.valid = on_device(valid).unflatten(0, (self.series, -1)).permute(1, 2, 0)
+        self._kept: dict[int, list[Turn]] = {}  # by the first token
+
+    def _turns(self, first_token: int, tokens: int, costs: list[int]) -> Iterator[Turn]:
+        """Yield which tokens of which blocks attend at once, as far as elements of each allow."""
+        valid = None if self.valid is None else self.valid[:, first_token:].flatten(0, 1)
+        for (rows, bias), elements in zip(self.parts, costs, strict=True):
+            at_once = max(1, ELEMENTS_AT_ONCE // elements)
+            for start in range(0, tokens, at_once):
+                part = slice(start, min(start + at_once, tokens))
+                observed = None if valid is None else valid[part][:, rows]
+                size = 1 if len(rows) == 1 else part.stop - start
+                mask = soft_mask(bias, observed, self.dtype, size)
+                yield part, rows, mask, None if observed is None else observed.flatten(0, 1)
 
     def __call__(
         self, layer: GroupSelfAttention, hidden: torch.Tensor, first_token: int
@@ -168,32 +188,23 @@ class SoftGroupAttention:
             return x.unflatten(0, (self.series, paths)).permute(1, 2, 3, 0, 4).flatten(0, 1)
 
         q, k, v = (by_token(f(normed)) for f in (attention.q, attention.k, attention.v))
-        valid = None
-        if self.valid is not None:
-            valid = self.valid[:, first_token:].unflatten(0, (self.series, paths))
-            valid = valid.permute(1, 2, 0).flatten(0, 1)
         mixed = torch.empty_like(q)
-        for rows, bias in self.parts:
-            blocks, size = rows.shape
+        costs = [self._elements(attention.n_heads, *rows.shape) for rows, _ in self.parts]
+        turns = self._kept.get(first_token) or self._turns(first_token, len(q), costs)
+        if len(q) * sum(costs) <= ELEMENTS_AT_ONCE:
+            turns = self._kept[first_token] = list(turns)
+        for part, rows, mask, seen in turns:
             whole = rows.shape == (1, self.series)
-            at_once = max(1, ELEMENTS_AT_ONCE // self._elements(attention.n_heads, blocks, size))
-            for start in range(0, len(q), at_once):
-                part = slice(start, start + at_once)
 
-                def of_blocks(x: torch.Tensor, rows=rows, part=part, whole=whole) -> torch.Tensor:
-                    """(.., H, B, D) of some tokens -> (tokens * g, H, s, D)."""
-                    return x[part] if whole else x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
+            def of_blocks(x: torch.Tensor, rows=rows, part=part, whole=whole) -> torch.Tensor:
+                """(.., H, B, D) of some tokens -> (tokens * g, H, s, D)."""
+                return x[part] if whole else x[part][:, :, rows].transpose(1, 2).flatten(0, 1)
 
-                observed = None if valid is None else valid[part][:, rows]
-                mask = soft_mask(bias, observed, self.dtype)
-                if observed is None and blocks > 1:
-                    mask = mask.repeat(len(q[part]), 1, 1, 1)
-                seen = None if observed is None else observed.flatten(0, 1)
-                out = self._attend(of_blocks(q), of_blocks(k), of_blocks(v), mask, seen)
-                if whole:
-                    mixed[part] = out
-                else:
-                    mixed[part][:, :, rows] = out.unflatten(0, (-1, blocks)).transpose(1, 2)
+            out = self._attend(of_blocks(q), of_blocks(k), of_blocks(v), mask, seen)
+            if whole:
+                mixed[part] = out
+            else:
+                mixed[part][:, :, rows] = out.unflatten(0, (-1, len(rows))).transpose(1, 2)
         # (n * T, H, B, D) -> (B * n, T, inner)
         mixed = mixed.unflatten(0, (paths, tokens)).permute(3, 0, 1, 2, 4)
         return hidden + attention.o(mixed.flatten(0, 1).flatten(-2))
