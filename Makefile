@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(RUN) snakemake --cores $(CORES) --quiet rules -- $(OF)
 
 report: $(VENV)/.installed
-	$(RUN) snakemake --report report.html -- $(OF)
+	$(RUN) snakemake --report report.html --report-stylesheet workflow/report/report.css -- $(OF)
 
 test: $(VENV)/.installed
 	$(RUN) pytest

@@ -1,4 +1,4 @@
-"""A headless Chromium at the size of a laptop, which notes what a page asks for."""
+"""A headless Chromium at the size of a laptop or phone, which notes what a page asks for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 WIDTH, HEIGHT = 1366, 768
+PHONE = 390, 844
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -64,7 +65,7 @@ class Visit:
 
 
 @contextmanager
-def visit() -> Iterator[Visit]:
+def visit(size: tuple[int, int] = (WIDTH, HEIGHT)) -> Iterator[Visit]:
     """Start Chromium with a profile of its own; skip the test loudly where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -72,7 +73,7 @@ def visit() -> Iterator[Visit]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="SKIPPED, NOT PASSED: playwright")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page = browser.new_page(viewport=dict(zip(("width", "height"), size, strict=True)))
         seen = Visit(page)
         page.on(
             "request",

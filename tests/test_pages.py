@@ -1,4 +1,4 @@
-"""The report, opened as a reader opens it: in a browser, at laptop width, without a network."""
+"""The report, opened as a reader opens it: in a browser, at two widths, without a network."""
 
 import inspect
 import re
@@ -8,7 +8,7 @@ from math import nan
 import pandas as pd
 import pytest
 import yaml
-from browser import CUT_OFF, HEIGHT, WIDTH, visit
+from browser import CUT_OFF, HEIGHT, PHONE, WIDTH, visit
 from conftest import REPO_ROOT, STUDY, TASKS
 
 from study.evaluation.gates import GateRow, validity_table
@@ -23,7 +23,8 @@ OVERVIEW = "At a glance: verdicts and validity"
 def report(run, small):
     """The report of the small study, made as the README says; its weights are random."""
     settings = ("--config", f"run=[{STUDY}]", f"only={TASKS}")
-    for arguments in (("--cores", "2"), ("--report", "report.html")):
+    style = ("--report-stylesheet", str(FOLDER / "report.css"))
+    for arguments in (("--cores", "2"), ("--report", "report.html", *style)):
         done = run(small, *arguments, *settings)
         assert done.returncode == 0, done.stdout
     return small / "report.html"
@@ -40,8 +41,10 @@ def choose(visitor, section, *entries):
 
 
 @pytest.mark.workflow
-def test_the_report_is_whole_and_quiet_in_a_browser(report):
-    with visit() as visitor:
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), PHONE])
+def test_the_report_is_whole_and_quiet_in_a_browser(report, size):
+    width, height = size
+    with visit(size) as visitor:
         visitor.open(report)
         visitor.page.wait_for_selector("#rulegraph svg, #rulegraph canvas")
         shown = visitor.page.inner_text("#app")
@@ -51,7 +54,16 @@ def test_the_report_is_whole_and_quiet_in_a_browser(report):
         assert re.search(r"Void: .*r = 8 changes MASE by|Void: Nothing was tested", shown)
         banner = visitor.page.locator(".banner").bounding_box()
         assert banner["y"] >= 0
-        assert banner["y"] + banner["height"] <= HEIGHT
+        assert banner["y"] + banner["height"] <= height
+        # The answer and its figure stand before the graph of rules, and none is cut off.
+        effects = visitor.page.locator("figure.effects")
+        places = [
+            item.bounding_box()["y"]
+            for item in (visitor.page.locator(".answer"), visitor.page.locator("#app #rulegraph"))
+        ]
+        assert banner["y"] < places[0] < places[1]
+        assert effects.count() == len(effects.locator(".scale").all()) <= 1
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
         sections = visitor.page.locator("nav li").all_inner_texts()
         sections = [section.strip() for section in sections]
         places = [sections.index(name) for name in (OVERVIEW, "Sparse time attention")]
@@ -78,8 +90,9 @@ def test_the_report_is_whole_and_quiet_in_a_browser(report):
             box = image.bounding_box()
             assert box["x"] >= 0
             assert box["y"] >= 0
-            assert box["x"] + box["width"] <= WIDTH
-            assert box["y"] + box["height"] <= HEIGHT
+            assert box["x"] + box["width"] <= width
+            if size != PHONE:
+                assert box["y"] + box["height"] <= height
 
         assert visitor.complaints == []
         assert visitor.requests == [report.as_uri()]

@@ -18,8 +18,6 @@ import fev
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from chronos.chronos2 import Chronos2Pipeline
-from chronos.chronos2.preprocess import from_data_frame
 from fev.metrics import get_metric
 
 from chronos2_attention.errors import InputError, quote
@@ -87,6 +85,10 @@ def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequenc
 
     Categories are numbered over all items that are prepared together.
     """
+    # Late, since most jobs that read windows need no torch, whose import takes longer than they do.
+    from chronos.chronos2 import Chronos2Pipeline
+    from chronos.chronos2.preprocess import from_data_frame
+
     past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
     names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
 
