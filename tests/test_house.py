@@ -37,6 +37,20 @@ def test_each_script_is_named_as_a_rule_that_runs_it(repo_root):
     assert set(re.findall(r"scripts/(\w+\.py)", rules)) == scripts
 
 
+# Jobs that compute without the model, and start many times: torch takes longer to import than most.
+LIGHT = (
+    *("fetch_dataset", "gather_forecasts", "seasonal_naive", "score", "perf", "validity"),
+    *("ttest", "radius_summary", "group_value", "plot", "report"),
+)
+
+
+def test_jobs_without_a_model_start_without_torch(repo_root):
+    scripts = [(repo_root / f"scripts/{name}.py").read_text(encoding="utf-8") for name in LIGHT]
+    imports = "".join(text.partition("with rule_script")[0] for text in scripts)
+    code = f"{imports}import sys\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=repo_root / "scripts", check=True)
+
+
 def contracts(folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [Path(sys.executable).parent / "lint-imports", "--no-cache"],
