@@ -20,7 +20,7 @@ FILE = re.compile(r"# ([\w./]+\.\w+)(, at its end)?\n")
 
 def ran(call, folder):
     done = subprocess.run(
-        call, cwd=folder, capture_output=True, text=True, timeout=600, check=False
+        call, cwd=folder, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
