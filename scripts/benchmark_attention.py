@@ -1,7 +1,4 @@
-"""Time upstream, our dense engine and every sparse backend on random weights, side by side.
-
-Of one regime, or gather what was found of all.
-"""
+"""Time upstream, the dense engine and every sparse backend, of one regime; or gather regimes."""
 
 from study.forecasts.chronos2 import load_pipeline
 from study.jobs.files import read_tables

@@ -1,7 +1,4 @@
-"""The model card that goes with a trained checkpoint, and the files of a checkpoint.
-
-What the card says is written in workflow/report/model_card.md.
-"""
+"""A trained checkpoint's files, and its card: workflow/report/model_card.md filled in."""
 
 from __future__ import annotations
 
