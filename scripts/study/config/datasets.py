@@ -143,10 +143,7 @@ class HubDataset(DatasetSpec):
 
 @checked_dataclass
 class UrlDataset(DatasetSpec):
-    """CSV files, an item each, with the columns they share, in `folder` of a mirror.
-
-    `aggregate` makes one value of those of a step of `resample`, the pandas alias of a grid.
-    """
+    """CSV files, an item each, in `folder` of a mirror; `resample` is an alias of pandas."""
 
     source: ClassVar[str] = "url"
     folder: FolderName
@@ -202,10 +199,9 @@ class PackageDataset(DatasetSpec):
 
 @checked_dataclass
 class FactorGroups:
-    """Independent groups of series, each driven by a factor, see `factor_series`.
+    """Independent groups of series, each driven by a factor of variance 1, see `factor_series`.
 
-    `leaders` see it `lead` steps before the `followers` do; `noise` is the standard deviation of
-    what each series adds, where the factor's is 1.
+    `leaders` see it `lead` steps before `followers`; `noise` is the standard deviation each adds.
     """
 
     groups: whole(1, MOST_DRAWN)
@@ -253,10 +249,7 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
 
 
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
-    """Return a data set of the registry; an unknown name is an `InputError` with near ones.
-
-    ``owner--repository--configuration`` is one of the hub: no name there holds ``--``.
-    """
+    """Find a data set by name, or one of the hub as ``owner--repository--configuration``."""
     if name in registry:
         return registry[name]
     if name.count("--") == 2:

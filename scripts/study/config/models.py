@@ -34,10 +34,7 @@ class Architecture:
 
 @checked_dataclass
 class ModelSpec:
-    """One model of ``config/models``, by the name of its file.
-
-    `baseline_rel_mase_max` is gate 3's threshold by suite, where it is not 1.
-    """
+    """A model of ``config/models``; `baseline_rel_mase_max` is gate 3's threshold by suite."""
 
     name: Text
     title: Text

@@ -21,11 +21,7 @@ SETTINGS = ("study", "margin", "seed")
 
 
 class Plan(Strict):
-    """A file of ``config/plans``: the one comparison that a study decides.
-
-    Of `variant` with `baseline` in `metric`, equivalent within `margin`, on `n` pairs (tasks or
-    series), with the `seed` of the settings.
-    """
+    """A file of ``config/plans``: the one comparison, on `n` pairs, that a study decides."""
 
     study: Text
     baseline: Text = "full"

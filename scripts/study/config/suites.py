@@ -35,10 +35,8 @@ FIGURES = r"(?:.*_)?(?:SQL|MASE|WAPE|WQL)|num_forecasts|dataset_fingerprint|in_m
 class TaskSpec:
     """One task of a suite; the fields mean what they mean in `fev.Task`, lengths are in steps.
 
-    `initial_cutoff` may be a date, and `window_step_size` an offset of pandas then; None leaves the
-    choice to `fev`. Several columns of `target` are forecast together. Tests count tasks of one
-    `source` (by default the data set's name) as one, and series of one `cluster` (by default each
-    item its own). Neither changes a forecast.
+    Tests count tasks of one `source` (by default the data set's name) as one, and series of one
+    `cluster` (by default each item its own). Neither changes a forecast.
     """
 
     name: TaskName
@@ -141,8 +139,8 @@ class TaskSpec:
 class Suite:
     """A list of tasks, the quantile levels to forecast, and the model it is meant for.
 
-    `pairs` is what a paired test counts as one pair; `batch_size` goes before the setting of that
-    name; `published` is the table of `config/reference` with figures of these tasks.
+    `pairs` is what a test counts as one pair; `batch_size` goes before the setting; `published` is
+    a table of `config/reference`.
     """
 
     name: Text
@@ -173,10 +171,7 @@ class Suite:
         return tasks[name]
 
     def only(self, names: str | Iterable[str] | None) -> Suite:
-        """Return the suite with the named tasks alone, in the suite's order; all without names.
-
-        ``"a:50"`` gives a task 50 windows, ``"*:50"`` each that has no number of its own here.
-        """
+        """Keep the named tasks; ``a:50`` gives one 50 windows, ``*:50`` each without a number."""
         words = names.split(",") if isinstance(names, str) else names or ()
         windows: dict[str, int | None] = {}
         for word in filter(None, map(str.strip, words)):
