@@ -37,12 +37,7 @@ MOST_VALUES = 4_000_000
 def load_pipeline(
     weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
 ) -> Chronos2VariantPipeline:
-    """Return a checkpoint on a device, as the settings ``forecast`` say, and fix torch's own.
-
-    Those are what results could depend on: CPU threads, seed, and whether a GPU rounds the factors
-    of float32 products, which only ``tf32`` asks for.
-    `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
-    """
+    """Load a checkpoint onto a device; set torch's threads, seed and rounding for results' sake."""
     torch.set_num_threads(threads)
     torch.manual_seed(forecast["seed"])
     torch.set_float32_matmul_precision("high" if forecast["dtype"] == "tf32" else "highest")
@@ -101,10 +96,8 @@ def forecast_variants(
 ) -> None:
     """Forecast every window of every task and write as some million values are done.
 
-    Where a variant mixes series, those of one block share their cutoff timestamp, so that none sees
-    the future of another. `runs` are pipelines of one model, one a variant, each with the writer
-    that receives one row a forecast; windows are read once for all. `similarities` of the series in
-    each batch are for soft masks; None measures them anew.
+    `runs` are pipelines of one model, one a variant, with their writers; windows are read once for
+    all. `similarities` are for soft masks; None measures them anew.
     """
     pipeline = runs[0][0]
     levels = sorted(study.suite.quantile_levels)
@@ -182,10 +175,7 @@ def forecast_windows(
     settings: ForecastSettings,
     similarities: SimilarityFile | None,
 ) -> list[np.ndarray]:
-    """Return all quantiles of n items of each window: float32, (n, targets, quantiles, horizon).
-
-    Independent windows of one horizon share batches, and so do blocks of items that mix.
-    """
+    """All quantiles of n items of each window: float32, (n, targets, quantiles, horizon)."""
     found: list[Any] = [None] * len(windows)
     options = {"context_length": settings.context_length}
     for horizon in {window.horizon for window in windows}:

@@ -1,8 +1,4 @@
-"""An fev evaluation window as flat arrays, for work that is vectorised over series.
-
-Series of one window differ in length, so they are kept end to end in one
-array of `total` values, beside the array of their lengths.
-"""
+"""An fev evaluation window as flat arrays: series end to end, (total,), beside their lengths."""
 
 from __future__ import annotations
 
@@ -28,11 +24,7 @@ from study.data.series_table import TIMESTAMP, number_columns, quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return one list column of a dataset as values laid end to end, and lengths.
-
-    Values are float64, shape (total,), NaN where missing; lengths int64, shape (n_series,), summing
-    to `total`.
-    """
+    """Return a list column as flat values, float64 (total,), and lengths, int64 (n_series,)."""
     lists = data.data.table.column(column)
     values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
     lengths = pc.list_value_length(lists).to_numpy()
@@ -83,10 +75,7 @@ def rows_of(window: fev.EvaluationWindow) -> list[str]:
 
 
 def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
-    """Return a function that gives some of a window's items, of `ids`, as `predict_fev` does.
-
-    Categories are numbered over all items that are prepared together.
-    """
+    """Return what gives some items, of `ids`, as `predict_fev` does; together, for categories."""
     past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
     names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
 
@@ -101,10 +90,7 @@ def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequenc
 
 
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
-    """Return what is known at a window's cutoff, or None where all series are too short for it.
-
-    As `get_input_data` does, without the copies and fingerprints of what it throws away.
-    """
+    """What is known at a window's cutoff, None if all series are too short; no needless copies."""
     data = window.full_dataset
     used = [window.id_column, window.timestamp_column, *rows_of(window), *window.static_columns]
     if len(data.column_names) > len(used):
@@ -157,10 +143,8 @@ def epsilons(task: TaskSpec | fev.Task, scored: Sequence[str] = METRICS) -> dict
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
-    The data are loaded here, past the cache of the `datasets` library: it recognises a local file
-    by path and modification time, and would hand out old data for a file that was replaced with its
-    time kept (as archives and some copies do). The path becomes the `dataset_path` in fev's
-    summaries, so give it relative.
+    Past the cache of `datasets`, which would hand out old data for a file that was replaced with
+    its time kept. The path becomes the `dataset_path` in fev's summaries, so give it relative.
     """
     data_path = Path(data_path)
     if not data_path.is_file():
