@@ -57,9 +57,8 @@ class _Console(logging.Formatter):
 def rule_script(snakemake) -> Iterator[logging.Logger]:
     """Run a script's body with its rule's log attached; its outputs become whole or not at all.
 
-    In the block, `snakemake.output` holds temporary paths of the same names, see `whole_files`.
-    What `explain` knows becomes one line and exit status 1; any other exception is a defect, logged
-    with its traceback and raised.
+    In the block, `snakemake.output` holds temporary paths of the same names. What `explain` knows
+    becomes one line and exit status 1; any other exception is a defect, logged and raised.
     """
     # The log may lie on the disk that is full: that must not hide the error itself.
     logging.raiseExceptions = False
