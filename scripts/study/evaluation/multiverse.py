@@ -35,8 +35,7 @@ def multiverse(
 ) -> pd.DataFrame:
     """Test sparse attention by every metric, unit, context and margin, from `forecast_errors`.
 
-    A row each: `radius`, `metric`, `unit` (task or series), `context` (of all forecasts, those with
-    attention cut, those of `LONG` tokens and more), `margin`, and `FIELDS`.
+    A row each: `radius`, `metric`, `unit`, `context`, `margin`, and `FIELDS`.
     """
     keys = list(KEY_COLUMNS)
     sparse = full[keys].merge(sparse, on=keys, how="left")
