@@ -27,9 +27,8 @@ from study.forecasts.files import (
 class TaskForecasts:
     """One method's forecasts of a task: n rows, each of one series, window and target column.
 
-    All are float64, of shape (n, horizon): the median, the lowest and the highest quantile level,
-    and absolute errors over the seasonal error, NaN where there is none; `loss`, (n,): the mean
-    quantile loss over levels and steps.
+    Float64, (n, horizon): median, lowest and highest quantile level, and absolute errors over the
+    seasonal error, NaN where there is none; `loss`, (n,): mean quantile loss over levels and steps.
     """
 
     point: np.ndarray
@@ -59,8 +58,8 @@ def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
 class Baseline:
     """Forecasts of full attention, with what all methods share; mappings are by task name.
 
-    `keys` holds the columns of `KEY_COLUMNS` of the n forecasts, `truth` true values, (n, horizon),
-    NaN where missing, `scale` seasonal errors, (n,), NaN where zero or undefined.
+    `keys` holds `KEY_COLUMNS` of the n forecasts, `truth` (n, horizon), NaN where missing, `scale`
+    seasonal errors, (n,), NaN where zero or undefined.
     """
 
     keys: dict[str, pd.DataFrame]
@@ -75,10 +74,7 @@ class Baseline:
         return pd.concat(self.keys.values(), ignore_index=True)
 
     def metrics_of(self, method: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
-        """Each forecast's MASE, SQL and WQL, and `covered`, the share of steps in the interval.
-
-        Float64, shape (n,), of all tasks one after the other; see `clusters.forecast_errors`.
-        """
+        """MASE, SQL, WQL and `covered`, as `forecast_errors`, (n,), of all tasks in order."""
         keys, loss = self.all_keys, np.concatenate([part.loss for part in method.values()])
         truth = pd.Series(np.concatenate([row_means(np.abs(x)) for x in self.truth.values()]))
         size = truth.groupby([keys[c] for c in KEY_COLUMNS if c != "item_id"]).transform("mean")
@@ -174,10 +170,7 @@ def soft_pairs(
     batch_sizes: pd.Series,
     clusters: Mapping[str, tuple[str, str | None]],
 ) -> tuple[Pairs, np.ndarray]:
-    """Return a study's pairs, in which series that share a batch count, and all batches' sizes.
-
-    The suite says the unit and the clusters, `read_batch_sizes` the batches.
-    """
+    """Return a study's pairs, in which series that share a batch count, and all batches' sizes."""
     keys = baseline.all_keys
     places = pd.MultiIndex.from_frame(keys[["task_name", "window_index", "item_id"]])
     sizes = batch_sizes.reindex(places).to_numpy()
@@ -194,11 +187,7 @@ def soft_pairs(
 
 
 def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
-    """Return the number of series in each series' batch from a file of similarities.
-
-    int64, by `task_name`, `window_index`, `item_id`. A row group is a batch, so that no similarity
-    is read.
-    """
+    """Series in each series' batch, by the row groups of a file of similarities: int64."""
     file = pq.ParquetFile(path)
     sizes = group_sizes(file)
     keys = file.read(["task_name", "window_index", "item_id"]).to_pandas()
