@@ -68,10 +68,7 @@ def write_series(path: Path, count: int, seed: int) -> None:
 def measure_scale(
     pipeline: Chronos2VariantPipeline, count: int, folder: Path, *, batch_size: int, seed: int
 ) -> dict[str, float]:
-    """Forecast and score `count` series with M4's lengths, from file to file.
-
-    Seconds are on the wall and on the CPU (all threads), memory the process's peak (MiB).
-    """
+    """Forecast and score `count` series of M4's lengths; CPU seconds are of all threads, MiB."""
     path = folder / f"{count}.parquet"
     write_series(path, count, seed)
     task = TaskSpec(name="m4", dataset="m4", horizon=HORIZON, seasonality=1)
