@@ -23,16 +23,9 @@ log = logging.getLogger("study.group_mass")
 
 def to_leaders(items: Sequence[str]) -> np.ndarray:
     """Pairs (n, n) of a follower and a leader of its group, by the names of `factor_series`."""
-    names = [item.partition("_") for item in items]
-    return np.array(
-        [
-            [
-                one[0] == other[0] and one[2][:8] == "follower" and other[2][:6] == "leader"
-                for other in names
-            ]
-            for one in names
-        ]
-    )
+    group, role = np.array([item.partition("_")[::2] for item in items]).T
+    follows, leads = (np.char.startswith(role, name) for name in ("follower", "leader"))
+    return (group[:, None] == group) & follows[:, None] & leads
 
 
 def measure_group_mass(

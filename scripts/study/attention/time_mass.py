@@ -19,7 +19,6 @@ from study.jobs.progress import Work, progress
 log = logging.getLogger("study.mass")
 
 KEPT, DROPPED, EDGES = "kept_mass_frac_ctxQ", "dropped_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
-
 LONG = 128
 
 
