@@ -36,10 +36,8 @@ def one_of(one: str, other: str) -> Any:
 class TimeAxis:
     """Where the timestamp of a row comes from."""
 
-    # Timestamp of the first row; the rows follow in order at the data set's frequency. For tables
-    # without a time, and for those whose real times are irregular (trading days).
+    # Of the first row, where others follow at the data set's frequency, or irregularly in truth.
     start: Text | None = None
-    # Column that holds the time, where `start` is not given.
     column: Text | None = None
     # ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
     # ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
@@ -56,23 +54,19 @@ class Recipe:
     """How a table becomes series."""
 
     time: TimeAxis
-    # Value columns, each a series of its own; ``"*"`` for all that are neither time nor id. Empty
-    # only with ``aggregate="count"``.
+    # ``"*"`` for all that are neither time nor id; empty only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
-    # Whether the value columns are those of one item; an item each by default, if there is nothing
-    # beside them.
+    # Whether value columns are of one item; else an item each, with nothing beside them.
     multivariate: Flag = False
-    # Columns beside the values that a task may use: numbers, truth values or labels of each step,
-    # and one of an item.
+    # Columns that a task may use: numbers, truth values or labels of each step, or of an item.
     covariates: Unique[Text] | tuple[()] = ()
     static: Unique[Text] | tuple[()] = ()
     # Columns that tell the series of a long table apart.
     id: Unique[Text] | tuple[()] = ()
     # Of the series where neither `id` nor several value columns give a name, a prefix otherwise.
     name: Text | None = None
-    # What is made of the values (of the rows, without value columns) that fall into one step, by
-    # pandas' resampling: a week ends on the day it names. Steps that are not whole are left out.
-    # Without it two rows with one timestamp are an error.
+    # Of the values (rows, if there are none) of a whole step, by pandas: a week ends on the day it
+    # names. Without it two rows with one timestamp are an error.
     aggregate: Literal["sum", "mean", "count"] | None = None
     # What an absent row means: there is none, else an error; not observed (NaN); nothing happened.
     gaps: Literal["none", "missing", "zero"] = "none"
@@ -272,7 +266,6 @@ def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str)
             what = f"datasets.{name}.package: no version is pinned for {quote(package)}"
             raise InputError(what, where, "add it to 'packages'")
         fields["version"] = pins[package]
-        # What all tables share stands once, beside the list of tables.
         shared, tables = fields.pop("recipe", {}), fields.get("tables")
         if not isinstance(shared, Mapping):
             raise InputError(f"datasets.{name}.recipe: {quote(shared)} is no mapping", where, MEND)

@@ -15,7 +15,6 @@ from chronos2_attention import AttentionVariant
 from study.config.yaml_files import Strict, Text, load_checked, number, whole
 
 EXPLORATORY = "exploratory"
-
 # What `load_plans` has compared.
 SETTINGS = ("study", "margin", "seed")
 
