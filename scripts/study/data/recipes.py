@@ -176,9 +176,6 @@ def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]
     return values
 
 
-# --- the grid -----------------------------------------------------------------------------------
-
-
 def _on_grid(
     times: Times, values: np.ndarray, recipe: Recipe, freq: str | None, where: str, notes: Notes
 ) -> pd.Series:
@@ -237,9 +234,6 @@ def _filled(observed: pd.Series, step: pd.DateOffset, gaps: str, where: str) -> 
         what = f"{absent} of {len(grid)} rows are absent, the first at {hole}"
         raise InputError(what, where, "say what that means: gaps: missing, or gaps: zero")
     return observed.reindex(grid, fill_value=0.0 if gaps == "zero" else np.nan)
-
-
-# --- coarser grids ------------------------------------------------------------------------------
 
 
 def resample_table(

@@ -137,7 +137,6 @@ def number_columns(table: pa.Table | pa.Schema) -> list[str]:
 
 def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
     """Check a conformed table; return its frequency, as `fev` infers it; series may be constant."""
-
     if table.num_rows == 0:
         raise InputError(f"data set {dataset!r} holds no series", "", "check its source")
     ids = table[ID].to_pylist()
@@ -183,8 +182,7 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
         "sort its observations by time and keep one a timestamp",
         owners,
     )
-    # A constant step is regular whatever it is; months and business days are left to
-    # pandas, once per pattern, because data sets of 100 000 series share few patterns.
+    # Months and business days are left to pandas, once per pattern: large data sets share few.
     constant = steps == np.repeat(steps[starts], lengths)[:-1]
     uneven = ~np.logical_and.reduceat(np.append(constant | ~inside, True), starts)
     kinds: dict[bytes | int, tuple | None] = {}

@@ -142,10 +142,7 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
 
 @fetch_source.register
 def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
-    """Build series from tables that an installed package ships.
-
-    They are pickles, which run code when loaded: only the version that the registry pins is.
-    """
+    """Build series from a package's pickles, which run code: only those of the pinned version."""
     pin = f"{spec.package}=={spec.version}"
     try:
         version = importlib.metadata.version(spec.package)
