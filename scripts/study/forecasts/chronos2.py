@@ -50,15 +50,14 @@ def load_pipeline(
 
 
 def pipeline_of(job: Any) -> Chronos2VariantPipeline:
-    """Return the pipeline of a Snakemake job with `FORECAST_PARAMS`, see `load_pipeline`."""
+    """Return the pipeline of a Snakemake job, of a wildcard's `device` if it has one."""
     params = job.params
-    return load_pipeline(
-        job.input.weights,
-        params.forecast,
-        threads=job.threads,
-        similarity_settings=SimilaritySettings(**params.similarity),
-        **params.sparse,
-    )
+    device = job.wildcards.get("device", params.forecast.get("device"))
+    options = dict(params.get("sparse", {}))
+    if (similarity := params.get("similarity")) is not None:
+        options["similarity_settings"] = SimilaritySettings(**similarity)
+    forecast = {**params.forecast, "device": device}
+    return load_pipeline(job.input.weights, forecast, threads=job.threads, **options)
 
 
 def metadata_of(
@@ -103,11 +102,9 @@ def forecast_variants(
     levels = sorted(study.suite.quantile_levels)
     missing = [level for level in levels if level not in pipeline.quantiles]
     if missing:
-        raise InputError(
-            f"model '{study.model.name}' has no quantile level {missing[0]}",
-            f"suite '{study.suite.name}'",
-            f"use levels among {pipeline.quantiles}",
-        )
+        what = f"model '{study.model.name}' has no quantile level {missing[0]}"
+        mend = f"use levels among {pipeline.quantiles}"
+        raise InputError(what, f"suite '{study.suite.name}'", mend)
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
     limit = settings.limit(pipeline)

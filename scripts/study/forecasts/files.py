@@ -24,9 +24,7 @@ import pyarrow.parquet as pq
 from chronos2_attention.errors import InputError
 
 KEY_COLUMNS = ("task_name", "window_index", "item_id", "target")
-
 LISTS = pa.list_(pa.float64())
-
 KEY_TYPES = dict(zip(KEY_COLUMNS, (pa.string(), pa.int32(), pa.string(), pa.string()), strict=True))
 
 # What a file of forecasts says of its run, and every table of results after it.
@@ -155,11 +153,8 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"not a readable Parquet file ({error})",
-            str(path),
-            "delete it, then run the same command again",
-        ) from error
+        mend = "delete it, then run the same command again"
+        raise InputError(f"not a readable Parquet file ({error})", str(path), mend) from error
     decoded = {key.decode(): value.decode() for key, value in metadata.items()}
     decoded.pop("ARROW:schema", None)
     return decoded
@@ -173,20 +168,14 @@ def read_window(
     ids: tuple[str, str] | None = None,
 ) -> pa.Table:
     """Rows of one task, window and target, of the items between `ids` as strings; or InputError."""
-    filters = [
-        ("task_name", "==", task_name),
-        ("window_index", "==", window_index),
-        ("target", "==", target),
-    ]
+    wanted = {"task_name": task_name, "window_index": window_index, "target": target}
+    filters = [(name, "==", value) for name, value in wanted.items()]
     if ids is not None:
         filters += [("item_id", ">=", ids[0]), ("item_id", "<=", ids[1])]
     table = pq.read_table(path, filters=filters)
     if table.num_rows == 0:
-        raise InputError(
-            f"no forecast of task {task_name!r}, window {window_index}, target {target!r}",
-            str(Path(path)),
-            "make the forecasts again for this suite",
-        )
+        what = f"no forecast of task {task_name!r}, window {window_index}, target {target!r}"
+        raise InputError(what, str(Path(path)), "make the forecasts again for this suite")
     return table
 
 
@@ -243,10 +232,8 @@ class SimilarityFile:
         if group is not None:
             rows = self._file.read_row_group(group, ["item_id", "similarity"])
         if rows is None or rows["item_id"].to_pylist() != list(item_ids):
-            raise InputError(
-                f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
-                f"(task {task_name!r}, window {window_index})",
-                str(self.path),
-                "make the file again with the batch size and the suite of the forecast",
-            )
+            what = f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
+            what += f"(task {task_name!r}, window {window_index})"
+            mend = "make the file again with the batch size and the suite of the forecast"
+            raise InputError(what, str(self.path), mend)
         return matrix(rows["similarity"], str(self.path))

@@ -21,8 +21,7 @@ def fill_gaps(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     ends = np.repeat(np.cumsum(lengths), lengths) - 1
     seen = ~np.isnan(values)
-    # Running extremes over the whole array cannot carry a value over a border,
-    # because every gap also offers its own series' first (last) position.
+    # No value goes over a border: every gap also offers its own series' first (last) position.
     before = np.maximum.accumulate(np.where(seen, index, starts))
     after = np.minimum.accumulate(np.where(seen, index, ends)[::-1])[::-1]
     filled = np.where(np.isnan(values[before]), values[after], values[before])
@@ -54,7 +53,6 @@ def forecast_task(task: fev.Task, writer: ForecastWriter) -> None:
             values, lengths = flat_series(past, target)
             season = {"horizon": task.horizon, "seasonality": task.seasonality}
             point = seasonal_naive(values, lengths, **season)
-            quantiles = np.broadcast_to(
-                point[:, :, None], (*point.shape, len(task.quantile_levels))
-            )
+            levels = len(task.quantile_levels)
+            quantiles = np.broadcast_to(point[:, :, None], (*point.shape, levels))
             writer.write_window(task.task_name, index, target, item_ids, lengths, point, quantiles)

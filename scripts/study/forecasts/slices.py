@@ -88,11 +88,9 @@ def features_of(suite: Suite, data_paths: Mapping[str, Path]) -> Callable[[str, 
         try:
             return found[task_name][item_id] if task_name in found else task_name
         except KeyError:
-            raise InputError(
-                f"series {quote(item_id)} is of none of the columns of the data",
-                f"task {task_name!r}",
-                "make the forecasts again",
-            ) from None
+            what = f"series {quote(item_id)} is of none of the columns of the data"
+            mend = "make the forecasts again"
+            raise InputError(what, f"task {task_name!r}", mend) from None
 
     return feature
 

@@ -118,11 +118,9 @@ def windows_of(
 
 def too_short(task_name: str, where: str = "") -> InputError:
     """Return the error to raise where no series of a task is long enough for its windows."""
-    return InputError(
-        f"all series of task '{task_name}' are too short for its windows",
-        where,
-        "give the task a shorter horizon, fewer windows or longer series",
-    )
+    what = f"all series of task '{task_name}' are too short for its windows"
+    mend = "give the task a shorter horizon, fewer windows or longer series"
+    return InputError(what, where, mend)
 
 
 # What a suite says of a task in fev's own words, and what is scored besides, whatever it says.
@@ -148,9 +146,8 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """
     data_path = Path(data_path)
     if not data_path.is_file():
-        raise InputError(
-            f"task {task.name!r} has no data", str(data_path), "run the rule fetch_dataset first"
-        )
+        mend = "run the rule fetch_dataset first"
+        raise InputError(f"task {task.name!r} has no data", str(data_path), mend)
     definition = {name: getattr(task, name) for name in _DEFINITION}
     definition = {k: list(v) if isinstance(v, tuple) else v for k, v in definition.items()}
     if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
@@ -168,30 +165,23 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
         # pydantic's first line only says how many errors there are.
         lines = str(error).splitlines() or [type(error).__name__]
         text = lines[min(1, len(lines) - 1)].partition("[type=")[0].strip()
-        where = f"suite {suite.name!r}"
-        raise InputError(
-            f"fev has no task {task.name!r}: {text}", where, "mend the task"
-        ) from error
+        what, where = f"fev has no task {task.name!r}: {text}", f"suite {suite.name!r}"
+        raise InputError(what, where, "mend the task") from error
     try:
         with _read_directly(), quiet_frequencies():
-            # 0 is "in this process": a pool would be started for each data set, and
-            # forked after torch has started its threads.
+            # 0 is "in this process": a pool would be forked after torch has started its threads.
             ids = loaded.load_full_dataset(num_proc=0).data.table.column(loaded.id_column)
     except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
         cause = error.__cause__ or error.__context__ or error
         text = (str(cause).splitlines() or [type(cause).__name__])[0]
-        raise InputError(
-            f"fev cannot load task {task.name!r}: {text}",
-            str(data_path),
-            "name columns that it has in the suite, or remove it so that it is fetched again",
-        ) from error
+        what = f"fev cannot load task {task.name!r}: {text}"
+        mend = "name columns that it has in the suite, or remove it so that it is fetched again"
+        raise InputError(what, str(data_path), mend) from error
     twice = [name for name, count in Counter(ids.to_pylist()).items() if count > 1]
     if twice:
-        raise InputError(
-            f"task {task.name!r}: the series of two columns are both named {quote(twice[0])}",
-            str(data_path),
-            "rename a series or a column: fev joins their names by an underscore",
-        )
+        what = f"task {task.name!r}: the series of two columns are both named {quote(twice[0])}"
+        mend = "rename a series or a column: fev joins their names by an underscore"
+        raise InputError(what, str(data_path), mend)
     return loaded
 
 
