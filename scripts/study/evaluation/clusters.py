@@ -22,12 +22,9 @@ from study.evaluation.statistics import USUAL, Criteria, PairedResult, paired_te
 from study.forecasts.files import KEY_COLUMNS, quantile_columns, ratio
 
 TASK = "task"
-
 METRICS = ("MASE", "SQL", "WQL")
-
 # Enough for a standard error, by Efron and Tibshirani (1993), section 6.4.
 DRAWS = 200
-
 # Observations of a token, and tokens of context beside those: REG.
 PATCH, REG = 16, 1
 
@@ -81,9 +78,8 @@ class Pairs:
         rng = np.random.default_rng(0)
         members = np.ones((DRAWS, len(self.member_task)))
         for places in _places(self.member_task) if self.unit == TASK else []:
-            members[:, places] = rng.multinomial(
-                len(places), np.full(len(places), 1 / len(places)), DRAWS
-            )
+            count = len(places)
+            members[:, places] = rng.multinomial(count, np.full(count, 1 / count), DRAWS)
         blocks = np.ones((DRAWS, len(self.block_task)))
         for places in _places(self.block_task):
             count = len(places)

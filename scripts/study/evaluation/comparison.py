@@ -38,13 +38,10 @@ TIMING_COLUMNS = [
 ]
 
 COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
-
 # Fields of a result that come first in a row, as they did when study 2 was published.
 FIRST = {*PLAIN, "wilcoxon_p", "log_ratio_mean", "log_ratio_p", "tost_margin", "tost_p", "verdict"}
-
 # What a row of sparse attention measures: windows that it cuts, or those that it leaves whole.
 CUT, HIDDEN = "attention cut", "future hidden"
-
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
 TIMED_COLUMNS = list(RUN_COLUMNS[4:])
 
@@ -82,15 +79,12 @@ def radius_summary(
     """
     table = pd.concat(rows, ignore_index=True).assign(effect=CUT)
     table = correct_family(table, [_of_sources(tasks, "MASE_cut") for tasks in compared], criteria)
-    sql = table[[c for c in table if c.startswith("SQL_")]].rename(
-        columns=lambda name: name.removeprefix("SQL_")
-    )
+    sql = table[[c for c in table if c.startswith("SQL_")]]
+    sql.columns = sql.columns.str.removeprefix("SQL_")
     sql = correct_family(sql, [_of_sources(tasks, "SQL_cut") for tasks in compared], criteria)
     table["SQL_verdict_family"] = sql["verdict_family"]
-    table["nothing_lost"] = [
-        nothing_lost(pair)
-        for pair in zip(table["verdict_family"], sql["verdict_family"], strict=True)
-    ]
+    both = zip(table["verdict_family"], sql["verdict_family"], strict=True)
+    table["nothing_lost"] = list(map(nothing_lost, both))
     widest = compared[int(table["radius"].argmax())].dropna(subset=["MASE_uncut_full"])
     whole = paired_test(
         widest["MASE_uncut_full"], widest["MASE_uncut_sparse"], criteria, clusters=widest["source"]
@@ -178,10 +172,8 @@ def metric_columns(
 def win_rate(full: pd.DataFrame, variant: pd.DataFrame, metric: str = "MASE") -> dict[str, float]:
     """Return win rate and skill score over tasks, as fev's leaderboard, with 95 % intervals."""
     names = [table["model_name"].iloc[0] for table in (variant, full)]
-    found = fev.pairwise_comparison(
-        [variant, full], metric, missing_strategy="drop", n_resamples=1000
-    )
-    return found.loc[tuple(names)].to_dict()
+    how = {"missing_strategy": "drop", "n_resamples": 1000}
+    return fev.pairwise_comparison([variant, full], metric, **how).loc[tuple(names)].to_dict()
 
 
 def nothing_lost(verdicts: Sequence[str]) -> str:
@@ -210,11 +202,8 @@ def compare_tasks(
     left, right = by_task(baseline, first), by_task(variant, second)
     alone = sorted(set(left.index) ^ set(right.index))
     if alone:
-        raise InputError(
-            f"tasks {alone} are only in one of the two",
-            f"{first} and {second}",
-            "make both results for the same suite",
-        )
+        what, where = f"tasks {alone} are only in one of the two", f"{first} and {second}"
+        raise InputError(what, where, "make both results for the same suite")
     tables = {first: left, second: right.loc[left.index]}
     for label, table in tables.items():
         if metric not in table:

@@ -20,7 +20,6 @@ from chronos2_attention.errors import InputError
 from study.evaluation.statistics import BETTER, geometric_mean_ratio, paired_test
 
 PASS, FAIL = "pass", "fail"
-
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
 
 # What makes a task the one that a figure was published for.
@@ -30,22 +29,15 @@ DEFINITION = (
 )
 
 METRICS = ("MASE", "SQL", "WAPE", "WQL")
-
 # How the figures of fev-bench were made, in the words of the metadata of forecasts.
 PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}
-
 # Attention that is a tenth more or less local than uniform attention counts as learned.
 LIFT_MARGIN = 0.1
-
 SMALL_RADIUS = 8
-
 # Attention to leaders, over uniform attention, from which on group attention finds them.
 LEADER_LIFT = 1.1
-
 # A lift that stays the same at every radius, but is not 1, is padding: see `attention_gate`.
-_FLAT = 0.01
-
-_OFF_ONE = 1e-3
+_FLAT, _OFF_ONE = 0.01, 1e-3
 
 
 class Validity(NamedTuple):
@@ -303,12 +295,8 @@ def mechanism_gate(
     attention's, in `joint`; one of `mixing` must be better than `full`.
     """
     base = by_task(full, "full")["MASE"]
-    found = {
-        table["variant"].iloc[0]: paired_test(
-            base, by_task(table, "mixing")["MASE"].loc[base.index]
-        )
-        for table in mixing
-    }
+    errors = {t["variant"].iloc[0]: by_task(t, "mixing")["MASE"].loc[base.index] for t in mixing}
+    found = {name: paired_test(base, error) for name, error in errors.items()}
     lift = float(group_mass.groupby("layer")["leader_lift"].mean().max())
     gains = ", ".join(
         f"{name} {np.expm1(one.log_ratio_mean):+.1%} ({one.verdict})" for name, one in found.items()

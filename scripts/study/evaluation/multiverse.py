@@ -14,9 +14,7 @@ from study.forecasts.files import KEY_COLUMNS
 
 # Tokens from which on a context is long, as in the tables of attention mass.
 LONG = 128
-
 UNITS = (TASK, "series")
-
 # Of the columns, the fields of `PairedResult` that they are.
 FIELDS = {
     **{"n": "n", "n_clusters": "n_clusters", "change": "log_ratio_mean"},

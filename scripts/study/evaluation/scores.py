@@ -52,9 +52,9 @@ from study.forecasts.windows import (
 from study.jobs.progress import progress
 
 SEASONAL_NAIVE = "seasonal_naive"
-
 # What is known of a task in each of its pieces.
 PIECE_COLUMNS = ("task_name", "num_forecasts", "ctx_used", "num_slices")
+CHANGED = "the data or the suite changed since: make the forecasts again"
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
@@ -173,28 +173,19 @@ class ScoredFile:
         where = f"{self.forecasts}, task {task.task_name!r}, window {window_index}"
         levels = list(map(str, task.quantile_levels))
         if levels != quantile_columns(table.column_names):
-            raise InputError(
-                f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
-                where,
-                "the suite changed since: make the forecasts again",
-            )
+            what = f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}"
+            raise InputError(what, where, "the suite changed since: make the forecasts again")
         wanted = pa.array(item_ids, pa.string())
         order = pc.index_in(wanted, table["item_id"].combine_chunks().cast(pa.string()))
         if order.null_count or len(item_ids) != table.num_rows:
-            raise InputError(
-                f"{table.num_rows} forecasts for {len(item_ids)} items"
-                f" ({order.null_count} items without one)",
-                where,
-                "the data or the suite changed since: make the forecasts again",
-            )
+            what = f"{table.num_rows} forecasts for {len(item_ids)} items"
+            what += f" ({order.null_count} items without one)"
+            raise InputError(what, where, CHANGED)
         table = table.take(order)
         point, *found = (matrix(table[name], where) for name in ("predictions", *levels))
         if point.shape[1] != task.horizon:
-            raise InputError(
-                f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
-                where,
-                "make the forecasts again",
-            )
+            what = f"forecasts have {point.shape[1]} steps, the task {task.horizon}"
+            raise InputError(what, where, "make the forecasts again")
         quantiles = dict(zip(task.quantile_levels, found, strict=True))
         self.writer.write(
             task_name=task.task_name,
@@ -278,11 +269,7 @@ def _table(
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
     if asked != done:
-        raise InputError(
-            f"{asked} forecasts for {done} items",
-            str(forecasts),
-            "the data or the suite changed since: make the forecasts again",
-        )
+        raise InputError(f"{asked} forecasts for {done} items", str(forecasts), CHANGED)
     if sliced.any():
         # fev's means over slices do not add up to its mean over all; those of the scores do.
         whole = aggregate_scores(scores).set_index("task_name")

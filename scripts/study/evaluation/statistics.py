@@ -23,19 +23,14 @@ from statsmodels.stats.power import TTestPower
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
 NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
-
 BETTER, WORSE, EQUIVALENT = "better", "worse", "equivalent"
 OPEN, NOT_TESTED = "open", "not tested"
-
 # Bounds of a relative error, as in `fev.pairwise_comparison`.
 CLIP = (0.01, 100.0)
-
 # Five clusters have 32 ways to flip signs: no two-sided p value below 1/16.
 FEWEST_CLUSTERS = 6
-
 # Most ways to flip signs that are gone through; of more, as many are drawn.
 FLIPS = 9_999
-
 POWER = 0.8
 
 
@@ -207,8 +202,7 @@ def _by_cluster(
 ) -> dict[str, float | Hashable]:
     """Return interval, equivalence, power and influence of the mean of two and more clusters."""
     count, mean = len(values), float(values.mean())
-    # The variance that a bootstrap over clusters gives, free of its bias, in closed form; that of
-    # the draws within clusters is added, as a second stage adds it.
+    # A bootstrap over clusters in closed form, free of its bias, and its second stage within them.
     error = sqrt(float(values.var(ddof=1)) / count + within / count**2)
     if error <= _ROUNDING * abs(mean):
         error = 0.0
