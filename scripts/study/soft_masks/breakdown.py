@@ -18,11 +18,8 @@ from study.soft_masks.summary import Evaluated, early
 from study.soft_masks.sweep import NO_CONTROL, setting_of
 
 SMALLEST_SAMPLE = 100
-
 BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, later"
-
 _SETTING = ["variant", "measure", "temperature", "control"]
-
 _GAIN = ["gain", "ci_low", "ci_high"]
 
 

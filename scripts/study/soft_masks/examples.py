@@ -32,7 +32,6 @@ from study.soft_masks.verdicts import best_of
 
 # Context shown, in horizons, and series of a batch that still make a readable matrix.
 CONTEXT_SHOWN = 4
-
 MOST_SERIES = 80
 
 
@@ -122,11 +121,8 @@ def largest_batch(path: str | os.PathLike) -> tuple[str, int, list[str]]:
     file = pq.ParquetFile(path)
     largest = int(group_sizes(file).argmax())
     rows = file.read_row_group(largest, ["task_name", "window_index", "item_id"])
-    return (
-        rows["task_name"][0].as_py(),
-        rows["window_index"][0].as_py(),
-        rows["item_id"].to_pylist(),
-    )
+    task, window = (rows[name][0].as_py() for name in ("task_name", "window_index"))
+    return task, window, rows["item_id"].to_pylist()
 
 
 def clustered(

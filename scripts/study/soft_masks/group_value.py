@@ -22,7 +22,6 @@ from study.forecasts.files import KEY_COLUMNS
 from study.soft_masks.sweep import LADDER, control_of
 
 METRICS = ("MASE", "SQL")
-
 ALL = "all"
 
 SAID = {

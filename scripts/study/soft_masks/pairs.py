@@ -156,11 +156,8 @@ def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np
     index = pd.MultiIndex.from_frame(mine)
     order = index.get_indexer(pd.MultiIndex.from_frame(wanted)) if index.is_unique else None
     if order is None or len(mine) != len(wanted) or (order < 0).any():
-        raise InputError(
-            "not the forecasts of the baseline, each once",
-            str(path),
-            "make the results of baseline and variants again",
-        )
+        mend = "make the results of baseline and variants again"
+        raise InputError("not the forecasts of the baseline, each once", str(path), mend)
     return order
 
 
@@ -175,11 +172,8 @@ def soft_pairs(
     places = pd.MultiIndex.from_frame(keys[["task_name", "window_index", "item_id"]])
     sizes = batch_sizes.reindex(places).to_numpy()
     if np.isnan(sizes).any():
-        raise InputError(
-            f"{int(np.isnan(sizes).sum())} forecasts without a batch",
-            "file of similarities",
-            "make the similarities again for this suite",
-        )
+        what, where = f"{np.isnan(sizes).sum()} forecasts without a batch", "file of similarities"
+        raise InputError(what, where, "make the similarities again for this suite")
     steps = np.concatenate(
         [(~np.isnan(part.scaled_error)).sum(axis=1) for part in baseline.forecasts.values()]
     )

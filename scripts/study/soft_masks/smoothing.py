@@ -15,8 +15,7 @@ from scipy.optimize import brentq
 
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
-# Strengths between which a match is sought, as powers of ten: the ends change a path by
-# less than rounding, and leave a straight line.
+# Powers of ten as strengths: they change a path by less than rounding, and leave straight lines.
 WEAKEST, STRONGEST = -6.0, 12.0
 
 
@@ -88,11 +87,9 @@ def smoothed_baseline(
     for task, base in baseline.forecasts.items():
         scale = baseline.scale[task]
         target = roughness(variant[task].point, scale)
-        strength = matching_strength(base.point, scale, target)
-        strengths[task] = strength
-        if strength == 0:
-            errors[task] = base.scaled_error
-        else:
+        strength = strengths[task] = matching_strength(base.point, scale, target)
+        errors[task] = base.scaled_error
+        if strength > 0:
             smoothed = smooth(base.point, strength)
             errors[task] = np.abs(baseline.truth[task] - smoothed) / scale[:, None]
     return errors, strengths

@@ -149,8 +149,7 @@ def forecast_correlations(
     Levels dominate it: the second figure is without the mean of the baseline's path. `mixed` says
     which forecasts count, (n,).
     """
-    parts = []
-    start = 0
+    parts, start = [], 0
     for task, base in baseline.forecasts.items():
         scale = baseline.scale[task]
         rows = mixed[start : start + len(scale)] & ~np.isnan(scale)

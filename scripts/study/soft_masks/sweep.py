@@ -12,12 +12,9 @@ from chronos2_attention.variants import Soft
 from chronos2_attention.variants.soft import MEASURES
 
 JOINT = "joint"
-
 # From each target alone to all items of a batch.
 LADDER = ("univariate", "full", JOINT)
-
 NO_CONTROL = "none"
-
 ANY_MEASURE = "any"
 
 
