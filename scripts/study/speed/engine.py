@@ -38,8 +38,7 @@ from study.speed.measuring import (
 )
 
 PATCH = 16
-# 8192 observations and 4 future patches are 517 tokens, the longest sequence that Chronos-2 takes
-# in one pass for this horizon.
+# After 8192 observations these are 517 tokens, the longest sequence of one pass of Chronos-2.
 DENSE_HORIZON = 64
 RAGGED_HORIZON = 24
 RAGGED = ("ragged", "ragged_long")

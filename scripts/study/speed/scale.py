@@ -49,8 +49,8 @@ def m4_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
 def write_series(path: Path, count: int, seed: int) -> None:
     """Write random walks with M4's lengths in the workflow's layout, a slice at a time."""
     rng = np.random.default_rng(seed)
-    types = (pa.string(), pa.list_(pa.timestamp("us")), pa.list_(pa.float64()))
-    schema = pa.schema(list(zip(("id", "timestamp", "target"), types, strict=True)))
+    lists = {"timestamp": pa.list_(pa.timestamp("us")), "target": pa.list_(pa.float64())}
+    schema = pa.schema({"id": pa.string(), **lists})
     day = 86_400_000_000
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for first in range(0, count, ROWS_AT_ONCE):
