@@ -8,7 +8,6 @@ from scipy.signal import lfilter
 from .components import autoregressive
 
 MAX_LAG = 64  # points of history that a coupling may reach back
-
 # "unrelated" leaves the series of a group as they are.
 KINDS = (
     *("unrelated", "lead_lag", "factor", "mixing"),

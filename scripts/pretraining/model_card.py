@@ -25,7 +25,6 @@ from .training import History, TrainingConfig, decay_start, first_cycle
 CURVE_ROWS = 16
 BAR_WIDTH = 40
 PACKAGES = ("torch", "chronos-forecasting", "transformers")
-
 # No training chunk is drawn from a seed of this form.
 HELD_OUT_SEED = 2_000_003
 

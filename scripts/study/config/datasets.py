@@ -17,7 +17,6 @@ from study.config.yaml_files import REPOSITORY, check, checked_dataclass, load_y
 MEND = "see config/README.md"
 # Numbers that a drawn data set may have: some seconds and megabytes of them.
 MOST_DRAWN = 10_000_000
-
 FolderName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

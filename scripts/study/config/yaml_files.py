@@ -16,7 +16,6 @@ from chronos2_attention.checking import Strict, check
 from chronos2_attention.errors import InputError, quote
 
 T = TypeVar("T")
-
 LONGEST_FILE = 2_000_000  # bytes; the largest that ships has 26 000
 DEEPEST = 40  # lists and mappings in each other, past which the parser would use up its stack
 MOST_MERGED = 10_000  # keys that `<<` may bring into one mapping: merges of merges grow fast

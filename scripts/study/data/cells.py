@@ -23,7 +23,6 @@ MISSING = {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "n
 MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 # A day on which clocks are set forward has 23 hours.
 SHORTEST_DAY = np.timedelta64(23, "h")
-
 OFFSET = r"Z|[+-]\d{2}(?::?\d{2})?"
 # Stricter than pandas, which also takes "now", and a number of seconds for some date.
 ISO = re.compile(

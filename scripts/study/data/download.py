@@ -26,7 +26,6 @@ from chronos2_attention.errors import InputError
 log = logging.getLogger("study.download")
 
 T = TypeVar("T")
-
 TIMEOUT_S = 10.0
 LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
 ATTEMPTS = 5
@@ -39,7 +38,6 @@ RATE_WINDOW_S = 20.0
 REDIRECT_BYTES = 1e6
 # No byte of a compressed answer becomes more than these: the limit of deflate.
 LARGEST_INFLATION = 1032
-
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # What keeps a file from being written, and the way out beside another folder.

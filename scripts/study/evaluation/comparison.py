@@ -36,7 +36,6 @@ TIMING_COLUMNS = [
     *("perf_repeats", "perf_series", "peak_alloc_mb_median", "peak_alloc_mb_max"),
     *("peak_reserved_mb_median", "peak_reserved_mb_max", "peak_rss_mb"),
 ]
-
 COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
 # Fields of a result that come first in a row, as they did when study 2 was published.
 FIRST = {*PLAIN, "wilcoxon_p", "log_ratio_mean", "log_ratio_p", "tost_margin", "tost_p", "verdict"}

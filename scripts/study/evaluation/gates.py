@@ -21,13 +21,11 @@ from study.evaluation.statistics import BETTER, geometric_mean_ratio, paired_tes
 
 PASS, FAIL = "pass", "fail"
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
-
 # What makes a task the one that a figure was published for.
 DEFINITION = (
     *("horizon", "seasonality", "num_windows", "initial_cutoff", "window_step_size", "target"),
     *("known_dynamic_columns", "past_dynamic_columns"),
 )
-
 METRICS = ("MASE", "SQL", "WAPE", "WQL")
 # How the figures of fev-bench were made, in the words of the metadata of forecasts.
 PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}

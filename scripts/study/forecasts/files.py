@@ -26,7 +26,6 @@ from chronos2_attention.errors import InputError
 KEY_COLUMNS = ("task_name", "window_index", "item_id", "target")
 LISTS = pa.list_(pa.float64())
 KEY_TYPES = dict(zip(KEY_COLUMNS, (pa.string(), pa.int32(), pa.string(), pa.string()), strict=True))
-
 # What a file of forecasts says of its run, and every table of results after it.
 RUN_COLUMNS = (
     *("study", "variant", "model", "weights_fingerprint"),

@@ -18,7 +18,6 @@ from chronos2_attention.errors import InputError, explained
 log = logging.getLogger("study.devices")
 
 SECONDS_BETWEEN_REMINDERS = 60
-
 # Locks of this process, by their files. Held as long as the process lives.
 _held: dict[Path, FileLock] = {}
 

@@ -29,7 +29,6 @@ TOO_LARGE = ("a file is larger than its file system or `ulimit -f` allows", "rai
 NO_ROOM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: TOO_LARGE}
 NO_ROOM_TEXTS = {os.strerror(number): told for number, told in NO_ROOM.items()}
 NO_ROOM_TEXTS["Not enough disk space"] = FULL
-
 PERMISSION = ("no permission", "change its owner or mode")
 PATHS = {
     errno.EROFS: ("the file system can only be read", "use another --directory, or remount"),

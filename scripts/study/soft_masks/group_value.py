@@ -29,9 +29,7 @@ SAID = {
     "joint_vs_full": "Group attention across all items (joint against full)",
     "soft_vs_joint": "The soft mask chosen on earlier windows (against joint)",
 }
-
 UNTOLD = dict.fromkeys((OPEN, NOT_TESTED), "cannot be told from this")
-
 # Columns of the table, and the fields of `PairedResult` that they are.
 CHANGES = {"change": "log_ratio_mean"} | {
     f"change_{end}": f"log_ratio_ci_{end}" for end in ("low", "high")

@@ -21,7 +21,6 @@ from study.jobs.progress import progress
 from study.soft_masks.sweep import control_of
 
 COLUMNS = ["variant", "seed", "log_ratio"]
-
 # A mask whose gain has a larger p, before any correction, is none: shuffles need not tell of it.
 SCREEN = 0.2
 

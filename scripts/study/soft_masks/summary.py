@@ -43,6 +43,7 @@ from study.soft_masks.smoothing import damped_baseline, ratios, smoothed_baselin
 from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
 SMOOTHED, DAMPED = "smoothed", "damped"
+TOLD = ("n", *COMPARED, "p", "verdict", "reason")
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def rows_of(
             **metric_columns(results, *coverage),
         }
         for other, result in compared.items():
-            extra |= _columns(other, result)
+            extra |= {f"vs_{other}_{column}": getattr(result, column) for column in TOLD}
         for other in (SMOOTHED, DAMPED):
             alone = found.test("MASE", other, criteria, among=mixing)
             extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
@@ -277,11 +278,6 @@ def chosen_early(
     name, later = str(best.idxmin()), pairs.where(~is_early)
     both = Errors(later, {"": full, name: errors[name]})
     return name, both.test("", name, criteria, among=later.counted)
-
-
-def _columns(name: str, result: PairedResult) -> dict[str, object]:
-    columns = ("n", *COMPARED, "p", "verdict", "reason")
-    return {f"vs_{name}_{column}": getattr(result, column) for column in columns}
 
 
 def summarise(
