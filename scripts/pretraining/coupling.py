@@ -47,11 +47,11 @@ def lead_lag(
     noise: np.ndarray,
     inverted: float,
 ) -> np.ndarray:
-    """Let followers repeat the first series of their group some points later, as row 0 of a group.
+    """Let followers repeat the first series of their group, row 0, some points later.
 
     `own` (groups, n, length) is the followers' noise, weighed by `noise` (groups, n); `leader` is
-    (groups, length), `lags` (groups, n) are delays, at most MAX_LAG; `inverted` is the share of
-    followers upside down. Returns (groups, n, length - MAX_LAG).
+    (groups, length), `lags` (groups, n) are delays, at most MAX_LAG; entries 0 of both are ignored;
+    `inverted` is the share of followers upside down. Returns (groups, n, length - MAX_LAG).
     """
     first = np.arange(lags.shape[1]) == 0
     lags, noise = np.where(first, 0, lags), np.where(first, 0.0, noise)

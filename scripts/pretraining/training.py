@@ -97,7 +97,7 @@ def first_cycle(config: TrainingConfig) -> int:
 
 
 def schedule(step: int, config: TrainingConfig) -> float:
-    """Warm-up, constant, linear decay, then a restart (SGDR) that decays: factor on the rates."""
+    """Factor on the rates: warm-up, constant, linear decay, a restart (SGDR) that decays again."""
     cycle = first_cycle(config)
     if step >= cycle:
         return config.restart_rate * (config.steps - step) / (config.steps - cycle)

@@ -35,7 +35,7 @@ def one_of(one: str, other: str) -> Any:
 class TimeAxis:
     """Where the timestamp of a row comes from."""
 
-    # Of the first row, where others follow at the data set's frequency, or irregularly in truth.
+    # Of the first row; the others follow at the data set's frequency (no times, trading days).
     start: Text | None = None
     column: Text | None = None
     # ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
@@ -53,7 +53,7 @@ class Recipe:
     """How a table becomes series."""
 
     time: TimeAxis
-    # ``"*"`` for all that are neither time nor id; empty only with ``aggregate="count"``.
+    # Value columns, ``"*"`` for all but time and id; empty only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
     # Whether value columns are of one item; else an item each, with nothing beside them.
     multivariate: Flag = False

@@ -30,7 +30,7 @@ ISO = re.compile(
     rf"(?:[T ]\d{{1,2}}(?::?\d{{2}}(?::?\d{{2}}(?:[.,]\d+)?)?)?(?: ?(?P<offset>{OFFSET}))?)?"
 )
 
-# Of a sidecar: `time_zone`, `times`, `rows_left_out`, `columns_left_out`.
+# What a sidecar tells: `time_zone`, `times`, `rows_left_out`, `columns_left_out`.
 Notes = dict[str, Any]
 
 

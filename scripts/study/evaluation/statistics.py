@@ -172,7 +172,7 @@ def paired_test(
 
 
 def verdicts(tost_p: np.ndarray, p: np.ndarray, mean: np.ndarray, alpha: float) -> np.ndarray:
-    """Return the verdict that p values and a mean log ratio lead to, see `paired_test`."""
+    """Return the first verdict that p values and a mean log ratio meet, in this order."""
     tost_p, p, mean = map(np.asarray, (tost_p, p, mean))
     conditions = [np.isnan(p), tost_p < alpha, (p < alpha) & (mean < 0), p < alpha]
     return np.select(conditions, [NOT_TESTED, EQUIVALENT, BETTER, WORSE], OPEN)

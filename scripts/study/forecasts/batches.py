@@ -122,7 +122,7 @@ class WindowBatches:
     def blocks(
         self, variant: AttentionVariant, similarities: SimilarityFile | None, seed: int
     ) -> list[tuple[np.ndarray, Block]]:
-        """Return a mixing variant's blocks and their items; seeds go by block, in whichever job."""
+        """Return a mixing variant's blocks and their items; a block's seed is that of any job."""
         cutoffs = np.zeros(len(self.items)) if variant.leaking else self.cutoffs
         labels = self.groups.get(getattr(variant, "column", ""))
         if isinstance(variant, Grouped) and labels is None:  # as `full`

@@ -37,7 +37,7 @@ MOST_VALUES = 4_000_000
 def load_pipeline(
     weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
 ) -> Chronos2VariantPipeline:
-    """Load a checkpoint onto a device; set torch's threads, seed and rounding for results' sake."""
+    """Load a checkpoint onto a device; set threads, seed and rounding, which results depend on."""
     torch.set_num_threads(threads)
     torch.manual_seed(forecast["seed"])
     torch.set_float32_matmul_precision("high" if forecast["dtype"] == "tf32" else "highest")
@@ -50,7 +50,7 @@ def load_pipeline(
 
 
 def pipeline_of(job: Any) -> Chronos2VariantPipeline:
-    """Return the pipeline of a Snakemake job, of a wildcard's `device` if it has one."""
+    """Return a Snakemake job's pipeline; a wildcard `device` goes before the setting."""
     params = job.params
     device = job.wildcards.get("device", params.forecast.get("device"))
     options = dict(params.get("sparse", {}))

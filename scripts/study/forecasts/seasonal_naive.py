@@ -1,7 +1,7 @@
 """Seasonal Naive: each step takes the value of the same season, last time it was seen.
 
 Every quantile equals the point, as in fev's published figures for this model (GluonTS draws one
-sample): Gaussian intervals would lower WQL by 14 to 22 %, past comparing.
+sample): Gaussian intervals would lower WQL by 14 to 22 % and not compare.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def rows_of(window: fev.EvaluationWindow) -> list[str]:
 
 
 def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
-    """Return what gives some items, of `ids`, as `predict_fev` does; together, for categories."""
+    """Return what prepares items by places in `ids`; categories are numbered over those given."""
     past, future, targets = Chronos2Pipeline._fev_window_to_df(window, as_univariate=False)
     names = {"id_column": window.id_column, "timestamp_column": window.timestamp_column}
 
@@ -90,7 +90,7 @@ def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequenc
 
 
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
-    """What is known at a window's cutoff, None if all series are too short; no needless copies."""
+    """Return what is known at a window's cutoff, None where all series are too short for it."""
     data = window.full_dataset
     used = [window.id_column, window.timestamp_column, *rows_of(window), *window.static_columns]
     if len(data.column_names) > len(used):

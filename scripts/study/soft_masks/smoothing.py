@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
-# Powers of ten as strengths: they change a path by less than rounding, and leave straight lines.
+# Powers of ten between which a strength is sought: from less than rounding to straight lines.
 WEAKEST, STRONGEST = -6.0, 12.0
 
 
