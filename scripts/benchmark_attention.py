@@ -1,9 +1,6 @@
-"""Time upstream, our dense engine and every sparse backend on random weights, side by side.
+"""Time upstream, the dense engine and every sparse backend, of one regime; or gather regimes."""
 
-Of one regime, or gather what was found of all.
-"""
-
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.jobs.files import read_tables
 from study.jobs.script import rule_script
 from study.speed.engine import RAGGED, dense_regime, ragged_regime, run_benchmark
@@ -20,11 +17,7 @@ with rule_script(snakemake) as log:
     else:
         name = snakemake.wildcards.regime
         seed = params.forecast["seed"]
-        pipeline = load_pipeline(
-            inputs.weights,
-            {**params.forecast, "device": snakemake.wildcards.device},
-            threads=snakemake.threads,
-        )
+        pipeline = pipeline_of(snakemake)
         if name in RAGGED:
             regime = ragged_regime(
                 name, inputs.short, inputs.long, seed, num_short=240, num_long=12

@@ -1,6 +1,6 @@
 """Measure what the probe of attention costs beside a forward pass, on random weights."""
 
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.jobs.script import rule_script
 from study.speed.engine import benchmark_probe
 
@@ -8,11 +8,7 @@ SIZES = {"batch_size": 4, "num_patches": 512, "num_future": 4}
 
 with rule_script(snakemake) as log:
     params = snakemake.params
-    pipeline = load_pipeline(
-        snakemake.input.weights,
-        {**params.forecast, "device": snakemake.wildcards.device},
-        threads=snakemake.threads,
-    )
+    pipeline = pipeline_of(snakemake)
     table = benchmark_probe(
         pipeline.model, **SIZES, repeats=params.repeats, seed=params.forecast["seed"]
     )

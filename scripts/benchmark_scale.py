@@ -5,17 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.jobs.script import rule_script
 from study.speed.scale import measure_scale
 
 with rule_script(snakemake) as log:
     params = snakemake.params
-    pipeline = load_pipeline(
-        snakemake.input.weights,
-        {**params.forecast, "device": snakemake.wildcards.device},
-        threads=snakemake.threads,
-    )
+    pipeline = pipeline_of(snakemake)
     with tempfile.TemporaryDirectory() as folder:
         options = {name: params.forecast[name] for name in ("batch_size", "seed")}
         # What is imported or made on first use would else count for the first row.

@@ -1,15 +1,13 @@
 """Time attention variants and measure their memory, side by side in one process."""
 
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.jobs.script import rule_script
 from study.speed.efficiency import measure_suite
 
 with rule_script(snakemake) as log:
     params, study = snakemake.params, snakemake.params.study
-    pipeline = load_pipeline(
-        snakemake.input.weights, params.forecast, threads=snakemake.threads, **params.sparse
-    )
+    pipeline = pipeline_of(snakemake)
     log.info("starting with %s", pipeline.describe())
     table = measure_suite(
         pipeline,

@@ -1,9 +1,4 @@
-"""Train a small Chronos-2 on synthetic series and write checkpoint, model card and loss curve.
-
-Interrupted, it goes on from the last checkpoint when it is started again with the same settings.
-While the learning rate is constant, the number of steps may still be changed: rename the
-checkpoint to the new number.
-"""
+"""Train a small Chronos-2 on synthetic series, or go on from the last checkpoint; write a card."""
 
 from pathlib import Path
 
@@ -18,12 +13,12 @@ from study.jobs.script import rule_script
 
 
 def main(snakemake) -> None:
-    """Train, score, and write the outputs of the rule."""
     params, output = snakemake.params, snakemake.output
     architecture, data, training, notes = load_settings(params.settings[0].path, params.steps)
     device = pick_device("auto")
     torch.set_num_threads(snakemake.threads)
-    # By number of steps, so that a short trial leaves a long training's state alone.
+    # By number of steps, so that a short trial leaves a long training's state alone; renamed, it
+    # may go on with another number while the learning rate is constant.
     checkpoint = Path(params.checkpoints) / f"{training.steps}.pt"
     model, history = train(architecture, data, training, checkpoint, device)
 
@@ -39,7 +34,6 @@ def main(snakemake) -> None:
 
 
 if __name__ == "__main__":
-    # Snakemake runs this file as __main__; the worker process that draws batches
-    # imports it under another name and must not train.
+    # The worker that draws batches imports this file under another name and must not train.
     with rule_script(snakemake):
         main(snakemake)

@@ -2,12 +2,12 @@
 
 from study.attention.time_mass import mean_over, probe_suite, summarise
 from study.forecasts.batches import ForecastSettings
-from study.forecasts.chronos2 import load_pipeline
+from study.forecasts.chronos2 import pipeline_of
 from study.jobs.script import rule_script
 
 with rule_script(snakemake) as log:
     params, output, study = snakemake.params, snakemake.output, snakemake.params.study
-    pipeline = load_pipeline(snakemake.input.weights, params.forecast, threads=snakemake.threads)
+    pipeline = pipeline_of(snakemake)
     log.info("starting with %s", pipeline.describe())
     heads = probe_suite(
         pipeline,

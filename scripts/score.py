@@ -1,7 +1,4 @@
-"""Score forecasts: MASE and WQL per task as fev reports them, and per item, window and step.
-
-Of all series, or of a piece of them; or join what jobs found for the pieces.
-"""
+"""Score forecasts of all series or a piece, per task and step; or join what pieces gave."""
 
 from study.evaluation.scores import gather_scores, score_files
 from study.forecasts.slices import Piece, task_slices

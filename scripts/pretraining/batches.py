@@ -1,9 +1,4 @@
-"""Training batches: lengths, horizons, group sizes, missing values; drawn chunk by chunk.
-
-Work is drawn in chunks of steps. A chunk depends on the seed and its number
-alone, so that a resumed training sees the same batches as an unbroken one, and
-a worker process can prepare the next chunk while the model trains on this one.
-"""
+"""Training batches, in chunks that depend on seed and number alone: training may be resumed."""
 
 from __future__ import annotations
 
@@ -56,13 +51,7 @@ Points = Annotated[whole(PATCH, 2**24), Field(multiple_of=PATCH)]
 
 @checked_dataclass
 class Phase:
-    """What is drawn from the chunk `from_chunk` on, until the next phase.
-
-    Weights are of each of `DataConfig.context_lengths`, of `synthetic.FAMILIES` for windows of up
-    to `LONG_WINDOW` points and for longer ones, of `DataConfig.group_sizes`, and of
-    `coupling.KINDS`. `inverted` and `noise_scale`: see `coupling.couple`; `weight_exponent` and
-    `weight_floor`: how the loss weighs series, see `training.series_weights`.
-    """
+    """What is drawn from chunk `from_chunk` on, until the next phase; see config/pretrain.yaml."""
 
     from_chunk: whole(0)
     context_weights: Weights
@@ -105,7 +94,7 @@ class Batch:
     """Series of one step; groups are runs of `group_size` consecutive rows.
 
     `context` (series, length) is NaN where missing or before the start, `future` (series, horizon)
-    where missing; `known` (series,) are covariates, whose `future` is shown to the model.
+    where missing; `known` (series,) are covariates, whose `future` the model sees.
     """
 
     context: np.ndarray
@@ -138,13 +127,7 @@ def make_batches(
     group_size: int,
     steps: int,
 ) -> list[Batch]:
-    """Draw `steps` batches of one setting.
-
-    The first points of a window are hidden, so that its series are between the
-    next shorter context length and `context_length` long (any length from
-    `config.shortest_series` in one group of six). Members of a group start
-    together, except in one group of ten.
-    """
+    """Draw `steps` batches of one setting; hiding first points makes histories of any length."""
     horizon = output_patches * PATCH
     tokens = context_length // PATCH + 1 + output_patches
     series = min(config.tokens_per_step // tokens, config.max_series_per_step)

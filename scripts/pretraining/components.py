@@ -1,7 +1,4 @@
-"""What synthetic series are made of: periods, seasons, trends, noise, smooth functions.
-
-Everything is drawn for several series at once, one a row.
-"""
+"""What synthetic series, one a row, are made of: periods, seasons, trends, noise, functions."""
 
 from __future__ import annotations
 
@@ -24,11 +21,7 @@ def draw_periods(rng: np.random.Generator, count: int, length: int) -> np.ndarra
 
 
 def seasonal_pattern(rng: np.random.Generator, periods: np.ndarray, length: int) -> np.ndarray:
-    """Return unit-variance seasonal series of shape (count, length), one period each.
-
-    Half are sums of a few harmonics with decaying amplitudes, the others free
-    values per phase (short periods) or smoothed free values (long ones).
-    """
+    """Unit-variance seasons (count, length), one period each: harmonics, or free values a phase."""
     count = len(periods)
     time = np.arange(length) + rng.integers(0, 1000, size=(count, 1))
     phase = 2 * np.pi * time / periods[:, None]

@@ -1,11 +1,4 @@
-"""Multivariate coupling: turn groups of independent series into groups worth attending over.
-
-The kinds follow the multivariatizers of the Chronos-2 report (2025), section on
-synthetic data: contemporaneous ones (linear mixing, common factors, non-linear
-maps, hierarchies) and sequential ones (lead and lag, cointegration). Groups of
-unrelated series are kept among them, so that attention learns to ignore, and
-groups in which some series are covariates with a known future.
-"""
+"""Groups worth attending over, by the multivariatizers of the Chronos-2 report (2025)."""
 
 from __future__ import annotations
 
@@ -15,7 +8,6 @@ from scipy.signal import lfilter
 from .components import autoregressive
 
 MAX_LAG = 64  # points of history that a coupling may reach back
-
 # "unrelated" leaves the series of a group as they are.
 KINDS = (
     *("unrelated", "lead_lag", "factor", "mixing"),
@@ -35,11 +27,7 @@ def _shift(x: np.ndarray, lags: np.ndarray) -> np.ndarray:
 
 
 def lively_series(rng: np.random.Generator, shape: tuple[int, ...], length: int) -> np.ndarray:
-    """Series driven by innovations that their own past tells little about, (*shape, length).
-
-    Random walks, white and AR(1) noise, moving averages: what makes a leader
-    informative, since its follower cannot be foretold from its own past.
-    """
+    """Series (*shape, length) that their own past tells little about: what leaders are made of."""
     rows = int(np.prod(shape))
     e = rng.normal(size=(rows, length + 40))
     kind = rng.choice(4, size=rows, p=[0.4, 0.1, 0.3, 0.2])
@@ -59,13 +47,11 @@ def lead_lag(
     noise: np.ndarray,
     inverted: float,
 ) -> np.ndarray:
-    """Followers repeat the first series of their group some points later.
+    """Let followers repeat the first series of their group, row 0, some points later.
 
-    `own` (groups, n, length) are independent series, the followers' noise, weighed by `noise`
-    (groups, n); `leader` is (groups, length); `lags` (groups, n) the followers' delays in points,
-    at most MAX_LAG; `inverted` the share of followers that repeat the leader upside down. Entries 0
-    of `lags` and `noise` are ignored: row 0 of each group of the result, (groups, n, length -
-    MAX_LAG), is the leader.
+    `own` (groups, n, length) is the followers' noise, weighed by `noise` (groups, n); `leader` is
+    (groups, length), `lags` (groups, n) are delays, at most MAX_LAG; entries 0 of both are ignored;
+    `inverted` is the share of followers upside down. Returns (groups, n, length - MAX_LAG).
     """
     first = np.arange(lags.shape[1]) == 0
     lags, noise = np.where(first, 0, lags), np.where(first, 0.0, noise)
@@ -94,9 +80,8 @@ def couple(
     """Couple roughly standardised series within each group, by one of `KINDS`.
 
     `base` is (groups, n, length), n >= 2; `inverted` and `noise_scale` (a factor on the followers'
-    noise) are for "lead_lag". Returns coupled series, (groups, n, length - MAX_LAG), in random
-    order within each group, and which are covariates whose future is known, (groups, n): at least
-    one in each group is not.
+    noise) are for "lead_lag". Returns (groups, n, length - MAX_LAG), in random order within each
+    group, and which are known covariates, (groups, n): never all of a group.
     """
     groups, n, length = base.shape
     x = base[..., MAX_LAG:]

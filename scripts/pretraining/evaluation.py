@@ -1,9 +1,4 @@
-"""Scores of a trained model on held-out synthetic series, for the model card.
-
-Three questions: are its forecasts better than a seasonal naive one, family by
-family; does group attention carry a leader's information to its followers; and
-does time attention prefer some tokens to others?
-"""
+"""Scores on held-out synthetic series, for the model card."""
 
 from __future__ import annotations
 
@@ -16,7 +11,6 @@ from .coupling import MAX_LAG, lead_lag, lively_series
 from .grouped_model import GroupedChronos2Model
 from .synthetic import FAMILIES, sample_series
 
-# Lags at which the seasonal naive forecast may repeat the past (see `seasonal_naive`).
 NAIVE_LAGS = (1, 4, 7, 12, 24)
 
 
@@ -24,7 +18,7 @@ NAIVE_LAGS = (1, 4, 7, 12, 24)
 def forecast(
     model: GroupedChronos2Model, context: np.ndarray, group_size: int, horizon: int
 ) -> np.ndarray:
-    """Forecast quantiles in the units of the series: float32, shape (series, quantiles, horizon).
+    """Forecast quantiles in the units of the series: float32, (series, quantiles, horizon).
 
     `context` is (series, length), NaN where missing; groups are runs of consecutive rows.
     """
@@ -39,8 +33,8 @@ def forecast(
 def seasonal_naive(context: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     """Repeat each series, (series, length) without gaps, at the lag that fitted its context best.
 
-    Returns the forecast, (series, horizon), and the mean absolute error of the same rule within the
-    context, (series,): the scale of MASE.
+    Returns the forecast, (series, horizon), and its rule's mean absolute error within the context,
+    (series,): the scale of MASE.
     """
     lags = [lag for lag in NAIVE_LAGS if 2 * lag < context.shape[1]]
     errors = np.stack([np.abs(context[:, k:] - context[:, :-k]).mean(axis=1) for k in lags])
@@ -65,12 +59,7 @@ def score_families(
     context_lengths: tuple[int, ...] = (48, 144, 512),
     horizon: int = 16,
 ) -> pd.DataFrame:
-    """Score the model on held-out series of each family against seasonal naive.
-
-    One row a family and context length: `family`, `context_length`, `mase` and `rel_mase`,
-    `rel_wql`: geometric means over series of MASE's ratio are dominated by noise at this size, so
-    ratios are of means.
-    """
+    """Score each family and context length against seasonal naive; ratios are of means."""
     levels = np.array(model.chronos_config.quantiles)
     rows = []
     for number, family in enumerate(FAMILIES):
@@ -106,10 +95,10 @@ def lead_lag_gain(
 ) -> pd.DataFrame:
     """Compare joint and separate forecasts of followers in held-out lead-lag groups.
 
-    `noise` is the standard deviation of the followers' own noise, relative to the leader's. One row
-    a lag: MASE (scaled by the error of a random walk) of the followers as `full` (each series its
-    own group), `joint` (one group), `shuffled` (one group, but with another group's leader), and
-    the ratios `joint_to_full` and `shuffled_to_full`.
+    `noise` is the standard deviation of the followers' noise, relative to the leader's. A row a
+    lag: the followers' MASE (scaled by a random walk's error) as `full` (each series its own
+    group), `joint` (one group), `shuffled` (with another group's leader), and ratios of the last
+    two to `full`.
     """
     rows, shape = [], (groups, group_size)
     for lag in lags:
@@ -139,12 +128,10 @@ def lead_lag_gain(
 def time_attention_lift(
     model: GroupedChronos2Model, context: np.ndarray, radius: int = 4, output_patches: int = 1
 ) -> np.ndarray:
-    """Attention of context queries near the diagonal over a uniform one: float64, shape (layers,).
+    """Kept mass over kept edges within `radius`, of context queries: float64, (layers,).
 
-    Kept mass is the attention that queries among the context tokens (patches and REG) give to
-    context keys at most `radius` tokens away; kept edges is the share of such pairs among all pairs
-    of context queries and keys (context keys and future keys alike); both are averaged over heads
-    and series. `context` is (series, length) without missing patches.
+    `context` is (series, length) without missing patches. Edges are a share of all keys, future
+    ones too.
     """
     values = torch.from_numpy(context.astype(np.float32)).to(model.quantiles.device)
     output = model(context=values, num_output_patches=output_patches, output_attentions=True)

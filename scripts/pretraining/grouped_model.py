@@ -1,11 +1,4 @@
-"""Upstream's model with a forward pass whose cost is linear in the number of groups.
-
-Upstream computes group attention between all pairs of series in a batch and
-masks what lies outside the groups. Training uses groups of one size, stored as
-consecutive rows, so the same sums are computed group by group; groups of one
-series need no attention scores, because a softmax over one key is 1. And of
-the last block, only the future tokens are computed, since only they are read.
-"""
+"""Upstream's model with a cost linear in the number of groups, all of one size."""
 
 from __future__ import annotations
 
@@ -29,8 +22,8 @@ class GroupedChronos2Model(Chronos2Model):
 
         `context` is float32 (series, length), a multiple of the patch size, NaN where missing;
         groups are runs of consecutive rows; `future_covariates` (series, output_patches * patch
-        size), NaN where not known. Returns (series, quantiles, output_patches * patch size), where
-        the loss is computed, with mean and standard deviation of each context, (series, 1) each.
+        size), NaN where not known. Returns (series, quantiles, output_patches * patch size), and
+        mean and standard deviation of each context, (series, 1) each.
         """
         series = context.shape[0]
         patched, observed, loc_scale = self._prepare_patched_context(context)
@@ -119,11 +112,7 @@ class GroupedChronos2Model(Chronos2Model):
     def _attend(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Softmax attention without the usual 1/sqrt(d), as upstream computes it.
-
-        Written out, because the fused CPU kernel is slower forward and backward at
-        these short sequences and small groups.
-        """
+        """Attend without 1/sqrt(d), as upstream; faster than the fused kernel for few tokens."""
         scores = query @ key.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask

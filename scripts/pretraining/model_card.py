@@ -1,7 +1,4 @@
-"""The model card that goes with a trained checkpoint, and the files of a checkpoint.
-
-What the card says is written in workflow/report/model_card.md.
-"""
+"""A trained checkpoint's files, and its card: workflow/report/model_card.md filled in."""
 
 from __future__ import annotations
 
@@ -28,7 +25,6 @@ from .training import History, TrainingConfig, decay_start, first_cycle
 CURVE_ROWS = 16
 BAR_WIDTH = 40
 PACKAGES = ("torch", "chronos-forecasting", "transformers")
-
 # No training chunk is drawn from a seed of this form.
 HELD_OUT_SEED = 2_000_003
 

@@ -49,11 +49,7 @@ class _Settings(Strict):
 def load_settings(
     path: str | Path, steps: int | None = None
 ) -> tuple[dict, DataConfig, TrainingConfig, str]:
-    """Read a file like config/pretrain.yaml; `steps`, if given, replaces `training.steps`.
-
-    Returns fields of upstream's `Chronos2CoreConfig`, what data and training are, and remarks that
-    the model card repeats.
-    """
+    """Fields of `Chronos2CoreConfig`, data, training, notes; `steps`, if given, is training's."""
     settings = load_checked(_Settings, path, "see config/pretrain.yaml")
     data, training = settings.data, settings.training
     architecture, chronos = settings.architecture.model_dump(), settings.architecture.chronos_config

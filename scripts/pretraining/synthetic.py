@@ -1,23 +1,14 @@
 """Synthetic univariate series: the families that the embedded checkpoint learns from.
 
-Every family is a function ``(rng, count, length) -> (count, length)`` float64
-array, vectorised over the series. Scale and offset are immaterial, because the
-model standardises each series by its context; only what survives
-standardisation (shape, noise, seasonality, integer values) is varied.
+Every family is ``(rng, count, length) -> (count, length)``, float64; scale and offset are
+immaterial, since the model standardises by the context.
 
-Sources
--------
-- exponential smoothing in innovations form: Hyndman, Koehler, Ord, Snyder,
-  *Forecasting with Exponential Smoothing* (2008), chapter 2;
-- seasonal ARIMA: Box and Jenkins, *Time Series Analysis* (1970);
-- Gaussian-process kernels composed with + and x: KernelSynth, Chronos paper
-  (Ansari et al., 2024), appendix A; here sampled by random Fourier features
-  (Rahimi and Recht, 2007). A product of kernels is sampled as the product of
-  independent functions, which has the same covariance;
-- trend-seasonality-irregularity: TSI of the Chronos-2 report (2025), section on
-  synthetic data;
-- convex combinations: TSMixup, Chronos paper, section 4.1;
-- intermittent demand: Croston, *Operational Research Quarterly* 23 (1972).
+Sources: exponential smoothing in innovations form: Hyndman et al., *Forecasting with Exponential
+Smoothing* (2008), chapter 2; seasonal ARIMA: Box and Jenkins, *Time Series Analysis* (1970);
+KernelSynth and TSMixup: Chronos paper (Ansari et al., 2024), appendix A and section 4.1, kernels
+sampled by random Fourier features (Rahimi and Recht, 2007), a product of kernels as the product of
+independent functions, which has the same covariance; structural: TSI of the Chronos-2 report
+(2025); intermittent demand: Croston, *Operational Research Quarterly* 23 (1972).
 """
 
 from __future__ import annotations
@@ -45,12 +36,7 @@ NESTED_PERIODS = ((24, 168), (24, 168), (48, 336), (7, 365), (7, 30), (96, 672),
 
 
 def ets(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Exponential smoothing in innovations form: level, (damped) trend, season.
-
-    Smoothing weights, initial trend and seasonal strength are drawn per series.
-    Half of the series are exponentiated, which turns additive components into
-    multiplicative ones.
-    """
+    """Exponential smoothing: level, (damped) trend, season; multiplicative where exponentiated."""
     periods = draw_periods(rng, count, length)
     widest = int(periods.max())
     kind = rng.random(count)
@@ -93,11 +79,7 @@ def _stationary_ar(rng: np.random.Generator, order: int) -> np.ndarray:
 
 
 def sarima(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Seasonal ARIMA (p, d, q)(P, D, Q)[s], d in {0, 1, 2}, D in {0, 1}, with drift.
-
-    A tenth of the series has d = 2. Half of the seasonal ones follow the airline
-    model of Box and Jenkins. Part is exponentiated.
-    """
+    """Seasonal ARIMA (p, d, q)(P, D, Q)[s], d in {0, 1, 2}, with drift; part is exponentiated."""
     periods = draw_periods(rng, count, length)
     burn = 40
     noise = draw_noise(rng, count, length + burn)
@@ -215,12 +197,7 @@ def daily_profile(rng: np.random.Generator, count: int, length: int) -> np.ndarr
 
 
 def calendar(rng: np.random.Generator, count: int, length: int) -> np.ndarray:
-    """Regular daily and weekly rhythms with little noise: loads, traffic, daily sales.
-
-    Working days, Saturdays and Sundays have profiles of their own around a
-    common one; each weekday has its level. A third of the series have one
-    point a day (a rhythm of 7), the others 12 to 96, as far as two days fit.
-    """
+    """Daily and weekly rhythms with little noise; a third have one point a day, a rhythm of 7."""
     choices = np.array([1, 1, 1, 12, 24, 24, 24, 48, 48, 96])
     steps = rng.choice(choices[2 * choices < length], size=count)
     t = np.arange(length) + rng.integers(0, 10_000, size=(count, 1))
@@ -323,11 +300,10 @@ def sample_series(
     weights: Mapping[str, float],
     pure: bool = False,
 ) -> np.ndarray:
-    """Draw `count` standardised series of `length` points from a mixture of families by weight.
+    """Draw `count` standardised series of `length` points from families by weight, in random order.
 
-    A family left out counts as zero; rows are in random order. Each has unit standard deviation
-    before some are changed, unless `pure`: a tenth become convex combinations of two or three rows
-    (TSMixup); a few get additive outliers or a level shift, or are rounded to a coarse grid.
+    Unless `pure`, a tenth become convex combinations (TSMixup), and a few get outliers, a level
+    shift or a coarse grid, so that their standard deviation is not 1.
     """
     names = [name for name in FAMILIES if weights.get(name, 0.0) > 0]
     shares = np.array([weights[name] for name in names])

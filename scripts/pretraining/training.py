@@ -28,7 +28,6 @@ from .grouped_model import GroupedChronos2Model
 
 log = logging.getLogger("pretraining")
 
-# Seasonal lags at which a series' roughness is looked for (see `series_weights`).
 ROUGHNESS_LAGS = (1, 4, 7, 12, 24)
 
 
@@ -56,8 +55,8 @@ class TrainingConfig:
 class History:
     """What a training run leaves behind besides the weights.
 
-    `losses` are mean losses over equal runs of steps, as (last step, loss); `series` and `tokens`
-    are what the model has seen, `seconds` wall time, added up over interruptions.
+    `losses` are (last step, mean loss) of equal runs of steps; `series` and `tokens` what the model
+    saw; `seconds` wall time, added up over interruptions.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -68,13 +67,7 @@ class History:
 
 @torch.no_grad()
 def build_model(architecture: dict, seed: int) -> GroupedChronos2Model:
-    """Build a model from fields of upstream's `Chronos2CoreConfig`, with random weights.
-
-    Weights are scaled by fan-in, with the scales that upstream's `_init_weights` intends at a
-    factor of 1 (transformers 5 initialises the linear layers before that method sees them, with one
-    standard deviation for all). In addition, projections into the residual stream shrink with depth
-    and the output starts near zero.
-    """
+    """Build a model with random weights, scaled by fan-in as upstream means to, and by depth."""
     torch.manual_seed(seed)
     # upstream writes into its argument
     model = GroupedChronos2Model(Chronos2CoreConfig(**deepcopy(architecture)))
@@ -104,13 +97,7 @@ def first_cycle(config: TrainingConfig) -> int:
 
 
 def schedule(step: int, config: TrainingConfig) -> float:
-    """Return the learning-rate factor of `step`.
-
-    Linear warm-up, constant, linear decay to zero; then a restart at a lower
-    rate that decays to zero again (Loshchilov and Hutter, *SGDR*, 2017).
-    Before the first decay sets in, the factor does not depend on the number of
-    steps.
-    """
+    """Factor on the rates: warm-up, constant, linear decay, a restart (SGDR) that decays again."""
     cycle = first_cycle(config)
     if step >= cycle:
         return config.restart_rate * (config.steps - step) / (config.steps - cycle)
@@ -120,13 +107,11 @@ def schedule(step: int, config: TrainingConfig) -> float:
 
 
 def series_weights(context: torch.Tensor, exponent: float, floor: float) -> torch.Tensor:
-    """Weight of each series in the loss, shape (series,), mean 1: smooth histories count more.
+    """Weight of each series in the loss, (series,), mean 1: smooth histories count more.
 
-    The loss is measured in standard deviations of the context. A strongly trending or seasonal
-    series has small errors in that unit, but not in units of a naive forecast's error, in which
-    MASE counts. The weight is ``(d + floor) ** -exponent`` where d is the smallest mean absolute
-    difference at a lag in `ROUGHNESS_LAGS`. It is a function of the normalised context alone,
-    (series, length), NaN where missing, so the quantiles that minimise the loss stay the same.
+    ``(d + floor) ** -exponent``, d the least mean absolute difference at a lag of `ROUGHNESS_LAGS`:
+    nearer to MASE than the context's standard deviation is. `context` is normalised, (series,
+    length), NaN where missing. Of the context alone, so that the best quantiles stay the same.
     """
     roughness = torch.full((context.shape[0],), torch.inf, device=context.device)
     for lag in ROUGHNESS_LAGS:
@@ -148,8 +133,8 @@ def quantile_loss(
 ) -> torch.Tensor:
     """Upstream's quantile loss (Chronos2Model._compute_loss), with optional weights of mean 1.
 
-    `predicted` are normalised quantiles, (series, quantiles, horizon), `future` the raw target, NaN
-    where missing; series that are `known`, covariates, don't enter the loss.
+    `predicted` is normalised, (series, quantiles, horizon), `future` raw, NaN where missing; series
+    that are `known`, covariates, don't enter.
     """
     target, _ = model.instance_norm(future, loc_scale)
     counted = ~target.isnan() & ~known[:, None]
@@ -186,20 +171,14 @@ def split_batch(batch: Batch, shards: int) -> list[Batch]:
     """Split a batch between groups into at most `shards` parts of nearly equal size."""
     groups = len(batch.context) // batch.group_size
     edges = np.linspace(0, groups, min(shards, groups) + 1).round().astype(int) * batch.group_size
-    arrays = ("context", "future", "known")
     return [
-        replace(batch, **{name: getattr(batch, name)[a:b] for name in arrays})
+        replace(batch, context=batch.context[a:b], future=batch.future[a:b], known=batch.known[a:b])
         for a, b in pairwise(edges)
     ]
 
 
 class ShardedGradient:
-    """Loss and gradient of a batch, computed in parts by as many threads.
-
-    Each thread computes its part with one core. Threads meet once a step and
-    not at every operation, which costs little where other processes use the
-    same cores (OpenMP's barriers then stall for whole time slices).
-    """
+    """A batch's loss and gradient, by threads of one core each that meet once a step."""
 
     def __init__(self, model: GroupedChronos2Model, config: TrainingConfig) -> None:
         self._model, self._config = model, config
@@ -232,11 +211,7 @@ class ShardedGradient:
 def build_optimizers(
     model: GroupedChronos2Model, config: TrainingConfig
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the encoder blocks, AdamW for embeddings, norms and biases.
-
-    Muon: Jordan et al. (2024); its updates are rescaled to AdamW's root mean
-    square as in Moonlight (Liu et al., 2025).
-    """
+    """Muon (Jordan et al. 2024; rates as in Moonlight) for the encoder's matrices, else AdamW."""
     named = list(model.named_parameters())
     vectors = [parameter for _, parameter in named if parameter.ndim != 2]
     hidden, matrices = (
@@ -277,11 +252,7 @@ def _resume(
     optimizers: list[torch.optim.Optimizer],
     history: History,
 ) -> int:
-    """Load a checkpoint into its arguments if it fits; return the step to go on from.
-
-    A checkpoint made for another number of steps fits as long as both runs were
-    still at a constant learning rate when it was written.
-    """
+    """Load a checkpoint into the arguments if it fits; return the step to go on from."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location=model.quantiles.device, weights_only=True)
@@ -289,6 +260,7 @@ def _resume(
         log.warning("%s belongs to another configuration: starting anew", path)
         return 0
     other = state["steps"]
+    # As long as both runs' rates are constant, the number of steps has not mattered yet.
     free = min(decay_start(replace(config, steps=other)), decay_start(config))
     if other != config.steps and state["step"] > free:
         log.warning("%s was made for %d steps: starting anew", path, other)
@@ -317,10 +289,8 @@ def train(
 ) -> tuple[GroupedChronos2Model, History]:
     """Train a model by the three parts of config/pretrain.yaml, and average its weights.
 
-    `checkpoint` is the file from which to resume, if it exists and fits, and into which the state
-    is written `config.checkpoints` times, whole or not at all. `watch` is called with (steps done,
-    loss) after every step. Returns the model in evaluation mode, with the running average of its
-    weights.
+    `checkpoint` is where to resume from, if that fits, and where the state is written
+    `config.checkpoints` times. `watch` is called with (steps done, loss) after every step.
     """
     model = build_model(architecture, config.seed).to(device).train()
     optimizers = build_optimizers(model, config)

@@ -23,16 +23,9 @@ log = logging.getLogger("study.group_mass")
 
 def to_leaders(items: Sequence[str]) -> np.ndarray:
     """Pairs (n, n) of a follower and a leader of its group, by the names of `factor_series`."""
-    names = [item.partition("_") for item in items]
-    return np.array(
-        [
-            [
-                one[0] == other[0] and one[2][:8] == "follower" and other[2][:6] == "leader"
-                for other in names
-            ]
-            for one in names
-        ]
-    )
+    group, role = np.array([item.partition("_")[::2] for item in items]).T
+    follows, leads = (np.char.startswith(role, name) for name in ("follower", "leader"))
+    return (group[:, None] == group) & follows[:, None] & leads
 
 
 def measure_group_mass(
@@ -45,17 +38,12 @@ def measure_group_mass(
     windows_per_task: int,
     similarities: SimilarityFile | None = None,
 ) -> pd.DataFrame:
-    """Measure the cross-group attention mass of variants whose series mix.
+    """Measure the cross-group attention mass of variants whose series mix, in a forecast's batches.
 
-    Batches are those of the forecast. The first windows of each task are measured, on the first
-    rows of its data set where that is read in slices. `similarities` of the series in each batch
-    are for soft masks; None measures them anew.
-
-    Returns a row per variant, task, window and layer: `variant`, `task_name`, `window_index`,
-    `layer`, `cross_group_mass` (mean share of weight over heads, observed tokens and the series
-    that share a batch with another; NaN where there is none), `num_series`, `num_mixed_series`.
-    Where items are leaders and followers, `leader_lift`: weight from followers to the leaders of
-    their group over that of uniform attention.
+    Returns a row per variant, task, window and layer: `cross_group_mass` (mean share of weight over
+    heads, observed tokens and the series that share a batch; NaN where there is none),
+    `num_series`, `num_mixed_series`, and `leader_lift`: where items are leaders and followers,
+    weight from followers to the leaders of their group over that of uniform attention.
     """
     tables = []
     work = Work(pipeline.model_output_patch_size)

@@ -19,7 +19,6 @@ from study.jobs.progress import Work, progress
 log = logging.getLogger("study.mass")
 
 KEPT, DROPPED, EDGES = "kept_mass_frac_ctxQ", "dropped_mass_frac_ctxQ", "kept_edges_frac_ctxQ"
-
 LONG = 128
 
 
@@ -36,18 +35,12 @@ def probe_suite(
 ) -> pd.DataFrame:
     """Measure the attention mass of every head under `full` on a sample of each task's windows.
 
-    Returns one row a window, radius, layer and head:
-
-    - `task_name`, `window_index`, `ctx_used` (the longest context of the window's sample, in
-      observations), `horizon`, `radius`; `layer`, `head`, counted from 0;
-    - `kept_mass_frac_ctxQ`: mean over context queries of the weight within the radius, and
-      `dropped_mass_frac_ctxQ`, the rest; `kept_edges_frac_ctxQ`: the same under uniform attention;
-      `lift`: mass over edges;
-    - `S_tokens`, `ctx_tokens`, `future_tokens`: tokens of the longest sequence, in all, of context
-      (REG included) and of the future; `q_sel_ctx_queries`: its context queries;
-      `exclude_reg_query`: whether REG is left out of them; `probe_weight_sum`: the weight that all
-      queries of the sample give away, 1 each;
-    - `num_series`, `study`, `model`, `weights_fingerprint`.
+    Returns a row a window, radius, layer and head, counted from 0: `ctx_used` in observations; of
+    the mean context query `kept_mass_frac_ctxQ`, its weight within the radius,
+    `dropped_mass_frac_ctxQ`, the rest, `kept_edges_frac_ctxQ`, the same under uniform attention,
+    `lift`, mass over edges; of the longest sequence `S_tokens`, `ctx_tokens` (REG included),
+    `future_tokens`, `q_sel_ctx_queries`; `exclude_reg_query`; `probe_weight_sum`, the weight of all
+    queries, 1 each.
     """
     limit = settings.limit(pipeline)
     tables = []
@@ -99,10 +92,7 @@ def probe_suite(
 
 
 def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
-    """Average the mass of `probe_suite` over heads, and over layers unless `keep` is ``["layer"]``.
-
-    Edges do not differ between heads and layers, so that the lift of the means is the mean lift.
-    """
+    """Average `probe_suite` over heads, and over layers unless `keep` is ``["layer"]``."""
     keys = ["task_name", "window_index", "radius", *keep]
     dropped = [name for name in ("layer", "head") if name not in keep]
     means = heads.groupby(keys, sort=False)[[KEPT, DROPPED]].mean()
@@ -113,12 +103,10 @@ def mean_over(heads: pd.DataFrame, *, keep: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def summarise(per_window: pd.DataFrame) -> pd.DataFrame:
-    """Average kept mass over windows, all of them and by the length of their sequences.
+    """Average `probe_suite`'s mass over windows: a row a radius.
 
-    `per_window` has a row a window and radius: `radius`, `S_tokens`, `kept_mass_frac_ctxQ` and
-    `kept_edges_frac_ctxQ`. Returns one row a radius; for all windows, those of fewer than `LONG`
-    tokens and the others, mean and standard deviation (n - 1) of the mass and their number, then,
-    in columns of their own, the mean edges and the mean lift.
+    For ``all`` windows, those of fewer than `LONG` tokens and the others: mean and standard
+    deviation (n - 1) of the mass and their number, then the mean edges and the mean lift.
     """
     table = per_window.assign(lift=per_window[KEPT] / per_window[EDGES])
     parts = {

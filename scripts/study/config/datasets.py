@@ -17,7 +17,6 @@ from study.config.yaml_files import REPOSITORY, check, checked_dataclass, load_y
 MEND = "see config/README.md"
 # Numbers that a drawn data set may have: some seconds and megabytes of them.
 MOST_DRAWN = 10_000_000
-
 FolderName = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -36,10 +35,8 @@ def one_of(one: str, other: str) -> Any:
 class TimeAxis:
     """Where the timestamp of a row comes from."""
 
-    # Timestamp of the first row; the rows follow in order at the data set's frequency. For tables
-    # without a time, and for those whose real times are irregular (trading days).
+    # Of the first row; the others follow at the data set's frequency (no times, trading days).
     start: Text | None = None
-    # Column that holds the time, where `start` is not given.
     column: Text | None = None
     # ``iso``, ``year``, ``decimal_year`` (R's time series: 1949.0833 is February 1949),
     # ``year_quarter`` (``1981 Q1``), ``iso_week`` (``1991 W06``, its Monday), ``unix_s``,
@@ -56,23 +53,19 @@ class Recipe:
     """How a table becomes series."""
 
     time: TimeAxis
-    # Value columns, each a series of its own; ``"*"`` for all that are neither time nor id. Empty
-    # only with ``aggregate="count"``.
+    # Value columns, ``"*"`` for all but time and id; empty only with ``aggregate="count"``.
     values: Literal["*"] | Unique[Text] | tuple[()] = ()
-    # Whether the value columns are those of one item; an item each by default, if there is nothing
-    # beside them.
+    # Whether value columns are of one item; else an item each, with nothing beside them.
     multivariate: Flag = False
-    # Columns beside the values that a task may use: numbers, truth values or labels of each step,
-    # and one of an item.
+    # Columns that a task may use: numbers, truth values or labels of each step, or of an item.
     covariates: Unique[Text] | tuple[()] = ()
     static: Unique[Text] | tuple[()] = ()
     # Columns that tell the series of a long table apart.
     id: Unique[Text] | tuple[()] = ()
     # Of the series where neither `id` nor several value columns give a name, a prefix otherwise.
     name: Text | None = None
-    # What is made of the values (of the rows, without value columns) that fall into one step, by
-    # pandas' resampling: a week ends on the day it names. Steps that are not whole are left out.
-    # Without it two rows with one timestamp are an error.
+    # Of the values (rows, if there are none) of a whole step, by pandas: a week ends on the day it
+    # names. Without it two rows with one timestamp are an error.
     aggregate: Literal["sum", "mean", "count"] | None = None
     # What an absent row means: there is none, else an error; not observed (NaN); nothing happened.
     gaps: Literal["none", "missing", "zero"] = "none"
@@ -143,10 +136,7 @@ class HubDataset(DatasetSpec):
 
 @checked_dataclass
 class UrlDataset(DatasetSpec):
-    """CSV files, an item each, with the columns they share, in `folder` of a mirror.
-
-    `aggregate` makes one value of those of a step of `resample`, the pandas alias of a grid.
-    """
+    """CSV files, an item each, in `folder` of a mirror; `resample` is an alias of pandas."""
 
     source: ClassVar[str] = "url"
     folder: FolderName
@@ -202,10 +192,9 @@ class PackageDataset(DatasetSpec):
 
 @checked_dataclass
 class FactorGroups:
-    """Independent groups of series, each driven by a factor, see `factor_series`.
+    """Independent groups of series, each driven by a factor of variance 1, see `factor_series`.
 
-    `leaders` see it `lead` steps before the `followers` do; `noise` is the standard deviation of
-    what each series adds, where the factor's is 1.
+    `leaders` see it `lead` steps before `followers`; `noise` is the standard deviation each adds.
     """
 
     groups: whole(1, MOST_DRAWN)
@@ -253,10 +242,7 @@ def load_registry(path: str | Path) -> dict[str, DatasetSpec]:
 
 
 def find_spec(registry: Mapping[str, DatasetSpec], name: str) -> DatasetSpec:
-    """Return a data set of the registry; an unknown name is an `InputError` with near ones.
-
-    ``owner--repository--configuration`` is one of the hub: no name there holds ``--``.
-    """
+    """Find a data set by name, or one of the hub as ``owner--repository--configuration``."""
     if name in registry:
         return registry[name]
     if name.count("--") == 2:
@@ -279,7 +265,6 @@ def _spec(name: str, entry: dict[str, Any], pins: Mapping[str, str], where: str)
             what = f"datasets.{name}.package: no version is pinned for {quote(package)}"
             raise InputError(what, where, "add it to 'packages'")
         fields["version"] = pins[package]
-        # What all tables share stands once, beside the list of tables.
         shared, tables = fields.pop("recipe", {}), fields.get("tables")
         if not isinstance(shared, Mapping):
             raise InputError(f"datasets.{name}.recipe: {quote(shared)} is no mapping", where, MEND)

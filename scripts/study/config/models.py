@@ -34,10 +34,7 @@ class Architecture:
 
 @checked_dataclass
 class ModelSpec:
-    """One model of ``config/models``, by the name of its file.
-
-    `baseline_rel_mase_max` is gate 3's threshold by suite, where it is not 1.
-    """
+    """A model of ``config/models``; `baseline_rel_mase_max` is gate 3's threshold by suite."""
 
     name: Text
     title: Text
@@ -89,9 +86,7 @@ def core_config(architecture: Architecture):
         dropout_rate=0.0,
         chronos_config={
             **limits,
-            "input_patch_size": 16,
-            "input_patch_stride": 16,
-            "output_patch_size": 16,
+            **dict.fromkeys(("input_patch_size", "input_patch_stride", "output_patch_size"), 16),
             "quantiles": QUANTILES,
             "use_reg_token": True,
             "use_arcsinh": True,

@@ -15,17 +15,12 @@ from chronos2_attention import AttentionVariant
 from study.config.yaml_files import Strict, Text, load_checked, number, whole
 
 EXPLORATORY = "exploratory"
-
 # What `load_plans` has compared.
 SETTINGS = ("study", "margin", "seed")
 
 
 class Plan(Strict):
-    """A file of ``config/plans``: the one comparison that a study decides.
-
-    Of `variant` with `baseline` in `metric`, equivalent within `margin`, on `n` pairs (tasks or
-    series), with the `seed` of the settings.
-    """
+    """A file of ``config/plans``: the one comparison, on `n` pairs, that a study decides."""
 
     study: Text
     baseline: Text = "full"

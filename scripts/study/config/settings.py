@@ -154,8 +154,8 @@ def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
 def settle(config: dict[str, Any]) -> None:
     """Check settings, and bring them to their types where the command line could not, in place.
 
-    Snakemake reads what lists and mappings given with ``--config`` hold as text (``radii=[4,8]``),
-    and one word is not a list (``run=cbii``). The number of windows becomes part of ``only``.
+    With ``--config`` what lists hold is text (``radii=[4,8]``), and one word is no list
+    (``run=cbii``).
     """
     for key in ("run", "radii"):
         if isinstance(config.get(key), str):

@@ -13,8 +13,8 @@ from study.config.suites import Suite, load_suite
 class Study(NamedTuple):
     """A suite, restricted to the tasks asked for, run with a model: its own, or one named.
 
-    Snakemake takes a change of a named tuple's `repr` for a reason to make results anew, that of a
-    dataclass not: what no result depends on is left out of the `repr` of suites and models.
+    What no result depends on is left out of the `repr` of suites and models: Snakemake takes a
+    change of a named tuple's `repr` for a reason to make results anew, that of a dataclass not.
     """
 
     name: str

@@ -35,10 +35,8 @@ FIGURES = r"(?:.*_)?(?:SQL|MASE|WAPE|WQL)|num_forecasts|dataset_fingerprint|in_m
 class TaskSpec:
     """One task of a suite; the fields mean what they mean in `fev.Task`, lengths are in steps.
 
-    `initial_cutoff` may be a date, and `window_step_size` an offset of pandas then; None leaves the
-    choice to `fev`. Several columns of `target` are forecast together. Tests count tasks of one
-    `source` (by default the data set's name) as one, and series of one `cluster` (by default each
-    item its own). Neither changes a forecast.
+    Tests count tasks of one `source` (by default the data set's name) as one, and series of one
+    `cluster` (by default each item its own). Neither changes a forecast.
     """
 
     name: TaskName
@@ -63,11 +61,9 @@ class TaskSpec:
     @model_validator(mode="after")
     def _columns_once(self) -> TaskSpec:
         if self.generate_univariate_targets_from and not isinstance(self.target, str):
-            raise InputError(
-                f"task {self.name!r} has several targets to be forecast together and others to be "
-                "made univariate",
-                mend="give one of 'target' (a list) and 'generate_univariate_targets_from'",
-            )
+            what = f"task {self.name!r} has several targets to be forecast together and others"
+            mend = "give one of 'target' (a list) and 'generate_univariate_targets_from'"
+            raise InputError(f"{what} to be made univariate", mend=mend)
         dated = isinstance(self.initial_cutoff, str)
         if isinstance(self.window_step_size, str) and not dated:
             what = f"task {self.name!r}: window_step_size {quote(self.window_step_size)}"
@@ -80,7 +76,6 @@ class TaskSpec:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The target columns."""
         return (self.target,) if isinstance(self.target, str) else self.target
 
     @property
@@ -116,12 +111,9 @@ class TaskSpec:
             return
         latest = -self.horizon - (self.num_windows - 1) * self.window_step
         if self.initial_cutoff is not None and latest < self.initial_cutoff < 0:
-            raise InputError(
-                f"task {self.name!r}: initial_cutoff {self.initial_cutoff} leaves no room for "
-                f"{self.num_windows} windows of {self.horizon} steps",
-                where,
-                f"give {latest} or less, or fewer windows",
-            )
+            what = f"task {self.name!r}: initial_cutoff {self.initial_cutoff} leaves no room for "
+            what += f"{self.num_windows} windows of {self.horizon} steps"
+            raise InputError(what, where, f"give {latest} or less, or fewer windows")
 
     def check_length(self, longest: int, where: str) -> None:
         """Raise an `InputError` if not even a series of `longest` steps has all windows."""
@@ -129,20 +121,18 @@ class TaskSpec:
             return
         most = self.num_windows - -(-(self.steps_needed - longest) // self.window_step)
         fixed = self.initial_cutoff is not None and self.initial_cutoff < 0
-        raise InputError(
-            f"task {self.name!r}: {self.num_windows} windows need {self.steps_needed} steps and "
-            f"the longest series has {longest}",
-            where,
-            "give it longer series" if fixed or most < 1 else f"give num_windows={most} or less",
-        )
+        what = f"task {self.name!r}: {self.num_windows} windows need {self.steps_needed} steps and "
+        what += f"the longest series has {longest}"
+        mend = "give it longer series" if fixed or most < 1 else f"give num_windows={most} or less"
+        raise InputError(what, where, mend)
 
 
 @checked_dataclass
 class Suite:
     """A list of tasks, the quantile levels to forecast, and the model it is meant for.
 
-    `pairs` is what a paired test counts as one pair; `batch_size` goes before the setting of that
-    name; `published` is the table of `config/reference` with figures of these tasks.
+    `pairs` is what a test counts as one pair; `batch_size` goes before the setting; `published` is
+    a table of `config/reference`.
     """
 
     name: Text
@@ -173,10 +163,7 @@ class Suite:
         return tasks[name]
 
     def only(self, names: str | Iterable[str] | None) -> Suite:
-        """Return the suite with the named tasks alone, in the suite's order; all without names.
-
-        ``"a:50"`` gives a task 50 windows, ``"*:50"`` each that has no number of its own here.
-        """
+        """Keep the named tasks; ``a:50`` gives one 50 windows, ``*:50`` each without a number."""
         words = names.split(",") if isinstance(names, str) else names or ()
         windows: dict[str, int | None] = {}
         for word in filter(None, map(str.strip, words)):
@@ -184,11 +171,9 @@ class Suite:
             if name != EVERY_TASK:
                 self.task(name)
             if colon and not re.fullmatch("[1-9][0-9]{0,5}", count):
-                raise InputError(
-                    f"{quote(count)} is no number of windows",
-                    f"{quote(word)} for suite {self.name!r}",
-                    "give a whole number from 1 to 999999",
-                )
+                what = f"{quote(count)} is no number of windows"
+                where = f"{quote(word)} for suite {self.name!r}"
+                raise InputError(what, where, "give a whole number from 1 to 999999")
             windows[name] = int(count) if colon else None
         everywhere = windows.pop(EVERY_TASK, None)
         tasks = []

@@ -16,13 +16,11 @@ from chronos2_attention.checking import Strict, check
 from chronos2_attention.errors import InputError, quote
 
 T = TypeVar("T")
-
 LONGEST_FILE = 2_000_000  # bytes; the largest that ships has 26 000
 DEEPEST = 40  # lists and mappings in each other, past which the parser would use up its stack
 MOST_MERGED = 10_000  # keys that `<<` may bring into one mapping: merges of merges grow fast
 
-# What suites, models, tasks and data sets may be called: their names become parts of file names,
-# which the rules take apart again. Two names of the greatest length fit into one.
+# Parts of file names, which the rules take apart again; two of the greatest length fit into one.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 GOOD_NAMES = "use at most 64 letters, digits, '.', '_' and '-', a letter or digit first"
 # A repository of the Hugging Face hub.
@@ -46,8 +44,6 @@ def _check_parts(name: str) -> str:
 
 # Names of tasks stand in tables alone, and may have parts.
 TaskName = Annotated[str, Field(strict=True), AfterValidator(_check_parts)]
-
-# --- YAML ---------------------------------------------------------------------------------------
 
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -16,15 +16,13 @@ import pandas as pd
 from chronos2_attention.errors import InputError, quote
 from study.config.datasets import TimeAxis
 
-# Models scale a context in float32 by the mean of its squares: those of 8192 values must not add
-# up to more than 3.4e38.
+# Models scale by a mean of squares in float32: those of 8192 values must stay below 3.4e38.
 LARGEST = 1e17
 # How an absent number is spelled; in ids and names of columns the same words are text.
 MISSING = {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None", "NaT"}
 MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 # A day on which clocks are set forward has 23 hours.
 SHORTEST_DAY = np.timedelta64(23, "h")
-
 OFFSET = r"Z|[+-]\d{2}(?::?\d{2})?"
 # Stricter than pandas, which also takes "now", and a number of seconds for some date.
 ISO = re.compile(
@@ -32,8 +30,7 @@ ISO = re.compile(
     rf"(?:[T ]\d{{1,2}}(?::?\d{{2}}(?::?\d{{2}}(?:[.,]\d+)?)?)?(?: ?(?P<offset>{OFFSET}))?)?"
 )
 
-# What a sidecar says of how a table came to be: `time_zone`, `times`, `rows_left_out`,
-# `columns_left_out`.
+# What a sidecar tells: `time_zone`, `times`, `rows_left_out`, `columns_left_out`.
 Notes = dict[str, Any]
 
 
@@ -198,12 +195,10 @@ def read_times(column: pd.Series, axis: TimeAxis, where: str, row: Callable[[int
             times = _by_pattern(cells, axis.format)
     except _Unreadable as error:
         at, more = error.args
-        raise InputError(
-            f"column {quote(axis.column)} cannot be read as {quote(axis.format)} times: "
-            f"{row(at)} holds {quote(str(column.iloc[at]))}{more}",
-            where,
-            "give their 'format', such as unix_s for seconds since 1970, or mend the row",
-        ) from None
+        what = f"column {quote(axis.column)} cannot be read as {quote(axis.format)} times: "
+        what += f"{row(at)} holds {quote(str(column.iloc[at]))}{more}"
+        mend = "give their 'format', such as unix_s for seconds since 1970, or mend the row"
+        raise InputError(what, where, mend) from None
     except (NotImplementedError, OverflowError):  # of zones of the far future
         what = f"column {quote(axis.column)} has times of other years than 1 to 9999"
         raise InputError(what, where, "give times of those") from None

@@ -26,7 +26,6 @@ from chronos2_attention.errors import InputError
 log = logging.getLogger("study.download")
 
 T = TypeVar("T")
-
 TIMEOUT_S = 10.0
 LONGEST_TIMEOUT = 1.5  # of these, where a caller asks for more
 ATTEMPTS = 5
@@ -39,7 +38,6 @@ RATE_WINDOW_S = 20.0
 REDIRECT_BYTES = 1e6
 # No byte of a compressed answer becomes more than these: the limit of deflate.
 LARGEST_INFLATION = 1032
-
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # What keeps a file from being written, and the way out beside another folder.
@@ -62,8 +60,8 @@ LIMITS = Limits()  # a rule's script puts the configuration's in their place
 class FetchError(Exception):
     """A file cannot be had; the message is one line, `mend` what helps beside a mirror.
 
-    It is met `attempts` times before it is given up; `wait` are the seconds that the server asks
-    for, `code` the hub's name of it. Where it is `final`, no copy of an earlier day may stand in.
+    It is met `attempts` times before it is given up, after `wait` seconds if the server asks for
+    them; `code` is the hub's name of it. If `final`, no copy of an earlier day may stand in.
     """
 
     def __init__(
@@ -143,8 +141,8 @@ def deadline() -> float:
 class Client(httpx.Client):
     """A client that keeps to `LIMITS` and raises `FetchError`, which no library tries to mend.
 
-    It stops at `until`, and after `most` bytes of an answer, or what `folder` has room for; `check`
-    looks at every answer. After `kept` bytes a caller itself goes on with a broken one.
+    It stops at `until`, after `most` bytes of an answer, or what `folder` has room for; after
+    `kept` bytes a caller itself goes on with a broken one.
     """
 
     def __init__(

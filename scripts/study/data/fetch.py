@@ -23,9 +23,9 @@ def fetch(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Get a data set in the layout of `study.data.series_table`, and its provenance, and check it.
 
-    `mirror` is looked into before the network: ``<repo>/<config>.parquet`` or, as on the hub,
-    ``<repo>/<config>/*.parquet``; ``<folder>/<file>`` for URLs. Where `offline`, what the Hugging
-    Face cache holds still counts.
+    A `mirror`, which goes before the network, holds ``<repo>/<config>.parquet`` or
+    ``<repo>/<config>/*.parquet``, and ``<folder>/<file>`` for URLs. `offline`, the Hugging Face
+    cache still counts.
     """
     mirror = Path(mirror) if mirror else None
     if mirror is not None and not mirror.is_dir():
@@ -38,11 +38,7 @@ def fetch(
 def write_dataset(
     table: pa.Table, provenance: dict[str, Any], parquet_path: str | Path
 ) -> tuple[Path, Path]:
-    """Write a table as Parquet and a JSON sidecar beside it, whole or neither; return both paths.
-
-    The sidecar adds ``series``, ``observations`` (values that are not NaN), ``timestamps``,
-    ``columns`` and ``parquet_sha256`` to the provenance; no time of day, so that bytes repeat.
-    """
+    """Write Parquet and a JSON sidecar, whole or neither; no time of day, so that bytes repeat."""
     parquet_path = Path(parquet_path)
     sidecar_path = parquet_path.with_suffix(".json")
     numbers = number_columns(table)

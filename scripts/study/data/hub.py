@@ -94,10 +94,10 @@ def hub_origin(spec: Any, commit: str | None) -> dict[str, Any]:
 def hub_files(
     repo: str, kind: str, revision: str, patterns: Sequence[str], *, offline: bool = False
 ) -> HubFiles:
-    """Fetch the files of a ``model`` or ``dataset`` that fit some patterns, and check them.
+    """Fetch and check the files of a ``model`` or ``dataset`` that fit patterns, each at least one.
 
-    In patterns ``**`` alone matches a slash; each must fit a file. With `offline`, with
-    ``HF_HUB_OFFLINE`` and where the hub cannot be reached the cache alone is used.
+    ``**`` alone matches a slash. Where the hub cannot be reached or may not, the cache alone is
+    used.
     """
     if offline or constants.HF_HUB_OFFLINE:
         because = FetchError("offline" if offline else "HF_HUB_OFFLINE is set")

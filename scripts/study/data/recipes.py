@@ -39,12 +39,10 @@ ENDS = ("ME", "QE", "YE", "BME", "BQE", "BYE", "W")
 def cook(
     frame: pd.DataFrame, recipe: Recipe, freq: str | None, where: str, notes: Notes | None = None
 ) -> list[Series]:
-    """Return the regular series of a table, one row an observation.
+    """Return the regular series of a table, one row an observation, without NaN at their ends.
 
     Each value column becomes an item with the one target ``target``, unless the recipe keeps
-    columns: then an item has all of them. NaN before the first and after the last observation is
-    cut off. Without `freq`, which `start`, `aggregate` and `gaps` need, times are taken as they
-    are. `where` names data set and table; `notes` gets ``time_zone`` and ``rows_left_out``.
+    columns. `where` names data set and table; `notes` gets ``time_zone`` and ``rows_left_out``.
     """
     notes = {} if notes is None else notes
     columns = _value_columns(frame, recipe, where)
@@ -178,9 +176,6 @@ def _value_columns(frame: pd.DataFrame, recipe: Recipe, where: str) -> list[str]
     return values
 
 
-# --- the grid -----------------------------------------------------------------------------------
-
-
 def _on_grid(
     times: Times, values: np.ndarray, recipe: Recipe, freq: str | None, where: str, notes: Notes
 ) -> pd.Series:
@@ -241,9 +236,6 @@ def _filled(observed: pd.Series, step: pd.DateOffset, gaps: str, where: str) -> 
     return observed.reindex(grid, fill_value=0.0 if gaps == "zero" else np.nan)
 
 
-# --- coarser grids ------------------------------------------------------------------------------
-
-
 def resample_table(
     table: pa.Table, freq: str, aggregate: str, dataset: str, notes: Notes | None = None
 ) -> pa.Table:
@@ -285,12 +277,11 @@ def whole_steps(
     gaps: str = "none",
     week_bears_its_end: bool = True,
 ) -> pd.DataFrame:
-    """Aggregate rows over steps, by pandas' resampling, and leave out steps that are not whole.
+    """Aggregate rows over steps, by pandas' resampling, and leave out steps that lack a row.
 
-    A step is whole if no row is absent in it: where most steps show how often rows come, an absent
-    one is a longer time between two. Where they do not (business hours, events), only the first and
-    the last step can be told to be cut: they begin later, or end earlier, than every other one. The
-    clock decides on a row's step, the instants are in order; ``zero`` `gaps` lack nothing inside.
+    An absent row is a longer time between two; where rows are too irregular to tell, only a first
+    and a last step may be cut: they begin later, or end earlier, than every other. The clock
+    decides on a row's step, the instants are in order; ``zero`` `gaps` lack nothing inside.
     """
     rule = step.rule_code.split("-")[0]
     week_turned = rule == "W" and not week_bears_its_end

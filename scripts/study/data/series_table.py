@@ -1,8 +1,8 @@
 """The one layout of every data set, which `fev` reads: a row a series, and checks that it holds.
 
 Columns: ``id`` (string), ``timestamp`` (list of timestamp[us], no time zone) and lists of double,
-NaN where nothing was observed. Covariates may also be lists of bool or string, and columns that are
-no lists are static; null where missing.
+NaN where missing; covariates may be lists of bool or string, and columns that are no lists are
+static; null where missing.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ FIRST_YEAR, LAST_YEAR = np.datetime64("0001-01-01"), np.datetime64("9999-12-31T2
 
 @dataclass(frozen=True)
 class Series:
-    """One item: its id, unique in the data set; its timestamps, ``datetime64[us]`` of shape (n,);
-    and by column its values, of shape (n,): float64, NaN where missing, or objects. `static` are
-    single values by column.
-    """
+    """One item: datetime64[us] (n,), and values (n,) by column: float64 with NaN, or objects."""
 
     id: str
     timestamps: np.ndarray
@@ -86,9 +83,9 @@ def conform(
 ) -> pa.Table:
     """Bring a table to the layout: columns kept, types cast, rows sorted by id.
 
-    Where `targets` are named, they are kept as numbers and with them the columns `covariates`; else
-    all lists and single cells of numbers, truth values or labels. Beside numbers, texts of numbers
-    are `labels`, or refused. `notes` gets ``time_zone`` and ``columns_left_out``.
+    Kept are `targets`, as numbers, and `covariates`; without `targets` all lists and single cells
+    of numbers, truth values or labels, and texts of numbers beside numbers are refused unless
+    `labels`. `notes` gets ``time_zone`` and ``columns_left_out``.
     """
     notes = {} if notes is None else notes
     names, where = table.column_names, f"data set {dataset!r}"
@@ -139,13 +136,7 @@ def number_columns(table: pa.Table | pa.Schema) -> list[str]:
 
 
 def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
-    """Check a conformed table and return the frequency of its first series, as `fev` infers it.
-
-    At least one series, unique ids; in each at least three increasing timestamps of one frequency;
-    columns of one length, a value that is not NaN. A constant series is sound: its MASE, whose
-    scale is zero, is left out of means as `fev` does.
-    """
-
+    """Check a conformed table; return its frequency, as `fev` infers it; series may be constant."""
     if table.num_rows == 0:
         raise InputError(f"data set {dataset!r} holds no series", "", "check its source")
     ids = table[ID].to_pylist()
@@ -191,8 +182,7 @@ def validate(table: pa.Table, dataset: str, zone: str = "") -> str:
         "sort its observations by time and keep one a timestamp",
         owners,
     )
-    # A constant step is regular whatever it is; months and business days are left to
-    # pandas, once per pattern, because data sets of 100 000 series share few patterns.
+    # Months and business days are left to pandas, once per pattern: large data sets share few.
     constant = steps == np.repeat(steps[starts], lengths)[:-1]
     uneven = ~np.logical_and.reduceat(np.append(constant | ~inside, True), starts)
     kinds: dict[bytes | int, tuple | None] = {}

@@ -1,8 +1,4 @@
-"""Where series come from: a package, a local file, a URL, the Hugging Face hub, or a seed.
-
-`fetch_source` has an implementation for each class of data set. The provenance is what is needed to
-fetch the same bytes again, and nothing that differs from one machine or day to another.
-"""
+"""Where series come from, by class of data set; provenance is the same on any machine and day."""
 
 from __future__ import annotations
 
@@ -146,10 +142,7 @@ def _(spec: LocalDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table,
 
 @fetch_source.register
 def _(spec: PackageDataset, mirror: Path | None, offline: bool) -> tuple[pa.Table, Provenance]:
-    """Build series from tables that an installed package ships.
-
-    They are pickles, which run code when loaded: only the version that the registry pins is.
-    """
+    """Build series from a package's pickles, which run code: only those of the pinned version."""
     pin = f"{spec.package}=={spec.version}"
     try:
         version = importlib.metadata.version(spec.package)
@@ -235,9 +228,8 @@ def _part_of_shards(names: Iterable[str]) -> str:
 def factor_series(groups: FactorGroups, seed: int) -> list[Series]:
     """Draw the series of independent groups: daily from 2020-01-01, all of one length.
 
-    A group's factor is a smoothed autoregression of variance 1, which leaders see `lead` steps
-    early. A series adds white noise, is scaled by a log-normal factor and moved by a normal offset,
-    so that level and scale tell nothing of the group: ``g<group>_leader<i>``, ``.._follower<i>``.
+    A factor is a smoothed autoregression of variance 1, which leaders see `lead` steps early; level
+    and scale of a series, ``g<group>_leader<i>`` or ``.._follower<i>``, tell nothing of its group.
     """
     rng = np.random.default_rng(seed)
     stamps = np.datetime64("2020-01-01", "us") + np.arange(groups.length) * np.timedelta64(1, "D")

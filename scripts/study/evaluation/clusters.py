@@ -1,8 +1,7 @@
 """Forecasts, the pairs that a test compares, and the clusters that pairs come from.
 
-A pair is a task or a series. Its error is the mean over its cells of the mean over a cell's
-forecasts: windows and target columns of a task, forecasts of a series. Tests and intervals rest on
-clusters: the sources of tasks, or the clusters of series that a suite names.
+A pair's error is the mean over its cells of the mean over a cell's forecasts: of a task a cell is a
+window and target column, of a series a forecast.
 """
 
 from __future__ import annotations
@@ -23,12 +22,9 @@ from study.evaluation.statistics import USUAL, Criteria, PairedResult, paired_te
 from study.forecasts.files import KEY_COLUMNS, quantile_columns, ratio
 
 TASK = "task"
-
 METRICS = ("MASE", "SQL", "WQL")
-
 # Enough for a standard error, by Efron and Tibshirani (1993), section 6.4.
 DRAWS = 200
-
 # Observations of a token, and tokens of context beside those: REG.
 PATCH, REG = 16, 1
 
@@ -39,9 +35,8 @@ class Pairs:
 
     `labels` holds `task_name`, for series `item_id` and `target`, and `cluster`. Of each of the n
     forecasts, in the baseline's order: its `pair`, `cell`, `member` (items of a task that are one
-    cluster), and `steps`, those with an error: 0 for a forecast that does not count. `cell_pair`
-    and `cell_block` are of each cell: its pair and its window of a task, numbered as `blocks` are;
-    `member_task` and `block_task` are of members and windows.
+    cluster), and `steps` with an error, 0 if it does not count; of each cell its pair and its
+    window, a block; of members and blocks their task.
     """
 
     unit: str
@@ -67,10 +62,7 @@ class Pairs:
     def mean(
         self, error: np.ndarray, members: np.ndarray | None = None, blocks: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return the mean error of each pair, (n_pairs,), of those of forecasts, (n,), as fev does.
-
-        `members` and `blocks` say how often each was drawn. NaN where nothing counts.
-        """
+        """Mean error (n_pairs,) of forecasts' (n,); `members`, `blocks` say how often drawn."""
         weight = self.steps * np.isfinite(error)
         if members is not None:
             weight = weight * members[self.member]
@@ -82,17 +74,12 @@ class Pairs:
 
     @cached_property
     def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        """How often each member, and each window, is in samples of a task: (DRAWS, number) each.
-
-        Members are drawn with replacement (of a series, which is one, none), windows in blocks of
-        the cube root of their number, which go round at the end.
-        """
+        """How often members, and windows by circular blocks, are drawn: (DRAWS, n) each."""
         rng = np.random.default_rng(0)
         members = np.ones((DRAWS, len(self.member_task)))
         for places in _places(self.member_task) if self.unit == TASK else []:
-            members[:, places] = rng.multinomial(
-                len(places), np.full(len(places), 1 / len(places)), DRAWS
-            )
+            count = len(places)
+            members[:, places] = rng.multinomial(count, np.full(count, 1 / count), DRAWS)
         blocks = np.ones((DRAWS, len(self.block_task)))
         for places in _places(self.block_task):
             count = len(places)
@@ -109,10 +96,7 @@ def _places(groups: np.ndarray) -> list[np.ndarray]:
 
 
 def pairs_of(
-    keys: pd.DataFrame,
-    steps: np.ndarray,
-    unit: str,
-    clusters: Mapping[str, tuple[str, str | None]],
+    keys: pd.DataFrame, steps: np.ndarray, unit: str, clusters: Mapping[str, tuple[str, str | None]]
 ) -> Pairs:
     """Return the pairs of forecasts by their `KEY_COLUMNS` and steps; see `Suite.clusters`."""
     source, named = (keys["task_name"].map({t: c[i] for t, c in clusters.items()}) for i in (0, 1))
@@ -174,10 +158,9 @@ def forecast_errors(
 ) -> pd.DataFrame:
     """Return what is to be told of each forecast in a file of scores, in its order.
 
-    The columns of `KEY_COLUMNS`, `steps` that have a score, and its `METRICS`, NaN without any: the
-    mean scaled absolute error, the mean over levels of the scaled quantile loss, and that loss over
-    the mean |truth| of its window and target. With its file of forecasts, also `context_length` and
-    `covered`, the share of steps within the lowest and the highest level.
+    The columns of `KEY_COLUMNS`, `steps` that have a score, and its `METRICS`, NaN without any;
+    with its file of forecasts, also `context_length` and `covered`, the share of steps within the
+    lowest and the highest level.
     """
     names = pq.read_schema(scores).names
     losses = [name for name in names if name.startswith("ql_")]
@@ -235,9 +218,8 @@ def task_log_ratios(
 ) -> pd.DataFrame:
     """Compare two methods, from `forecast_errors` of the same forecasts, within each task.
 
-    A row a task, in the baseline's order: `task_name`, `n` pairs, `log_ratio` of the mean errors,
-    `ci_low`, `ci_high`. Forecasts of one series in several windows count as separate pairs, so
-    where these depend on each other the interval, of `ratio_of_means`, is too narrow.
+    A row a task: `task_name`, `n` pairs, `log_ratio` of mean errors, `ci_low`, `ci_high`, too
+    narrow where the windows of a series depend on each other.
     """
     pairs = baseline.merge(variant, on=list(KEY_COLUMNS), suffixes=("_baseline", "_variant"))
     pairs = pairs.dropna(subset=["MASE_baseline", "MASE_variant"])

@@ -36,15 +36,11 @@ TIMING_COLUMNS = [
     *("perf_repeats", "perf_series", "peak_alloc_mb_median", "peak_alloc_mb_max"),
     *("peak_reserved_mb_median", "peak_reserved_mb_max", "peak_rss_mb"),
 ]
-
 COMPARED = ("log_ratio_mean", "log_ratio_ci_low", "log_ratio_ci_high", "log_ratio_p", "tost_p")
-
 # Fields of a result that come first in a row, as they did when study 2 was published.
 FIRST = {*PLAIN, "wilcoxon_p", "log_ratio_mean", "log_ratio_p", "tost_margin", "tost_p", "verdict"}
-
 # What a row of sparse attention measures: windows that it cuts, or those that it leaves whole.
 CUT, HIDDEN = "attention cut", "future hidden"
-
 # Of the run that was timed; they replace those of the run whose accuracy is reported.
 TIMED_COLUMNS = list(RUN_COLUMNS[4:])
 
@@ -52,11 +48,7 @@ TIMED_COLUMNS = list(RUN_COLUMNS[4:])
 def with_timings(
     accuracy: pd.DataFrame, efficiency: pd.DataFrame | None, variant: str
 ) -> pd.DataFrame:
-    """Put a variant's times and memory beside its accuracy.
-
-    `efficiency` is from `study.speed.efficiency.measure_suite`; without it, `TIMING_COLUMNS`, which
-    follow `ctx_used`, are NaN. `TIMED_COLUMNS` become those of the timing where there is one.
-    """
+    """Put a variant's times, from `measure_suite`, beside its accuracy; NaN without them."""
     table = accuracy.copy()
     timed = pd.DataFrame(nan, table["task_name"], TIMING_COLUMNS)
     if efficiency is not None:
@@ -79,23 +71,19 @@ def with_timings(
 def radius_summary(
     rows: Sequence[pd.DataFrame], compared: Sequence[pd.DataFrame], criteria: Criteria = USUAL
 ) -> pd.DataFrame:
-    """Put the tests of several radii, from `ttest_row`, into one table, with the tasks of each.
+    """Put the tests of several radii, from `ttest_row`, into one table, corrected as one family.
 
-    Together they are the family that `correct_family` corrects, in MASE and in SQL. A row more,
-    without a radius, tests the windows that the largest radius leaves whole: there the variant
-    only hides the future from the context (column `effect`).
+    A row more, without a radius, tests the windows that the largest radius leaves whole: there the
+    variant only hides the future from the context (column `effect`).
     """
     table = pd.concat(rows, ignore_index=True).assign(effect=CUT)
     table = correct_family(table, [_of_sources(tasks, "MASE_cut") for tasks in compared], criteria)
-    sql = table[[c for c in table if c.startswith("SQL_")]].rename(
-        columns=lambda name: name.removeprefix("SQL_")
-    )
+    sql = table[[c for c in table if c.startswith("SQL_")]]
+    sql.columns = sql.columns.str.removeprefix("SQL_")
     sql = correct_family(sql, [_of_sources(tasks, "SQL_cut") for tasks in compared], criteria)
     table["SQL_verdict_family"] = sql["verdict_family"]
-    table["nothing_lost"] = [
-        nothing_lost(pair)
-        for pair in zip(table["verdict_family"], sql["verdict_family"], strict=True)
-    ]
+    both = zip(table["verdict_family"], sql["verdict_family"], strict=True)
+    table["nothing_lost"] = list(map(nothing_lost, both))
     widest = compared[int(table["radius"].argmax())].dropna(subset=["MASE_uncut_full"])
     whole = paired_test(
         widest["MASE_uncut_full"], widest["MASE_uncut_sparse"], criteria, clusters=widest["source"]
@@ -121,10 +109,9 @@ def sparse_test(
     clusters: Mapping[str, tuple[str, str | None]],
     criteria: Criteria = USUAL,
 ) -> tuple[pd.DataFrame, PairedResult, dict[str, object]]:
-    """Test sparse attention where it cuts anything, from the `forecast_errors` of both.
+    """Test sparse attention on windows where it cuts anything, from the `forecast_errors` of both.
 
-    A window whose context no edge is cut of is not tested, and counted. Returns `compared` with
-    each task's `source`, the mean share `edges_cut` of the context's edges, and MASE and SQL of
+    Returns `compared` with each task's `source`, mean share `edges_cut`, and MASE and SQL of
     windows ``cut`` and ``uncut``; the result in MASE, its plain tests over all tasks; and what else
     the row says: the tasks `n_uncut`, `edges_cut`, and `metric_columns`.
     """
@@ -170,10 +157,7 @@ def with_plain_tests(
 def metric_columns(
     results: Mapping[str, PairedResult], coverage: float, variant_coverage: float
 ) -> dict[str, object]:
-    """Return the columns of metrics beside MASE, and whether nothing is lost in MASE and in SQL.
-
-    `coverage` is that of the interval between the outer levels; it and its change.
-    """
+    """Columns of metrics beside MASE, of the interval's coverage, and whether nothing is lost."""
     columns = {
         f"{metric}_{name}": getattr(results[metric], name)
         for metric in METRICS[1:]
@@ -185,15 +169,10 @@ def metric_columns(
 
 
 def win_rate(full: pd.DataFrame, variant: pd.DataFrame, metric: str = "MASE") -> dict[str, float]:
-    """Return the variant's win rate and skill score against full over tasks, as fev's leaderboard.
-
-    With their 95 % intervals, `_lower` and `_upper`, from a bootstrap over tasks.
-    """
+    """Return win rate and skill score over tasks, as fev's leaderboard, with 95 % intervals."""
     names = [table["model_name"].iloc[0] for table in (variant, full)]
-    found = fev.pairwise_comparison(
-        [variant, full], metric, missing_strategy="drop", n_resamples=1000
-    )
-    return found.loc[tuple(names)].to_dict()
+    how = {"missing_strategy": "drop", "n_resamples": 1000}
+    return fev.pairwise_comparison([variant, full], metric, **how).loc[tuple(names)].to_dict()
 
 
 def nothing_lost(verdicts: Sequence[str]) -> str:
@@ -213,9 +192,8 @@ def compare_tasks(
 ) -> pd.DataFrame:
     """Put the performance of two methods on the same tasks side by side, task by task.
 
-    Returns `task_name`, the setting (columns with one value each, such as the radius),
-    ``{metric}_{label}`` twice, `delta_metric` (variant - baseline),
-    ``inference_time_s_median_{label}`` twice, `speedup` (baseline / variant),
+    Returns `task_name`, the setting, ``{metric}_{label}`` twice, `delta_metric` (variant -
+    baseline), ``inference_time_s_median_{label}`` twice, `speedup` (baseline / variant),
     ``peak_{alloc,reserved}_mb_median_{label}`` twice each, `delta_peak_alloc_mb`,
     `delta_peak_reserved_mb`; NaN where not measured. In the baseline's order of tasks.
     """
@@ -223,11 +201,8 @@ def compare_tasks(
     left, right = by_task(baseline, first), by_task(variant, second)
     alone = sorted(set(left.index) ^ set(right.index))
     if alone:
-        raise InputError(
-            f"tasks {alone} are only in one of the two",
-            f"{first} and {second}",
-            "make both results for the same suite",
-        )
+        what, where = f"tasks {alone} are only in one of the two", f"{first} and {second}"
+        raise InputError(what, where, "make both results for the same suite")
     tables = {first: left, second: right.loc[left.index]}
     for label, table in tables.items():
         if metric not in table:
@@ -260,9 +235,8 @@ def ttest_row(
     """Put the test of a comparison over tasks, from `compare_tasks`, into one row.
 
     Returns `metric_col`, the setting, `chunk_size`, `backend`, the first fields of `PairedResult`,
-    means of speed and memory, `baseline_rel_mase` (geometric mean of the baseline's MASE relative
-    to Seasonal Naive's), `valid`; then its other fields, the rest of `RUN_COLUMNS` and `reason` (of
-    the gates and of the statistics). What `run` lacks is empty.
+    means of speed and memory, `baseline_rel_mase`, `valid`; then its other fields, the rest of
+    `RUN_COLUMNS` and `reason` (of the gates and of the statistics).
     """
     run = run or {}
     about = ("study", "model", "variant", "weights_fingerprint", "device", "dtype")
@@ -297,10 +271,8 @@ def prior_soft(
 ) -> pd.DataFrame:
     """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
 
-    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE`, and nothing on data,
-    weights, attention, forecasts or controls: only gate 3 can run, on the tasks for which Seasonal
-    Naive was published. One row, see `ttest_row`, with `gate_tasks` (on which gate 3 ran),
-    `more_than_smoothing` and `more_than_random`, both undecided.
+    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE` alone: only gate 3
+    can run, on `gate_tasks`, for which Seasonal Naive was published.
     """
     table = table.rename(columns={"benchmark_task": "task_name"})
     hard, soft = (table[table["mode"] == mode].drop(columns="mode") for mode in ("hard", "soft"))
@@ -330,12 +302,11 @@ def prior_study(
     clusters: Mapping[str, tuple[str, str | None]],
     criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
-    """Put the tables of the prior sparse study through these statistics and gates.
+    """Put the tables of the prior sparse study through these statistics and gates, a row a radius.
 
-    Its tables carry no weights and no Seasonal Naive, so that gates 1 and 2 cannot run; the
-    published Seasonal Naive is the denominator of gate 3. One row a radius, see `ttest_row`, with
-    `attention_lift` after `baseline_rel_mase`, and `n_uncut`: tasks that are not tested, as no edge
-    of their context was cut. `clusters` holds the tasks' sources.
+    They carry no weights and no Seasonal Naive: gates 1 and 2 cannot run, and gate 3 takes the
+    published one. Columns: `ttest_row`, `attention_lift`, and `n_uncut`, tasks whose context is not
+    cut.
     """
     attention = attention_gate(mass)
     validity = summary([*baseline_gate(full, published), *attention])

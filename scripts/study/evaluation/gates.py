@@ -1,9 +1,7 @@
 """Gates: checks on the validity of a study, whose verdict goes with every result.
 
-A gate yields rows `gate, task, value, threshold, verdict, note`. Its verdict is
-``pass`` or ``fail``; ``not applicable`` where nothing can be said (no published
-value), ``not run`` where what it needs was not made. The last two do not make a
-study invalid.
+A gate yields rows `gate, task, value, threshold, verdict, note`. Where nothing can be said it is
+``not applicable``, and ``not run`` without its input: neither makes a study invalid.
 """
 
 from __future__ import annotations
@@ -22,39 +20,26 @@ from chronos2_attention.errors import InputError
 from study.evaluation.statistics import BETTER, geometric_mean_ratio, paired_test
 
 PASS, FAIL = "pass", "fail"
-
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
-
 # What makes a task the one that a figure was published for.
 DEFINITION = (
     *("horizon", "seasonality", "num_windows", "initial_cutoff", "window_step_size", "target"),
     *("known_dynamic_columns", "past_dynamic_columns"),
 )
-
 METRICS = ("MASE", "SQL", "WAPE", "WQL")
-
 # How the figures of fev-bench were made, in the words of the metadata of forecasts.
 PUBLISHED_SETTING = {"variant": "joint", "batch_size": "100", "dtype": "float32"}
-
 # Attention that is a tenth more or less local than uniform attention counts as learned.
 LIFT_MARGIN = 0.1
-
 SMALL_RADIUS = 8
-
 # Attention to leaders, over uniform attention, from which on group attention finds them.
 LEADER_LIFT = 1.1
-
 # A lift that stays the same at every radius, but is not 1, is padding: see `attention_gate`.
-_FLAT = 0.01
-
-_OFF_ONE = 1e-3
+_FLAT, _OFF_ONE = 0.01, 1e-3
 
 
 class Validity(NamedTuple):
-    """The gates' verdict on a study, why it is not valid, and gate 3's figure (NaN if unknown).
-
-    `checked` says of how many rows each gate could check what it is for.
-    """
+    """The gates' verdict on a study, gate 3's figure, and of how many rows each could check."""
 
     valid: bool
     reason: str = ""
@@ -101,10 +86,7 @@ def published_metrics(published: pd.DataFrame | None, method: str) -> dict[str, 
 def _compared(
     blank: GateRow, perf: pd.DataFrame, published: pd.DataFrame | None, method: str
 ) -> Iterator[GateRow]:
-    """Yield a row a task and metric: its relative deviation from what was published of a method.
-
-    A task without figures of its definition has one row, not applicable, which says why.
-    """
+    """Yield a row a task and metric: relative deviation from the published, or why it has none."""
     columns = published_metrics(published, method)
     known = by_task(published, "published figures") if columns else pd.DataFrame()
     for task, row in by_task(perf, method).iterrows():
@@ -140,9 +122,8 @@ def reproduction_gate(
 ) -> list[GateRow]:
     """Gate 5, the strongest: MASE and SQL under the published setting equal those published.
 
-    `perf` holds them, `run` is the metadata of their forecasts; None where these were not made. A
-    row that counts the tasks, then one a task and metric, whose `value` is the relative deviation.
-    `staggered` tasks have series that end at different times.
+    `run` is the metadata of the forecasts of `perf`; `staggered` tasks have series that end at
+    different times. A row that counts the tasks, then one a task and metric.
     """
     whole = GateRow("reproduction", "all", nan, tolerance, NOT_APPLICABLE, "")
     if not published_metrics(published, model):
@@ -171,15 +152,13 @@ def reproduction_gate(
 
 
 def data_gate(
-    perf_seasonal_naive: pd.DataFrame,
-    published: pd.DataFrame | None,
-    tolerance: float = 0.01,
+    perf_seasonal_naive: pd.DataFrame, published: pd.DataFrame | None, tolerance: float = 0.01
 ) -> list[GateRow]:
     """Gate 1: Seasonal Naive's figures here equal the published ones; a row a task.
 
-    `value` is the largest relative deviation of a metric. `published` has `task_name`, the columns
-    of `published_metrics` or, where it holds nothing else, those of `METRICS`, and, to tell a
-    namesake with another definition, `DEFINITION`; None for a suite without published figures.
+    `value` is the largest relative deviation of a metric. `published` has `task_name`,
+    `published_metrics` (or `METRICS`) and, to tell a namesake with another definition,
+    `DEFINITION`.
     """
     if published is not None and "MASE" in published:
         published = published.rename(columns={m: f"seasonal_naive_{m}" for m in METRICS})
@@ -207,11 +186,7 @@ def _equal(one: object, other: object) -> bool:
 
 
 def weights_gate(runs: Mapping[str, Mapping[str, str]]) -> list[GateRow]:
-    """Gate 2: trained weights, loaded strictly, the same in every file.
-
-    `runs` gives the metadata of each file of forecasts. It fails for random weights, a load that
-    was not strict, and a missing fingerprint or more than one. Not run without files.
-    """
+    """Gate 2: trained weights, loaded strictly, the same in every file, by the files' metadata."""
     if not runs:
         return [not_run("weights", "no forecasts with metadata")]
     faults = []
@@ -243,11 +218,7 @@ def relative_mase(perf: pd.DataFrame, perf_seasonal_naive: pd.DataFrame) -> pd.S
 def baseline_gate(
     perf_full: pd.DataFrame, perf_seasonal_naive: pd.DataFrame, threshold: float = 1.0
 ) -> list[GateRow]:
-    """Gate 3: the baseline is better than Seasonal Naive.
-
-    `value`, the geometric mean over tasks of MASE(full) / MASE(Seasonal Naive), must be below the
-    threshold; it is NaN (which fails) if a ratio is undefined.
-    """
+    """Gate 3: the geometric mean of MASE(full) / MASE(Seasonal Naive) is below a threshold."""
     ratios = relative_mase(perf_full, perf_seasonal_naive)
     value = geometric_mean_ratio(ratios, np.ones(len(ratios)))
     if isfinite(value):
@@ -264,19 +235,12 @@ def baseline_gate(
 
 
 def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
-    """Gate 4: attention is not uniform.
+    """Gate 4: at a small radius, a layer's mean lift is more than `LIFT_MARGIN` from 1.
 
-    The lift is the mass of attention kept within a radius over the share of edges kept, the mass
-    under uniform attention. At a small radius, a trained model has a layer whose mean lift over
-    windows is more than `LIFT_MARGIN` from 1. `value` is the mean lift of the layer that is
-    furthest from 1, `threshold` the margin. Not applicable if every window is padded, or so short
-    that no radius cuts any of its context.
-
-    `mass` has a row a window and radius (and layer): `task_name`, `window_index`, `radius`, and
-    `lift` or both `kept_mass_frac_ctxQ` and `kept_edges_frac_ctxQ`; `layer` if measured per layer;
-    `padded` (bool) and `ctx_tokens` if known. Without a column `padded`, a window is taken as
-    padded if its lift is not 1 yet the same at every radius: mass that is lost at every radius
-    alike was given to no key at all, and says nothing on where attention goes.
+    `mass` has a row a window and radius (and `layer`): `task_name`, `window_index`, `radius`, and
+    `lift` or both `kept_mass_frac_ctxQ` and `kept_edges_frac_ctxQ`; `ctx_tokens` if known. Without
+    `padded` (bool), a lift that is not 1 yet the same at every radius tells a padded window: that
+    mass was given to no key at all.
     """
     window = ["task_name", "window_index"]
     needed = {*window, "radius"}
@@ -323,20 +287,14 @@ def attention_gate(mass: pd.DataFrame) -> list[GateRow]:
 def mechanism_gate(
     group_mass: pd.DataFrame, full: pd.DataFrame, *mixing: pd.DataFrame
 ) -> list[GateRow]:
-    """Gate 6: the same weights use group attention where there is something to find.
+    """Gate 6: on leading factors, followers attend to leaders, and mixing series helps.
 
-    Of the suite of leading factors: the attention of `joint`, of which `value`, the largest layer's
-    mean weight from followers to their leaders over that of uniform attention, must be
-    `LEADER_LIFT` or more, and the performance of `full` and of variants that mix series, one of
-    which must be better.
+    `value` is the largest layer's mean weight from followers to their leaders over uniform
+    attention's, in `joint`; one of `mixing` must be better than `full`.
     """
     base = by_task(full, "full")["MASE"]
-    found = {
-        table["variant"].iloc[0]: paired_test(
-            base, by_task(table, "mixing")["MASE"].loc[base.index]
-        )
-        for table in mixing
-    }
+    errors = {t["variant"].iloc[0]: by_task(t, "mixing")["MASE"].loc[base.index] for t in mixing}
+    found = {name: paired_test(base, error) for name, error in errors.items()}
     lift = float(group_mass.groupby("layer")["leader_lift"].mean().max())
     gains = ", ".join(
         f"{name} {np.expm1(one.log_ratio_mean):+.1%} ({one.verdict})" for name, one in found.items()
@@ -404,10 +362,7 @@ def with_mechanism(table: pd.DataFrame, *proof: pd.DataFrame) -> pd.DataFrame:
 
 
 def validity_of(table: pd.DataFrame, invented: Iterable[str] = ()) -> Validity:
-    """Read the verdict back from a table that `validity_table` made.
-
-    The dates of data sets that are `invented` are said to be so with what was checked.
-    """
+    """Read the verdict back from `validity_table`'s; `invented` data sets are named with it."""
     last = table[(table["gate"] == "all") & (table["task"] == "all")]
     if len(last) != 1:
         raise InputError("no row of the summary", "table of validity", "make it again")

@@ -14,9 +14,7 @@ from study.forecasts.files import KEY_COLUMNS
 
 # Tokens from which on a context is long, as in the tables of attention mass.
 LONG = 128
-
 UNITS = (TASK, "series")
-
 # Of the columns, the fields of `PairedResult` that they are.
 FIELDS = {
     **{"n": "n", "n_clusters": "n_clusters", "change": "log_ratio_mean"},
@@ -35,8 +33,7 @@ def multiverse(
 ) -> pd.DataFrame:
     """Test sparse attention by every metric, unit, context and margin, from `forecast_errors`.
 
-    A row each: `radius`, `metric`, `unit` (task or series), `context` (of all forecasts, those with
-    attention cut, those of `LONG` tokens and more), `margin`, and `FIELDS`.
+    A row each: `radius`, `metric`, `unit`, `context`, `margin`, and `FIELDS`.
     """
     keys = list(KEY_COLUMNS)
     sparse = full[keys].merge(sparse, on=keys, how="left")

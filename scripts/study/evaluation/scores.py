@@ -1,20 +1,14 @@
 """Scores of forecasts: per item, window and step, and per task as fev counts them.
 
-Scores of one forecast, one value a step of the horizon:
+Of one forecast, one value a step of the horizon: `scaled_abs_error`, |y - point| / the mean |y[t] -
+y[t - m]| over the context, NaN where the truth is missing or the scale zero or undefined;
+`abs_error`; `truth`, y; `ql_<level>`, the quantile loss 2 |(y - q) (1[y <= q] - level)|;
+`scaled_quantile_loss`, its mean over levels, by the same scale. Single numbers: `seasonal_error`,
+that scale, and `wape_epsilon` and `wql_epsilon`, the least divisors of the task's WAPE and WQL.
 
-- `scaled_abs_error`: |y - point| / the mean |y[t] - y[t - m]| over the context,
-  NaN where the truth is missing or the scale is zero or undefined;
-- `abs_error`: |y - point|; `truth`: y, NaN where it is missing;
-- `ql_<level>`: the quantile loss 2 |(y - q) (1[y <= q] - level)|;
-- `scaled_quantile_loss`: its mean over levels, by the same scale;
-
-and single numbers: `seasonal_error`, that scale, and the least mean of |`truth`| that the task's
-WAPE and WQL divide by, `wape_epsilon` and `wql_epsilon`.
-
-fev's figures per task follow from them, see `aggregate_scores`: for each window
-and target column, MASE and SQL are the means of `scaled_abs_error` and `scaled_quantile_loss` over
-items and steps, WAPE and WQL at a level those of `abs_error` and `ql_<level>` over the mean of
-|`truth`|; means leave out NaN; then plain means over levels, target columns and windows.
+fev's figures follow from them: for each window and target column, MASE and SQL are the means of the
+scaled ones over items and steps, WAPE and WQL at a level those of `abs_error` and `ql_<level>` over
+the mean of |`truth`|; means leave out NaN; then plain means over levels, columns and windows.
 """
 
 from __future__ import annotations
@@ -58,16 +52,13 @@ from study.forecasts.windows import (
 from study.jobs.progress import progress
 
 SEASONAL_NAIVE = "seasonal_naive"
-
 # What is known of a task in each of its pieces.
 PIECE_COLUMNS = ("task_name", "num_forecasts", "ctx_used", "num_slices")
+CHANGED = "the data or the suite changed since: make the forecasts again"
 
 
 def seasonal_error(values: np.ndarray, lengths: np.ndarray, seasonality: int) -> np.ndarray:
-    """Mean absolute seasonal difference of each flat series, the scale of MASE.
-
-    float64, shape (n_series,); NaN where no two values are a season apart.
-    """
+    """Mean absolute seasonal difference, the scale of MASE: float64 (n_series,), NaN of none."""
     differences, series = lagged_differences(values, lengths, seasonality)
     known = ~np.isnan(differences)
     sums = np.bincount(series[known], np.abs(differences[known]), minlength=len(lengths))
@@ -82,11 +73,10 @@ def score_window(
     scale: np.ndarray,
     epsilon: Mapping[str, float],
 ) -> dict[str, np.ndarray | float]:
-    """Score the forecasts of one window and target column.
+    """Score the forecasts of one window and target column; return each score's matrix.
 
     `truth` (NaN where missing), `point` and the forecasts at each level are (n, horizon), `scale`
-    is (n,), see `seasonal_error`; `epsilon` is the least divisor of each metric. Returns the name
-    of each score (see the module) with its matrix.
+    is (n,), see `seasonal_error`; `epsilon` is the least divisor of each metric.
     """
     error = np.abs(truth - point)
 
@@ -111,9 +101,9 @@ def score_window(
 def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, object]]:
     """Score the forecasts of one task in several files, cutting its windows once; write the scores.
 
-    Returns for each file fev's `evaluation_summary` of the task, plus `ctx_used`, the longest
-    context given (time steps). Of a slice with a window that all its series are too short for,
-    which fev cannot evaluate, `task_name`, `num_forecasts` and `ctx_used` only.
+    Returns for each file fev's `evaluation_summary`, plus `ctx_used`, the longest context given
+    (time steps); of a slice that fev cannot evaluate, with too short series for a window,
+    `task_name`, `num_forecasts` and `ctx_used` only.
     """
     predictions: list[list[datasets.DatasetDict]] = [[] for _ in files]
     used = [0] * len(files)
@@ -152,10 +142,7 @@ def score_task(task: fev.Task, files: Sequence[ScoredFile]) -> list[dict[str, ob
 
 
 class ScoredFile:
-    """A file of forecasts, the writer of its scores, and what it says of its run (`RUN_COLUMNS`).
-
-    `name` is ``<model>/<variant>``, or ``seasonal_naive``: the `model_name` in fev's summary.
-    """
+    """A file of forecasts, the writer of its scores, fev's `model_name` and its `RUN_COLUMNS`."""
 
     def __init__(self, forecasts: str | os.PathLike, scores: str | os.PathLike) -> None:
         metadata = read_metadata(forecasts)
@@ -180,38 +167,25 @@ class ScoredFile:
         truth: np.ndarray,
         scale: np.ndarray,
     ) -> pa.Table:
-        """Write the scores of one window and target column; return its forecasts in fev's order.
-
-        An InputError if the items of the file are not the items of the window, each once, or its
-        levels or steps not those of the task.
-        """
+        """Write the scores of a window and target; return its forecasts in fev's order."""
         span = (min(item_ids), max(item_ids))
         table = read_window(self.forecasts, task.task_name, window_index, target, span)
         where = f"{self.forecasts}, task {task.task_name!r}, window {window_index}"
         levels = list(map(str, task.quantile_levels))
         if levels != quantile_columns(table.column_names):
-            raise InputError(
-                f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}",
-                where,
-                "the suite changed since: make the forecasts again",
-            )
+            what = f"forecasts at levels {quantile_columns(table.column_names)}, not {levels}"
+            raise InputError(what, where, "the suite changed since: make the forecasts again")
         wanted = pa.array(item_ids, pa.string())
         order = pc.index_in(wanted, table["item_id"].combine_chunks().cast(pa.string()))
         if order.null_count or len(item_ids) != table.num_rows:
-            raise InputError(
-                f"{table.num_rows} forecasts for {len(item_ids)} items"
-                f" ({order.null_count} items without one)",
-                where,
-                "the data or the suite changed since: make the forecasts again",
-            )
+            what = f"{table.num_rows} forecasts for {len(item_ids)} items"
+            what += f" ({order.null_count} items without one)"
+            raise InputError(what, where, CHANGED)
         table = table.take(order)
         point, *found = (matrix(table[name], where) for name in ("predictions", *levels))
         if point.shape[1] != task.horizon:
-            raise InputError(
-                f"forecasts have {point.shape[1]} steps, the task {task.horizon}",
-                where,
-                "make the forecasts again",
-            )
+            what = f"forecasts have {point.shape[1]} steps, the task {task.horizon}"
+            raise InputError(what, where, "make the forecasts again")
         quantiles = dict(zip(task.quantile_levels, found, strict=True))
         self.writer.write(
             task_name=task.task_name,
@@ -230,16 +204,12 @@ def score_files(
     total: int | None = None,
     is_piece: bool = False,
 ) -> list[pd.DataFrame]:
-    """Score files of forecasts of one suite, task by task.
+    """Score files of forecasts of one suite, each with the file of scores to write, task by task.
 
-    `paths` are files of forecasts, each with the file of scores to write. Of the suite's tasks, a
-    generator keeps one data set in memory; consecutive ones of one name are slices of its data, see
-    `study.forecasts.slices.task_slices`.
-
-    Returns a table a file, with one row a task: fev's summary, unchanged, then `ctx_used` and
-    `RUN_COLUMNS`. If the tasks hold a part of the series only (`is_piece`), the tables are for
-    `gather_scores`: they also have `num_slices`, means are those of some slice, and a task may lack
-    all but `task_name`, `num_forecasts` and `ctx_used`.
+    Consecutive `tasks` of one name are slices of its data. Returns a table a file, with one row a
+    task: fev's summary, unchanged, then `ctx_used` and `RUN_COLUMNS`. If the tasks hold a part of
+    the series only (`is_piece`), the tables are for `gather_scores`: they also have `num_slices`,
+    means are those of some slice, and a task may lack all but `PIECE_COLUMNS`.
     """
     rows: list[list[dict[str, object]]] = [[] for _ in paths]
     with ExitStack() as stack:
@@ -267,11 +237,10 @@ def gather_scores(
     path: str | os.PathLike,
     tasks: Sequence[str],
 ) -> pd.DataFrame:
-    """Join the scores of pieces of a suite's series, and what is known of its tasks.
+    """Join the scores of pieces of a suite's series, in their order, into what `score_files` gives.
 
-    `pieces` are files of scores in the order in which their series follow each other, `tables` the
-    CSV files that `score_files` gave with them, `forecasts` the file that was scored. Returns the
-    table of `score_files`, of all series. What fev's summaries say alike in all pieces is text.
+    `pieces` are files of scores, `tables` the CSV files that `score_files` gave with them. What
+    fev's summaries say alike in all pieces is text.
     """
     gather_pieces(pieces, path, tasks)
     numbers = dict.fromkeys(PIECE_COLUMNS[1:], int) | dict.fromkeys((*METRICS, "test_error"), float)
@@ -300,11 +269,7 @@ def _table(
     sliced = table.pop("num_slices") > 1
     asked, done = (pq.read_metadata(path).num_rows for path in (forecasts, scores))
     if asked != done:
-        raise InputError(
-            f"{asked} forecasts for {done} items",
-            str(forecasts),
-            "the data or the suite changed since: make the forecasts again",
-        )
+        raise InputError(f"{asked} forecasts for {done} items", str(forecasts), CHANGED)
     if sliced.any():
         # fev's means over slices do not add up to its mean over all; those of the scores do.
         whole = aggregate_scores(scores).set_index("task_name")
@@ -339,11 +304,7 @@ def run_of(perf: pd.DataFrame) -> dict[str, object]:
 
 
 def aggregate_scores(path: str | os.PathLike) -> pd.DataFrame:
-    """Compute the metrics of each task from a file of scores, as fev counts them.
-
-    Returns `task_name` and `METRICS`. Reads one row group at a time; see the module for the means
-    taken.
-    """
+    """Compute `METRICS` of each task from a file of scores, as fev counts them."""
     file = pq.ParquetFile(path)
     losses = [c for c in file.schema_arrow.names if c.startswith("ql_")]
     columns = ["scaled_abs_error", "scaled_quantile_loss", "abs_error", "truth", *losses]

@@ -39,8 +39,8 @@ def simulate(
     """Test made log ratios of mean log(1 + `effect`) and standard deviation `spread`, many times.
 
     Shares of the simulations: `found` (better or worse), `found_by_pairs` (p of the plain t-test
-    below alpha), `equivalent`, `covered` (the interval holds the truth); `family`: in a family of
-    ten variants of this mean that correlate at 0.9, any p of `step_down` is below alpha.
+    below alpha), `equivalent`, `covered` (the interval holds the truth); `family`: of ten variants
+    that correlate at 0.9, any p of `step_down` is below alpha.
     """
     rng = np.random.default_rng([seed, clusters, size, round(100 * intraclass)])
     labels, truth = np.repeat(np.arange(clusters), size), np.log1p(effect)

@@ -1,8 +1,8 @@
 """Paired comparison of two methods: tests by cluster, intervals, equivalence, power, families.
 
-All numbers come from scipy and statsmodels; docs/method.md says why each is the one. Errors are
-such that less is better; a difference is always variant minus baseline, and a ratio variant over
-baseline.
+docs/method.md says why each is the one. Less error is better; differences are variant minus
+baseline, ratios variant over baseline. Intervals: Davison and Hinkley (1997), equivalence:
+Schuirmann (1987), families: Westfall and Young (1993).
 """
 
 from __future__ import annotations
@@ -23,19 +23,14 @@ from statsmodels.stats.power import TTestPower
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
 NO_GAIN, YES, NO, UNDECIDED = "no gain", "yes", "no", "undecided"
-
 BETTER, WORSE, EQUIVALENT = "better", "worse", "equivalent"
 OPEN, NOT_TESTED = "open", "not tested"
-
 # Bounds of a relative error, as in `fev.pairwise_comparison`.
 CLIP = (0.01, 100.0)
-
 # Five clusters have 32 ways to flip signs: no two-sided p value below 1/16.
 FEWEST_CLUSTERS = 6
-
 # Most ways to flip signs that are gone through; of more, as many are drawn.
 FLIPS = 9_999
-
 POWER = 0.8
 
 
@@ -58,19 +53,15 @@ USUAL = Criteria()
 class PairedResult:
     """What `paired_test` finds of `n` pairs; NaN stands for what they cannot tell.
 
-    Over pairs: `mean_delta` and `sd_delta` (n - 1) of variant minus baseline, `t`, `p`, `test` of
-    their paired t-test, two-sided, with its name in scipy, `ci_low`, `ci_high` the mean's interval
-    at level 1 - alpha, `cohens_dz` mean over standard deviation; `wilcoxon_p` of the log ratios.
+    Over pairs: `mean_delta` and `sd_delta` (n - 1), the paired t-test and its interval, `cohens_dz`
+    mean over standard deviation; `wilcoxon_p` is of the log ratios.
 
     Over the `n_clusters` means of log(variant / baseline): `log_ratio_mean`, its interval, `_p` by
-    sign flips. `tost_low`, `tost_high`: the interval at level 1 - 2 alpha; `tost_p`: of two
-    one-sided tests that the mean lies within +- log(1 + tost_margin); `least_margin`: the smallest
-    margin within which it would. `effect_80`: the smallest relative change that is found in 80 % of
-    such studies; `margin_80`: the smallest margin that no change at all lies within in 80 %;
-    `n_for_1_percent`, `n_for_2_percent`: the clusters for which `effect_80` is that.
-    `without_one_*`: range of the mean leaving one cluster out; `most_influential`: the one that
-    moves it most; `trimmed_mean`: without a tenth at each end. `n_left_out`: pairs without a ratio.
-    `means`: of the clusters. `reason`: why a number is missing or a verdict needs a word.
+    sign flips; `tost_low`, `tost_high` at level 1 - 2 alpha; `least_margin`, the smallest that
+    would be equivalent; `effect_80` and `margin_80`, the smallest relative change found, and margin
+    shown of no change, in 80 % of such studies; `n_for_1_percent`: the clusters for which
+    `effect_80` is that; `without_one_*`: the range leaving one out; `trimmed_mean`: without a tenth
+    at each end. `n_left_out`: pairs without a ratio. `means`: of the clusters.
     """
 
     n: int
@@ -133,14 +124,8 @@ def paired_test(
 
     `clusters` names the cluster of each pair, (n,), by default each pair is one; `drawn` are both
     methods' errors in samples drawn from within the clusters, (draws, n) each, whose spread widens
-    the interval. The verdict rests on the clusters' mean log ratios. In this order:
-
-    1. ``not tested``: fewer than `FEWEST_CLUSTERS` clusters.
-    2. ``equivalent``: the mean lies within the margin (`tost_p` < alpha). This goes before the next
-       two: a difference that is both significant and within the margin is real but too small to
-       matter, and `reason` then says so, with its sign.
-    3. ``better`` / ``worse``: the mean is below / above zero with `log_ratio_p` < alpha.
-    4. ``open``: neither.
+    the interval. `verdicts` says in what order the verdict is found: a difference both significant
+    and within the margin is equivalent.
     """
     alpha, margin = criteria
     base = np.asarray(baseline, dtype=np.float64)
@@ -187,7 +172,7 @@ def paired_test(
 
 
 def verdicts(tost_p: np.ndarray, p: np.ndarray, mean: np.ndarray, alpha: float) -> np.ndarray:
-    """Return the verdict that p values and a mean log ratio lead to, see `paired_test`."""
+    """Return the first verdict that p values and a mean log ratio meet, in this order."""
     tost_p, p, mean = map(np.asarray, (tost_p, p, mean))
     conditions = [np.isnan(p), tost_p < alpha, (p < alpha) & (mean < 0), p < alpha]
     return np.select(conditions, [NOT_TESTED, EQUIVALENT, BETTER, WORSE], OPEN)
@@ -217,8 +202,7 @@ def _by_cluster(
 ) -> dict[str, float | Hashable]:
     """Return interval, equivalence, power and influence of the mean of two and more clusters."""
     count, mean = len(values), float(values.mean())
-    # The variance that a bootstrap over clusters gives, free of its bias, in closed form; that of
-    # the draws within clusters is added, as a second stage adds it.
+    # A bootstrap over clusters in closed form, free of its bias, and its second stage within them.
     error = sqrt(float(values.var(ddof=1)) / count + within / count**2)
     if error <= _ROUNDING * abs(mean):
         error = 0.0
@@ -261,6 +245,7 @@ def detectable(
     return optimize.brentq(lambda d: _power(d, count, alpha, alternative) - power, 1e-6, 1e3)
 
 
+@lru_cache(maxsize=512)
 def clusters_for(effect: float, sd: float, alpha: float) -> float:
     """Return how many clusters of this spread find an effect with `POWER`; at least 2."""
     if not sd > 0:
@@ -273,9 +258,14 @@ def clusters_for(effect: float, sd: float, alpha: float) -> float:
 
 def sign_flip_p(values: np.ndarray) -> float:
     """Return the two-sided p value of a mean by sign flips: exact, or of `FLIPS` drawn."""
+    return _sign_flip_p(tuple(values))
+
+
+@lru_cache(maxsize=512)  # other margins ask for the same
+def _sign_flip_p(values: tuple[float, ...]) -> float:
     return float(
         stats.permutation_test(
-            (values,),
+            (np.array(values),),
             lambda x, axis: x.mean(axis=axis),
             permutation_type="samples",
             vectorized=True,
@@ -286,11 +276,7 @@ def sign_flip_p(values: np.ndarray) -> float:
 
 
 def flipped_t(values: np.ndarray) -> np.ndarray:
-    """Return |t| of the means of values (clusters, m) under sign flips: (flips, m).
-
-    The first row is not flipped. All tests share their flips, which keeps how they depend on each
-    other. A cluster that a test lacks is NaN.
-    """
+    """|t| of the means of values (clusters, m), NaN for none, under joint flips: (flips, m)."""
     known = ~np.isnan(values)
     count, filled = known.sum(axis=0), np.where(known, values, 0.0)
     clusters = len(values)
@@ -306,10 +292,7 @@ def flipped_t(values: np.ndarray) -> np.ndarray:
 
 
 def step_down(values: np.ndarray) -> np.ndarray:
-    """Adjust the p values of the means of values (clusters, m) by step-down maxT.
-
-    Westfall and Young (1993), algorithm 4.1, with sign flips; shape (m,).
-    """
+    """Adjust the p values of the means of values (clusters, m), by step-down maxT: (m,)."""
     found = flipped_t(values)
     order = np.argsort(-found[0], kind="stable")
     largest = np.maximum.accumulate(found[:, order][:, ::-1], axis=1)[:, ::-1]
@@ -322,12 +305,10 @@ def step_down(values: np.ndarray) -> np.ndarray:
 def correct_family(
     table: pd.DataFrame, values: Sequence[pd.Series], criteria: Criteria = USUAL
 ) -> pd.DataFrame:
-    """Correct a family of tests for their number, by what their clusters have in common.
+    """Correct a family of tests, a row each, for their number, by what their clusters share.
 
-    The table has a row a test, with `tost_p`, `log_ratio_p`, `log_ratio_mean`, `tost_low` and
-    `tost_high` as `paired_test` finds them, `values` the means of its clusters. It gets
-    `log_ratio_p_family` by `step_down`, `tost_p_family` by the largest t of the family, and
-    `verdict_family`. A test that was not made is no member.
+    `values` are the means of clusters. Adds `log_ratio_p_family` by `step_down`, `tost_p_family` by
+    the largest t of the family, and `verdict_family`. A test that was not made is no member.
     """
     tested = table["log_ratio_p"].notna().to_numpy()
     adjusted = np.full((2, len(table)), nan)
@@ -363,9 +344,8 @@ def geometric_mean_ratio(numerator: Sequence[float], denominator: Sequence[float
 def ratio_of_means(baseline: np.ndarray, variant: np.ndarray, alpha: float) -> tuple[float, float]:
     """Return the ratio of the mean errors of the same forecasts, and half its interval's width.
 
-    By the delta method, on finite pairs, the ratio varies as mean (v_i - ratio b_i) / mean b.
-    Both are NaN where the baseline's mean is not positive, the width also where n < 2. It is too
-    narrow where the forecasts depend on each other.
+    By the delta method, on finite pairs. Both are NaN where the baseline's mean is not positive,
+    the width also where n < 2; too narrow where forecasts depend on each other.
     """
     n = len(baseline)
     mean = baseline.mean() if n else 0.0

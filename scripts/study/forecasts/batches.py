@@ -36,11 +36,7 @@ log = logging.getLogger("study.similarity")
 
 
 class ForecastSettings(NamedTuple):
-    """Settings `forecast` on which results depend, the same wherever a model runs.
-
-    `batch_size` is the most series in a batch, `context_length` the most observations of context,
-    None for the model's own limit, `seed` that of all that is drawn.
-    """
+    """Settings `forecast` that results depend on; a `context_length` of None is the model's own."""
 
     batch_size: int
     context_length: int | None = None
@@ -60,10 +56,10 @@ class ForecastSettings(NamedTuple):
 class WindowBatches:
     """The n items of one window, as `Chronos2VariantPipeline.predict` takes them.
 
-    Those of a task with one target and no covariates are contexts, float32, oldest value first, NaN
-    where missing; others have been prepared by upstream. `cutoffs`, datetime64 of shape (n,), are
-    the times of the items' last values, `sizes` (n,) their series, covariates included, `groups`
-    their values of each static column.
+    Without covariates and with one target items are contexts, float32, oldest value first, NaN
+    where missing; others have been prepared by upstream. `cutoffs`, datetime64 (n,), are the items'
+    last times, `sizes` (n,) their series, covariates included, `groups` their values of each static
+    column.
     """
 
     items: list[Any]
@@ -126,10 +122,7 @@ class WindowBatches:
     def blocks(
         self, variant: AttentionVariant, similarities: SimilarityFile | None, seed: int
     ) -> list[tuple[np.ndarray, Block]]:
-        """Return the blocks of a variant that mixes items: which they are, and themselves.
-
-        The seed belongs to the block, whichever job forecasts it.
-        """
+        """Return a mixing variant's blocks and their items; a block's seed is that of any job."""
         cutoffs = np.zeros(len(self.items)) if variant.leaking else self.cutoffs
         labels = self.groups.get(getattr(variant, "column", ""))
         if isinstance(variant, Grouped) and labels is None:  # as `full`
@@ -164,10 +157,7 @@ def write_similarities(
     batch_size: int,
     context_length: int,
 ) -> None:
-    """Measure the similarities of all batches of a suite and write them batch by batch.
-
-    `context_length` is the most observations of context that the model sees.
-    """
+    """Measure and write similarities by batch, on the last `context_length` observations."""
     for task in progress(suite.tasks, desc=f"similarity {measure}", unit="task"):
         counts: Counter[int] = Counter()
         for evaluation in task_slices(task, suite, data_paths[task.dataset]):

@@ -37,12 +37,7 @@ MOST_VALUES = 4_000_000
 def load_pipeline(
     weights: str, forecast: Mapping[str, Any], *, threads: int, **options: Any
 ) -> Chronos2VariantPipeline:
-    """Return a checkpoint on a device, as the settings ``forecast`` say, and fix torch's own.
-
-    Those are what results could depend on: CPU threads, seed, and whether a GPU rounds the factors
-    of float32 products, which only ``tf32`` asks for.
-    `weights` is its ``model.safetensors``; `options` are for `from_pretrained`.
-    """
+    """Load a checkpoint onto a device; set threads, seed and rounding, which results depend on."""
     torch.set_num_threads(threads)
     torch.manual_seed(forecast["seed"])
     torch.set_float32_matmul_precision("high" if forecast["dtype"] == "tf32" else "highest")
@@ -55,15 +50,14 @@ def load_pipeline(
 
 
 def pipeline_of(job: Any) -> Chronos2VariantPipeline:
-    """Return the pipeline of a Snakemake job with `FORECAST_PARAMS`, see `load_pipeline`."""
+    """Return a Snakemake job's pipeline; a wildcard `device` goes before the setting."""
     params = job.params
-    return load_pipeline(
-        job.input.weights,
-        params.forecast,
-        threads=job.threads,
-        similarity_settings=SimilaritySettings(**params.similarity),
-        **params.sparse,
-    )
+    device = job.wildcards.get("device", params.forecast.get("device"))
+    options = dict(params.get("sparse", {}))
+    if (similarity := params.get("similarity")) is not None:
+        options["similarity_settings"] = SimilaritySettings(**similarity)
+    forecast = {**params.forecast, "device": device}
+    return load_pipeline(job.input.weights, forecast, threads=job.threads, **options)
 
 
 def metadata_of(
@@ -101,20 +95,16 @@ def forecast_variants(
 ) -> None:
     """Forecast every window of every task and write as some million values are done.
 
-    Where a variant mixes series, those of one block share their cutoff timestamp, so that none sees
-    the future of another. `runs` are pipelines of one model, one a variant, each with the writer
-    that receives one row a forecast; windows are read once for all. `similarities` of the series in
-    each batch are for soft masks; None measures them anew.
+    `runs` are pipelines of one model, one a variant, with their writers; windows are read once for
+    all. `similarities` are for soft masks; None measures them anew.
     """
     pipeline = runs[0][0]
     levels = sorted(study.suite.quantile_levels)
     missing = [level for level in levels if level not in pipeline.quantiles]
     if missing:
-        raise InputError(
-            f"model '{study.model.name}' has no quantile level {missing[0]}",
-            f"suite '{study.suite.name}'",
-            f"use levels among {pipeline.quantiles}",
-        )
+        what = f"model '{study.model.name}' has no quantile level {missing[0]}"
+        mend = f"use levels among {pipeline.quantiles}"
+        raise InputError(what, f"suite '{study.suite.name}'", mend)
     columns = [pipeline.quantiles.index(level) for level in levels]
     median = pipeline.quantiles.index(0.5)
     limit = settings.limit(pipeline)
@@ -182,10 +172,7 @@ def forecast_windows(
     settings: ForecastSettings,
     similarities: SimilarityFile | None,
 ) -> list[np.ndarray]:
-    """Return all quantiles of n items of each window: float32, (n, targets, quantiles, horizon).
-
-    Independent windows of one horizon share batches, and so do blocks of items that mix.
-    """
+    """All quantiles of n items of each window: float32, (n, targets, quantiles, horizon)."""
     found: list[Any] = [None] * len(windows)
     options = {"context_length": settings.context_length}
     for horizon in {window.horizon for window in windows}:

@@ -1,17 +1,13 @@
 """Files of forecasts and of similarities, with metadata of the run in the schema.
 
-A file of forecasts has a row a forecast and the columns `task_name`,
-`window_index` (int32), `item_id`, `target` (the target column),
-`context_length` (int32, time steps of context given), `predictions` (the point
-forecast) and one column per quantile level, named by the level (``"0.1"``). The
-last are lists of float64, one value a step of the horizon. Rows follow the
-suite's order of tasks, then windows, then fev's items.
+Of forecasts, a row each: `task_name`, `window_index` (int32), `item_id`, `target` (its column),
+`context_length` (int32, time steps given), `predictions` (the point forecast) and a column a
+quantile level, named by it (``"0.1"``); the last are lists of float64, a value a step of the
+horizon. Rows follow the suite's tasks, then windows, then fev's items.
 
-A file of similarities has a row a series, a row group a batch, and the columns
-`task_name`, `window_index` (int32), `batch` (int32, counted within a task and
-window), `item_id`, and `similarity`, a list of float64: the similarities to the
-series of the batch, in the order of its rows. Batches are those that a forecast
-forms where series see each other.
+Of similarities, a row a series and a row group a batch: `task_name`, `window_index` (int32),
+`batch` (int32, counted within task and window), `item_id`, and `similarity`, a list of float64: to
+the series of the batch, in the order of its rows. Batches are those of a forecast whose series mix.
 """
 
 from __future__ import annotations
@@ -28,11 +24,8 @@ import pyarrow.parquet as pq
 from chronos2_attention.errors import InputError
 
 KEY_COLUMNS = ("task_name", "window_index", "item_id", "target")
-
 LISTS = pa.list_(pa.float64())
-
 KEY_TYPES = dict(zip(KEY_COLUMNS, (pa.string(), pa.int32(), pa.string(), pa.string()), strict=True))
-
 # What a file of forecasts says of its run, and every table of results after it.
 RUN_COLUMNS = (
     *("study", "variant", "model", "weights_fingerprint"),
@@ -74,11 +67,7 @@ def ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 class RowWriter:
-    """Write a Parquet file of rows about items, a row group a call of `write`.
-
-    Memory holds one window at a time, and a reader of one task skips the rest. `types` are those of
-    the columns in the file's order, among them `item_id`; `metadata` goes into the schema.
-    """
+    """Write rows about items, a row group a call of `write`; `types` of columns, in order."""
 
     def __init__(
         self,
@@ -142,10 +131,10 @@ class ForecastWriter(RowWriter):
         point: np.ndarray,
         quantiles: np.ndarray,
     ) -> None:
-        """Append one window's forecasts of one target column.
+        """Append a window's forecasts of one target column.
 
-        Of n items, `context_lengths` are (n,), `point` (n, horizon) and `quantiles`
-        (n, horizon, n_levels), levels ascending.
+        Of n items, `context_lengths` are (n,), `point` (n, horizon), `quantiles` (n, horizon,
+        n_levels), levels ascending.
         """
         self.write(
             task_name=task_name,
@@ -163,11 +152,8 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"not a readable Parquet file ({error})",
-            str(path),
-            "delete it, then run the same command again",
-        ) from error
+        mend = "delete it, then run the same command again"
+        raise InputError(f"not a readable Parquet file ({error})", str(path), mend) from error
     decoded = {key.decode(): value.decode() for key, value in metadata.items()}
     decoded.pop("ARROW:schema", None)
     return decoded
@@ -180,36 +166,22 @@ def read_window(
     target: str,
     ids: tuple[str, str] | None = None,
 ) -> pa.Table:
-    """Return the rows of one task, window and target column; an InputError if there are none.
-
-    `ids` are the first and last item to read in the order of strings; row groups that hold none
-    between them are skipped.
-    """
-    filters = [
-        ("task_name", "==", task_name),
-        ("window_index", "==", window_index),
-        ("target", "==", target),
-    ]
+    """Rows of one task, window and target, of the items between `ids` as strings; or InputError."""
+    wanted = {"task_name": task_name, "window_index": window_index, "target": target}
+    filters = [(name, "==", value) for name, value in wanted.items()]
     if ids is not None:
         filters += [("item_id", ">=", ids[0]), ("item_id", "<=", ids[1])]
     table = pq.read_table(path, filters=filters)
     if table.num_rows == 0:
-        raise InputError(
-            f"no forecast of task {task_name!r}, window {window_index}, target {target!r}",
-            str(Path(path)),
-            "make the forecasts again for this suite",
-        )
+        what = f"no forecast of task {task_name!r}, window {window_index}, target {target!r}"
+        raise InputError(what, str(Path(path)), "make the forecasts again for this suite")
     return table
 
 
 def gather_pieces(
     pieces: Sequence[str | os.PathLike], path: str | os.PathLike, tasks: Sequence[str]
 ) -> None:
-    """Join files of forecasts or of scores by task and window, a row group at a time.
-
-    Row groups of the pieces hold one window and target each, in the order in which their series
-    follow each other; the tasks are named in the suite's order.
-    """
+    """Join files of forecasts or scores, whose row groups hold one window and target, in order."""
     files = [pq.ParquetFile(piece) for piece in pieces]
     metadata = [read_metadata(piece) for piece in pieces]
     backends = {name for entry in metadata for name in entry["backend"].split("+")}
@@ -253,20 +225,14 @@ class SimilarityFile:
         self._file.close()
 
     def batch(self, task_name: str, window_index: int, item_ids: Sequence[str]) -> np.ndarray:
-        """Return the similarities of the n series of a batch, in its order: float64, shape (n, n).
-
-        An item belongs to one batch of a window, so the items say which: jobs that share a forecast
-        need not agree on how batches are counted.
-        """
+        """Return the similarities of a batch, which its items tell, in their order: (n, n)."""
         group = self._group_of.get((task_name, window_index, item_ids[0]))
         rows = None
         if group is not None:
             rows = self._file.read_row_group(group, ["item_id", "similarity"])
         if rows is None or rows["item_id"].to_pylist() != list(item_ids):
-            raise InputError(
-                f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
-                f"(task {task_name!r}, window {window_index})",
-                str(self.path),
-                "make the file again with the batch size and the suite of the forecast",
-            )
+            what = f"no similarities of a batch of {len(item_ids)} series from {item_ids[0]!r} "
+            what += f"(task {task_name!r}, window {window_index})"
+            mend = "make the file again with the batch size and the suite of the forecast"
+            raise InputError(what, str(self.path), mend)
         return matrix(rows["similarity"], str(self.path))

@@ -20,14 +20,7 @@ from chronos2_attention.errors import InputError, quote
 from study.config.suites import Suite, TaskSpec
 from study.data.series_table import ID, ROWS_AT_ONCE, TIMESTAMP, number_columns
 from study.forecasts.files import group_sizes
-from study.forecasts.windows import (
-    context_of,
-    contexts,
-    fev_task,
-    preparing,
-    rows_of,
-    too_short,
-)
+from study.forecasts.windows import context_of, contexts, fev_task, preparing, rows_of, too_short
 
 
 @dataclass(frozen=True)
@@ -64,9 +57,8 @@ def task_slices(
 ) -> Iterator[fev.Task]:
     """Load a task on consecutive rows of its data set, in its order, which is fev's.
 
-    A data set that fits is loaded as it is. fev drops series that are too short for a window, and
-    refuses a slice in which none is long enough, see `study.forecasts.windows.context_of`. Pieces
-    are cut at multiples of `multiple` rows.
+    Of a slice in which no series is long enough `context_of` is None. Pieces are cut at multiples
+    of `multiple` rows.
     """
     total = pq.read_metadata(data_path).num_rows
     if task.num_windows > 1:
@@ -81,11 +73,7 @@ def task_slices(
 
 
 def features_of(suite: Suite, data_paths: Mapping[str, Path]) -> Callable[[str, str], str]:
-    """Return a function of a task's name and an item's id that gives the feature of the series.
-
-    That is the column where the task makes series of columns, the task's name otherwise; an item
-    that the data lack is an `InputError`. `data_paths` are files by the name of the data set.
-    """
+    """Return what gives a series' feature by task and item: its column, else the task's name."""
     found: dict[str, dict[str, str] | None] = {}
     for task in suite.tasks:
         columns, path = task.generate_univariate_targets_from, data_paths[task.dataset]
@@ -100,11 +88,9 @@ def features_of(suite: Suite, data_paths: Mapping[str, Path]) -> Callable[[str, 
         try:
             return found[task_name][item_id] if task_name in found else task_name
         except KeyError:
-            raise InputError(
-                f"series {quote(item_id)} is of none of the columns of the data",
-                f"task {task_name!r}",
-                "make the forecasts again",
-            ) from None
+            what = f"series {quote(item_id)} is of none of the columns of the data"
+            mend = "make the forecasts again"
+            raise InputError(what, f"task {task_name!r}", mend) from None
 
     return feature
 
@@ -156,19 +142,13 @@ class SampledWindow:
 
 
 def sample_windows(
-    task: TaskSpec,
-    suite: Suite,
-    data_path: Path,
-    *,
-    max_windows: int,
-    max_series: int,
-    seed: int,
+    task: TaskSpec, suite: Suite, data_path: Path, *, max_windows: int, max_series: int, seed: int
 ) -> Iterator[SampledWindow]:
     """Draw windows of a task and items of each, without replacement and in the task's order.
 
     They have `max_series` series together, covariates included, or are one item. The draw depends
-    on the seed and on the names of task and window alone, so that a task's sample is the same
-    whatever other tasks a suite has. Of a data set with more rows than fit, rows are drawn first.
+    on the seed and on names of task and window alone; of a data set with more rows than fit, rows
+    are drawn first.
     """
     name = zlib.crc32(task.name.encode())
     rng = np.random.default_rng([seed, name])

@@ -1,8 +1,4 @@
-"""An fev evaluation window as flat arrays, for work that is vectorised over series.
-
-Series of one window differ in length, so they are kept end to end in one
-array of `total` values, beside the array of their lengths.
-"""
+"""An fev evaluation window as flat arrays: series end to end, (total,), beside their lengths."""
 
 from __future__ import annotations
 
@@ -26,11 +22,7 @@ from study.data.series_table import TIMESTAMP, number_columns, quiet_frequencies
 
 
 def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return one list column of a dataset as values laid end to end, and lengths.
-
-    Values are float64, shape (total,), NaN where missing; lengths int64, shape (n_series,), summing
-    to `total`.
-    """
+    """Return a list column as flat values, float64 (total,), and lengths, int64 (n_series,)."""
     lists = data.data.table.column(column)
     values = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
     lengths = pc.list_value_length(lists).to_numpy()
@@ -81,10 +73,7 @@ def rows_of(window: fev.EvaluationWindow) -> list[str]:
 
 
 def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequence[int]], list[Any]]:
-    """Return a function that gives some of a window's items, of `ids`, as `predict_fev` does.
-
-    Categories are numbered over all items that are prepared together.
-    """
+    """Return what prepares items by places in `ids`; categories are numbered over those given."""
     # Late, since most jobs that read windows need no torch, whose import takes longer than they do.
     from chronos.chronos2 import Chronos2Pipeline
     from chronos.chronos2.preprocess import from_data_frame
@@ -103,10 +92,7 @@ def preparing(window: fev.EvaluationWindow, ids: list[str]) -> Callable[[Sequenc
 
 
 def context_of(window: fev.EvaluationWindow) -> datasets.Dataset | None:
-    """Return what is known at a window's cutoff, or None where all series are too short for it.
-
-    As `get_input_data` does, without the copies and fingerprints of what it throws away.
-    """
+    """Return what is known at a window's cutoff, None where all series are too short for it."""
     data = window.full_dataset
     used = [window.id_column, window.timestamp_column, *rows_of(window), *window.static_columns]
     if len(data.column_names) > len(used):
@@ -134,11 +120,9 @@ def windows_of(
 
 def too_short(task_name: str, where: str = "") -> InputError:
     """Return the error to raise where no series of a task is long enough for its windows."""
-    return InputError(
-        f"all series of task '{task_name}' are too short for its windows",
-        where,
-        "give the task a shorter horizon, fewer windows or longer series",
-    )
+    what = f"all series of task '{task_name}' are too short for its windows"
+    mend = "give the task a shorter horizon, fewer windows or longer series"
+    return InputError(what, where, mend)
 
 
 # What a suite says of a task in fev's own words, and what is scored besides, whatever it says.
@@ -159,16 +143,13 @@ def epsilons(task: TaskSpec | fev.Task, scored: Sequence[str] = METRICS) -> dict
 def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
     """Return the `fev` task on a data set's file, its data loaded.
 
-    The data are loaded here, past the cache of the `datasets` library: it recognises a local file
-    by path and modification time, and would hand out old data for a file that was replaced with its
-    time kept (as archives and some copies do). The path becomes the `dataset_path` in fev's
-    summaries, so give it relative.
+    Past the cache of `datasets`, which would hand out old data for a file that was replaced with
+    its time kept. The path becomes the `dataset_path` in fev's summaries, so give it relative.
     """
     data_path = Path(data_path)
     if not data_path.is_file():
-        raise InputError(
-            f"task {task.name!r} has no data", str(data_path), "run the rule fetch_dataset first"
-        )
+        mend = "run the rule fetch_dataset first"
+        raise InputError(f"task {task.name!r} has no data", str(data_path), mend)
     definition = {name: getattr(task, name) for name in _DEFINITION}
     definition = {k: list(v) if isinstance(v, tuple) else v for k, v in definition.items()}
     if task.generate_univariate_targets_from == "__ALL__":  # also labels, to fev
@@ -186,30 +167,23 @@ def fev_task(task: TaskSpec, suite: Suite, data_path: str | Path) -> fev.Task:
         # pydantic's first line only says how many errors there are.
         lines = str(error).splitlines() or [type(error).__name__]
         text = lines[min(1, len(lines) - 1)].partition("[type=")[0].strip()
-        where = f"suite {suite.name!r}"
-        raise InputError(
-            f"fev has no task {task.name!r}: {text}", where, "mend the task"
-        ) from error
+        what, where = f"fev has no task {task.name!r}: {text}", f"suite {suite.name!r}"
+        raise InputError(what, where, "mend the task") from error
     try:
         with _read_directly(), quiet_frequencies():
-            # 0 is "in this process": a pool would be started for each data set, and
-            # forked after torch has started its threads.
+            # 0 is "in this process": a pool would be forked after torch has started its threads.
             ids = loaded.load_full_dataset(num_proc=0).data.table.column(loaded.id_column)
     except (AssertionError, RuntimeError, ValueError, KeyError, OSError) as error:
         cause = error.__cause__ or error.__context__ or error
         text = (str(cause).splitlines() or [type(cause).__name__])[0]
-        raise InputError(
-            f"fev cannot load task {task.name!r}: {text}",
-            str(data_path),
-            "name columns that it has in the suite, or remove it so that it is fetched again",
-        ) from error
+        what = f"fev cannot load task {task.name!r}: {text}"
+        mend = "name columns that it has in the suite, or remove it so that it is fetched again"
+        raise InputError(what, str(data_path), mend) from error
     twice = [name for name, count in Counter(ids.to_pylist()).items() if count > 1]
     if twice:
-        raise InputError(
-            f"task {task.name!r}: the series of two columns are both named {quote(twice[0])}",
-            str(data_path),
-            "rename a series or a column: fev joins their names by an underscore",
-        )
+        what = f"task {task.name!r}: the series of two columns are both named {quote(twice[0])}"
+        mend = "rename a series or a column: fev joins their names by an underscore"
+        raise InputError(what, str(data_path), mend)
     return loaded
 
 

@@ -18,16 +18,12 @@ from chronos2_attention.errors import InputError, explained
 log = logging.getLogger("study.devices")
 
 SECONDS_BETWEEN_REMINDERS = 60
-
 # Locks of this process, by their files. Held as long as the process lives.
 _held: dict[Path, FileLock] = {}
 
 
 def lock_folder() -> Path:
-    """Return this user's folder of lock files on this machine; make it if it is absent.
-
-    It is in TMPDIR, the machine's: XDG_RUNTIME_DIR goes when the user logs out, and jobs go on.
-    """
+    """This user's folder of locks, in TMPDIR: jobs may outlive a login, and XDG_RUNTIME_DIR not."""
     name = f"chronos2-attention-{os.getuid()}-{socket.gethostname()}"
     folder = Path(tempfile.gettempdir()) / name
     mend = "set TMPDIR to a folder on this machine that you may write to"

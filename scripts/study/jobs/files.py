@@ -28,10 +28,7 @@ LONGEST = 200
 
 
 class KnownFile(NamedTuple):
-    """A file that no rule makes, as a parameter: known by its content, wherever it lies.
-
-    Snakemake compares the `repr`: an absolute path would make everything anew in a moved folder.
-    """
+    """A file that no rule makes, known by its content: Snakemake compares the `repr`."""
 
     path: str
     sha256: str | None
@@ -49,8 +46,7 @@ class KnownFile(NamedTuple):
 def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
     """Yield temporary paths beside `paths`, which take their names together, only on success.
 
-    Names are kept, as writers look at the suffix. An exception, or a file that was not written,
-    leaves earlier files untouched; what a killed process left is removed by the next.
+    Suffixes are kept. What a killed process left is removed by the next.
     """
     paths = [Path(path) for path in paths]
     with ExitStack() as stack:

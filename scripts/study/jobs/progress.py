@@ -1,7 +1,4 @@
-"""How far long work is and how much it was: tqdm bars as records of the log, and counts.
-
-Jobs that run at once share a console, on which bars that overwrite themselves would garble.
-"""
+"""How far long work is and how much it was: bars as records of the log, and counts."""
 
 from __future__ import annotations
 

@@ -23,14 +23,12 @@ log = logging.getLogger("study")
 
 AGAIN = "then run the same command again: what is finished is kept"
 
-# What a file system says that is full or can take no such file, and the mend. Some writers keep the
-# system's words and not its number, and `datasets` has its own.
+# Some writers keep the system's words and not its number, and `datasets` has its own.
 FULL = ("no space left on the disk", "free some")
 TOO_LARGE = ("a file is larger than its file system or `ulimit -f` allows", "raise the limit")
 NO_ROOM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: TOO_LARGE}
 NO_ROOM_TEXTS = {os.strerror(number): told for number, told in NO_ROOM.items()}
 NO_ROOM_TEXTS["Not enough disk space"] = FULL
-
 PERMISSION = ("no permission", "change its owner or mode")
 PATHS = {
     errno.EROFS: ("the file system can only be read", "use another --directory, or remount"),
@@ -38,10 +36,8 @@ PATHS = {
         "the path of a file is too long",
         "use a --directory with a shorter path, or shorter names",
     ),
-    errno.EACCES: PERMISSION,
-    errno.EPERM: PERMISSION,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), PERMISSION),
 }
-
 CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
 
@@ -57,9 +53,8 @@ class _Console(logging.Formatter):
 def rule_script(snakemake) -> Iterator[logging.Logger]:
     """Run a script's body with its rule's log attached; its outputs become whole or not at all.
 
-    In the block, `snakemake.output` holds temporary paths of the same names, see `whole_files`.
-    What `explain` knows becomes one line and exit status 1; any other exception is a defect, logged
-    with its traceback and raised.
+    In the block, `snakemake.output` holds temporary paths of the same names. What `explain` knows
+    becomes one line and exit status 1; any other exception is a defect, logged and raised.
     """
     # The log may lie on the disk that is full: that must not hide the error itself.
     logging.raiseExceptions = False
@@ -181,11 +176,9 @@ def _of_room(error: BaseException) -> InputError | None:
         where = getattr(error, "filename", None) or f"the results or TMPDIR ({temporary})"
         return InputError(what, str(where), f"{mend}, {AGAIN}")
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
-        return InputError(
-            "no folder for temporary files can be written",
-            "TMPDIR, /tmp, /var/tmp and the working directory",
-            f"free some space, or set TMPDIR to a folder that can be written, {AGAIN}",
-        )
+        where = "TMPDIR, /tmp, /var/tmp and the working directory"
+        mend = f"free some space, or set TMPDIR to a folder that can be written, {AGAIN}"
+        return InputError("no folder for temporary files can be written", where, mend)
     return None
 
 
@@ -210,8 +203,5 @@ def _of_memory(error: BaseException, params: Mapping[str, Any]) -> InputError | 
     mends = [f"lower {' or '.join(settings)}"] if settings else []
     if not on_device:
         mends.append("give the job more memory (mem_mb on a cluster)")
-    return InputError(
-        "out of memory on the GPU" if on_device else "out of memory",
-        "",
-        f"{' or '.join(mends) or 'use a larger GPU'}, {AGAIN}",
-    )
+    what = "out of memory on the GPU" if on_device else "out of memory"
+    return InputError(what, "", f"{' or '.join(mends) or 'use a larger GPU'}, {AGAIN}")

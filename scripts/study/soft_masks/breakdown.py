@@ -1,9 +1,7 @@
 """Where the gain of soft masks comes from: by feature, by step of the horizon, by sample size.
 
-A sample is a forecast: one series in one window. The gain is the relative reduction of MASE,
-1 - variant / baseline, of errors that are first divided by the baseline's MASE of their task (of
-their pair, by step), so that no hard task rules it. Only forecasts count whose series shares its
-batch with another: elsewhere the variant is the baseline.
+The gain is 1 - variant / baseline of MASE, each first divided by the baseline's of their task (of
+their pair, by step), so that no hard task rules it, of forecasts whose series shares its batch.
 """
 
 from __future__ import annotations
@@ -20,21 +18,15 @@ from study.soft_masks.summary import Evaluated, early
 from study.soft_masks.sweep import NO_CONTROL, setting_of
 
 SMALLEST_SAMPLE = 100
-
 BEST_SEEN, BEST_TRUE = "best in the sample", "best in the sample, later"
-
 _SETTING = ["variant", "measure", "temperature", "control"]
-
 _GAIN = ["gain", "ci_low", "ci_high"]
 
 
 def gain_interval(
     baseline: np.ndarray, variant: np.ndarray, alpha: float
 ) -> tuple[float, float, float]:
-    """Return the relative reduction of the mean error, and the ends of its interval.
-
-    See `ratio_of_means`, also on the interval; NaN where the baseline's mean is not positive.
-    """
+    """Relative reduction of the mean error, and its interval's ends, by `ratio_of_means`."""
     ratio, half = ratio_of_means(baseline, variant, alpha)
     return 1 - ratio, 1 - ratio - half, 1 - ratio + half
 
@@ -42,11 +34,10 @@ def gain_interval(
 def relative_errors(
     baseline_error: np.ndarray, errors: np.ndarray, keys: pd.DataFrame, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the errors of mixing forecasts by their task's mean baseline error.
+    """Divide the errors of forecasts by their task's mean baseline error.
 
-    `baseline_error` is the MASE of each forecast under full attention, shape (n,), `errors` that of
-    several variants, (n_variants, n). Returns the m forecasts that count, mixing and with an error
-    in every method, and their errors, (1 + n_variants, m), the baseline first.
+    `baseline_error` is (n,), `errors` (n_variants, n). Returns the m forecasts that count, with an
+    error in every method, and their errors, (1 + n_variants, m), the baseline first.
     """
     known = np.isfinite(baseline_error) & np.isfinite(errors).all(axis=0)
     rows = np.flatnonzero(known & (pairs.steps > 0))
@@ -66,11 +57,7 @@ def by_feature(
     *,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return the gain of each variant on each feature; `feature_of` tells that of a task and item.
-
-    A row a variant and feature: `variant`, `measure`, `temperature`, `control`, `feature`,
-    `n_series`, `n_forecasts`, `gain`, `ci_low`, `ci_high` (over forecasts), `share_improved`.
-    """
+    """Gain of each variant on each feature, which `feature_of` tells, over forecasts."""
     errors = np.array([variant.error for variant in variants])
     rows, relative = relative_errors(baseline_error, errors, keys, pairs)
     used = keys.iloc[rows]
@@ -102,11 +89,7 @@ def by_horizon(
     *,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return the gain of each variant at each step of the horizon, from `step_errors`.
-
-    A row a variant and step: `variant`, `measure`, `temperature`, `control`, `step` (from 1), `n`
-    pairs whose horizon reaches it, `gain`, `ci_low`, `ci_high` (over pairs).
-    """
+    """Gain of each variant at each step (from 1) that `n` pairs reach, from `step_errors`."""
     usable = pairs.counted & (baseline_mase > 0)
     scale = np.where(usable, baseline_mase, np.nan)[:, None]
     base = baseline_steps / scale
@@ -136,17 +119,11 @@ def by_sample_size(
     seed: int,
     alpha: float = 0.05,
 ) -> pd.DataFrame:
-    """Return what the gain looks like in samples of growing size, of variants that are no controls.
+    """Gain in samples of growing size, with replacement, of variants that are no controls.
 
-    Samples are drawn with replacement from all forecasts. Beside each variant stands the variant
-    that is best in a sample of the early ones, see `early`: its gain in that sample, which is what
-    a study of that size would report, and its gain over all later forecasts, which is what it is
-    worth. The first exceeds the second because the best was chosen by it; the difference shrinks as
-    the sample grows.
-
-    A row a variant and size: `variant`, `measure`, `temperature`, `control`, `n_forecasts`, `gain`
-    (mean over samples), `ci_low`, `ci_high` (quantiles over samples), `resamples`. For the best in
-    the sample, `measure` and `control` are empty.
+    Beside each stands the variant that is best in a sample of the `early` forecasts: its gain
+    there, which such a study would report, and over all later ones, what it is worth. `ci_low` and
+    `ci_high` are quantiles over samples; `measure` and `control` of the best are empty.
     """
     chosen = [v for v in variants if setting_of(v.name)["control"] == NO_CONTROL]
     errors = np.array([variant.error for variant in chosen])

@@ -32,16 +32,14 @@ from study.soft_masks.verdicts import best_of
 
 # Context shown, in horizons, and series of a batch that still make a readable matrix.
 CONTEXT_SHOWN = 4
-
 MOST_SERIES = 80
 
 
 class Window(NamedTuple):
-    """One forecast of the baseline and of a soft mask.
+    """One forecast of the baseline and of a soft mask; `about` says which and how chosen.
 
-    `about` says which task, series and window, and how it was chosen; `context` (t,) and `truth`
-    (h,) are observations; `bands` holds ``full attention`` and the soft mask by name: point, low
-    and high (3, h).
+    `context` (t,), `truth` (h,); `bands` by ``full attention`` and the mask's name: point, low,
+    high (3, h).
     """
 
     about: str
@@ -61,8 +59,8 @@ def median_window(
 ) -> Window:
     """Return the window on which the best soft mask has its median gain.
 
-    `data` holds a file for each data set of the suite, in the order of its tasks, `full` the scores
-    and the forecasts of the baseline; `scores` and `forecasts` hold a file for each soft mask.
+    `data` holds a file a data set, in the suite's order, `full` the scores and the forecasts of the
+    baseline; `scores` and `forecasts` a file a soft mask.
     """
     best = best_of(summary)
     if best is None:
@@ -89,10 +87,7 @@ def median_window(
 def median_gain(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], pairs: Pairs
 ) -> tuple[str, int]:
-    """Choose the forecast whose gain is the median of all whose series can mix: task and row of it.
-
-    The gain is 1 - variant / baseline of a forecast's MASE.
-    """
+    """Task and row of the forecast whose gain in MASE is the median of all that can mix."""
     base, other = errors_of(baseline.forecasts), errors_of(variant)
     rows = np.flatnonzero((pairs.steps > 0) & (base > 0) & np.isfinite(other))
     if not len(rows):
@@ -126,11 +121,8 @@ def largest_batch(path: str | os.PathLike) -> tuple[str, int, list[str]]:
     file = pq.ParquetFile(path)
     largest = int(group_sizes(file).argmax())
     rows = file.read_row_group(largest, ["task_name", "window_index", "item_id"])
-    return (
-        rows["task_name"][0].as_py(),
-        rows["window_index"][0].as_py(),
-        rows["item_id"].to_pylist(),
-    )
+    task, window = (rows[name][0].as_py() for name in ("task_name", "window_index"))
+    return task, window, rows["item_id"].to_pylist()
 
 
 def clustered(
@@ -138,9 +130,8 @@ def clustered(
 ) -> tuple[dict[str, np.ndarray], list[str], str, int]:
     """Read the largest batch's similarities and put series that are alike beside each other.
 
-    The order is that of the leaves of an average-linkage tree on 1 - similarity of the first
-    measure. Of a batch of more than `MOST_SERIES` series the first ones are taken. `paths` are
-    files by measure. Returns matrices (n, n) by measure, names of the n series, task, and window.
+    By an average-linkage tree on 1 - similarity of the first measure. Returns matrices (n, n) by
+    measure, at most `MOST_SERIES`, names of the series, task, and window.
     """
     task, window, ids = largest_batch(next(iter(paths.values())))
     matrices = {}

@@ -1,8 +1,7 @@
 """What group attention is worth: from each target alone to whole items, whole batches, and between.
 
-Between `full` and `joint` stand families of variants: soft masks, clusters, items grouped by a
-column. The best of a family is chosen on the first half of each task's windows and tested on the
-others, so that choosing gains nothing; a family of one is tested on all windows.
+The best of a family (soft masks, clusters, a grouping column) is chosen on the first half of each
+task's windows and tested on the others; a family of one is tested on all.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from study.forecasts.files import KEY_COLUMNS
 from study.soft_masks.sweep import LADDER, control_of
 
 METRICS = ("MASE", "SQL")
-
 ALL = "all"
 
 SAID = {
@@ -31,9 +29,7 @@ SAID = {
     "joint_vs_full": "Group attention across all items (joint against full)",
     "soft_vs_joint": "The soft mask chosen on earlier windows (against joint)",
 }
-
 UNTOLD = dict.fromkeys((OPEN, NOT_TESTED), "cannot be told from this")
-
 # Columns of the table, and the fields of `PairedResult` that they are.
 CHANGES = {"change": "log_ratio_mean"} | {
     f"change_{end}": f"log_ratio_ci_{end}" for end in ("low", "high")
@@ -74,13 +70,10 @@ def group_value(
 ) -> pd.DataFrame:
     """Test each step of the ladder, by kind of task and within each task, in MASE and SQL.
 
-    `scores` are the rows of `clusters.forecast_errors` of `LADDER`, of the `variants` between, and
-    of soft masks' `controls`; `clusters` are `Suite.clusters`.
-
-    A row a kind (whose pairs are `unit`) or task (whose pairs are series), step and metric: `kind`,
-    `task`, `step`, `metric`, `baseline`, `variant`, `n` pairs, `n_clusters`, `change` of the metric
-    (-0.01: the variant is 1 % better) and its interval, `effect_80`, `tost_margin`, `p`, `verdict`,
-    `candidates`, windows that the variant was chosen on and tested on, `valid`, `reason`.
+    `scores` are `forecast_errors` of `LADDER`, `variants` and `controls`. A row a kind (whose pairs
+    are `unit`) or task (whose pairs are series), step and metric; `change` is of the metric: -0.01
+    means the variant is 1 % better; `candidates` and windows: what it was chosen from, chosen and
+    tested on.
     """
     key = list(KEY_COLUMNS)
     every = scores["full"][key]

@@ -27,9 +27,8 @@ from study.forecasts.files import (
 class TaskForecasts:
     """One method's forecasts of a task: n rows, each of one series, window and target column.
 
-    All are float64, of shape (n, horizon): the median, the lowest and the highest quantile level,
-    and absolute errors over the seasonal error, NaN where there is none; `loss`, (n,): the mean
-    quantile loss over levels and steps.
+    Float64, (n, horizon): median, lowest and highest quantile level, and absolute errors over the
+    seasonal error, NaN where there is none; `loss`, (n,): mean quantile loss over levels and steps.
     """
 
     point: np.ndarray
@@ -59,8 +58,8 @@ def errors_of(forecasts: Mapping[str, TaskForecasts]) -> np.ndarray:
 class Baseline:
     """Forecasts of full attention, with what all methods share; mappings are by task name.
 
-    `keys` holds the columns of `KEY_COLUMNS` of the n forecasts, `truth` true values, (n, horizon),
-    NaN where missing, `scale` seasonal errors, (n,), NaN where zero or undefined.
+    `keys` holds `KEY_COLUMNS` of the n forecasts, `truth` (n, horizon), NaN where missing, `scale`
+    seasonal errors, (n,), NaN where zero or undefined.
     """
 
     keys: dict[str, pd.DataFrame]
@@ -75,10 +74,7 @@ class Baseline:
         return pd.concat(self.keys.values(), ignore_index=True)
 
     def metrics_of(self, method: Mapping[str, TaskForecasts]) -> dict[str, np.ndarray]:
-        """Each forecast's MASE, SQL and WQL, and `covered`, the share of steps in the interval.
-
-        Float64, shape (n,), of all tasks one after the other; see `clusters.forecast_errors`.
-        """
+        """MASE, SQL, WQL and `covered`, as `forecast_errors`, (n,), of all tasks in order."""
         keys, loss = self.all_keys, np.concatenate([part.loss for part in method.values()])
         truth = pd.Series(np.concatenate([row_means(np.abs(x)) for x in self.truth.values()]))
         size = truth.groupby([keys[c] for c in KEY_COLUMNS if c != "item_id"]).transform("mean")
@@ -160,11 +156,8 @@ def _order(table: pa.Table, wanted: pd.DataFrame, path: str | os.PathLike) -> np
     index = pd.MultiIndex.from_frame(mine)
     order = index.get_indexer(pd.MultiIndex.from_frame(wanted)) if index.is_unique else None
     if order is None or len(mine) != len(wanted) or (order < 0).any():
-        raise InputError(
-            "not the forecasts of the baseline, each once",
-            str(path),
-            "make the results of baseline and variants again",
-        )
+        mend = "make the results of baseline and variants again"
+        raise InputError("not the forecasts of the baseline, each once", str(path), mend)
     return order
 
 
@@ -174,19 +167,13 @@ def soft_pairs(
     batch_sizes: pd.Series,
     clusters: Mapping[str, tuple[str, str | None]],
 ) -> tuple[Pairs, np.ndarray]:
-    """Return a study's pairs, in which series that share a batch count, and all batches' sizes.
-
-    The suite says the unit and the clusters, `read_batch_sizes` the batches.
-    """
+    """Return a study's pairs, in which series that share a batch count, and all batches' sizes."""
     keys = baseline.all_keys
     places = pd.MultiIndex.from_frame(keys[["task_name", "window_index", "item_id"]])
     sizes = batch_sizes.reindex(places).to_numpy()
     if np.isnan(sizes).any():
-        raise InputError(
-            f"{int(np.isnan(sizes).sum())} forecasts without a batch",
-            "file of similarities",
-            "make the similarities again for this suite",
-        )
+        what, where = f"{np.isnan(sizes).sum()} forecasts without a batch", "file of similarities"
+        raise InputError(what, where, "make the similarities again for this suite")
     steps = np.concatenate(
         [(~np.isnan(part.scaled_error)).sum(axis=1) for part in baseline.forecasts.values()]
     )
@@ -194,11 +181,7 @@ def soft_pairs(
 
 
 def read_batch_sizes(path: str | os.PathLike) -> pd.Series:
-    """Return the number of series in each series' batch from a file of similarities.
-
-    int64, by `task_name`, `window_index`, `item_id`. A row group is a batch, so that no similarity
-    is read.
-    """
+    """Series in each series' batch, by the row groups of a file of similarities: int64."""
     file = pq.ParquetFile(path)
     sizes = group_sizes(file)
     keys = file.read(["task_name", "window_index", "item_id"]).to_pandas()

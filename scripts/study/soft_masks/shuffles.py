@@ -21,7 +21,6 @@ from study.jobs.progress import progress
 from study.soft_masks.sweep import control_of
 
 COLUMNS = ["variant", "seed", "log_ratio"]
-
 # A mask whose gain has a larger p, before any correction, is none: shuffles need not tell of it.
 SCREEN = 0.2
 
@@ -55,8 +54,8 @@ def against_shuffles(
 ) -> pd.DataFrame:
     """Forecast under a soft mask and under shuffles of it, the first windows of each task.
 
-    Truth and seasonal errors are those of a file of `scores`. A row a shuffle: `variant`, `seed`,
-    and `log_ratio`, the mean over clusters of the mask's MASE to the shuffle's.
+    A row a shuffle: `variant`, `seed`, and `log_ratio`, the mean over clusters of the mask's MASE
+    to the shuffle's.
     """
     batch_size, name = study.suite.batch_size or settings.batch_size, pipeline.variant.name
     windows = [
@@ -110,11 +109,7 @@ def _known(
 
 
 def shuffle_columns(found: pd.DataFrame, alpha: float) -> dict[str, object]:
-    """Return what the rows of `against_shuffles` of one mask say: a Monte Carlo test.
-
-    The p value is the mask's rank among its shuffles (Davison and Hinkley, 1997, section 4.2). The
-    mask is no better than shuffles where at least half of them do as well.
-    """
+    """A Monte Carlo test on `against_shuffles`: p is the mask's rank among its shuffles."""
     if not (number := len(found)):
         return {"shuffles": 0, "vs_shuffles_verdict": NOT_TESTED}
     # Rounding of equal forecasts is no difference.

@@ -1,13 +1,7 @@
 """Is a soft mask more than a smoother? Roughness, interval width, and a smoothed baseline.
 
-Attention to other series averages, and an average is smooth; a smooth forecast can be the better
-one with nothing learned from the others. The control for this smooths the baseline's own forecasts
-along the horizon, of each task just so much that they are as rough as the variant's, with the
-smoother of Whittaker (1923): of a path x it is the y that minimises
-
-    sum (y - x)^2 + strength * sum (second difference of y)^2
-
-It keeps straight lines as they are, has no edge to choose, and reaches any roughness down to zero.
+The smoother is Whittaker's (1923): of a path x the y that minimises sum (y - x)^2 + strength * sum
+(second difference of y)^2. It keeps straight lines, and reaches any roughness down to zero.
 """
 
 from __future__ import annotations
@@ -21,8 +15,7 @@ from scipy.optimize import brentq
 
 from study.soft_masks.pairs import Baseline, TaskForecasts
 
-# Strengths between which a match is sought, as powers of ten: the ends change a path by
-# less than rounding, and leave a straight line.
+# Powers of ten between which a strength is sought: from less than rounding to straight lines.
 WEAKEST, STRONGEST = -6.0, 12.0
 
 
@@ -44,10 +37,7 @@ def smooth(paths: np.ndarray, strength: float) -> np.ndarray:
 
 
 def roughness(paths: np.ndarray, scale: np.ndarray) -> float:
-    """Mean absolute second difference of paths (n, horizon) over their scales (n,), over all n.
-
-    NaN where paths have fewer than three steps, or no scale is known.
-    """
+    """Mean absolute second difference (n, horizon) over scales (n,); NaN below three steps."""
     if paths.shape[1] < 3:
         return np.nan
     return _mean(np.abs(np.diff(paths, 2, axis=1)), scale)
@@ -66,10 +56,7 @@ def _mean(values: np.ndarray, scale: np.ndarray) -> float:
 
 
 def matching_strength(paths: np.ndarray, scale: np.ndarray, target: float) -> float:
-    """Return the strength that brings paths to a target `roughness`.
-
-    0 where the paths are no rougher than that, or roughness is undefined.
-    """
+    """Strength that brings paths to a target `roughness`; 0 where they are no rougher."""
     known = ~np.isnan(scale)
     horizon = paths.shape[1]
     if horizon < 3 or not known.any() or not target < roughness(paths, scale):
@@ -91,20 +78,18 @@ def matching_strength(paths: np.ndarray, scale: np.ndarray, target: float) -> fl
 def smoothed_baseline(
     baseline: Baseline, variant: Mapping[str, TaskForecasts]
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Smooth the baseline's median forecasts of each task until they are as rough as the variant's.
+    """Smooth the baseline's medians of each task until they are as rough as the variant's.
 
-    Returns by task the scaled absolute errors of the smoothed baseline, (n, horizon), and the
-    strength. Where the variant is rougher than the baseline, the errors are the baseline's own.
+    Returns by task scaled absolute errors, (n, horizon), the baseline's own where the variant is
+    rougher, and strength.
     """
     errors, strengths = {}, {}
     for task, base in baseline.forecasts.items():
         scale = baseline.scale[task]
         target = roughness(variant[task].point, scale)
-        strength = matching_strength(base.point, scale, target)
-        strengths[task] = strength
-        if strength == 0:
-            errors[task] = base.scaled_error
-        else:
+        strength = strengths[task] = matching_strength(base.point, scale, target)
+        errors[task] = base.scaled_error
+        if strength > 0:
             smoothed = smooth(base.point, strength)
             errors[task] = np.abs(baseline.truth[task] - smoothed) / scale[:, None]
     return errors, strengths
@@ -113,12 +98,11 @@ def smoothed_baseline(
 def damped_baseline(
     baseline: Baseline, variant: Mapping[str, TaskForecasts]
 ) -> dict[str, np.ndarray]:
-    """Damp the trend of the baseline's median forecasts, of each task as much as the variant does.
+    """Damp the trend of the baseline's medians, of each task as much as the variant does.
 
-    A spurious trend that is halved is a gain with nothing learned from other series. Of each path's
-    line (least squares over the horizon) only a share of its rise from the first step is kept, the
-    same for all of a task: that which brings the mean |rise| over the scale to the variant's, at
-    most all. Returns the scaled absolute errors, (n, horizon), by task.
+    Of each path's rise from the first step, by least squares, that share is kept, at most all,
+    which brings a task's mean |rise| over the scale to the variant's. Scaled absolute errors by
+    task, (n, horizon).
     """
     errors = {}
     for task, base in baseline.forecasts.items():
@@ -136,10 +120,7 @@ def damped_baseline(
 def ratios(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], tasks: list[str]
 ) -> dict[str, float]:
-    """Roughness and interval width of a variant over the baseline's, geometric means over tasks.
-
-    Tasks where a figure is zero or undefined are left out of its mean; NaN where none is left.
-    """
+    """Roughness and interval width over the baseline's, geometric means of tasks with both."""
     logs: dict[str, list[float]] = {"roughness_ratio": [], "interval_width_ratio": []}
     for task in tasks:
         scale = baseline.scale[task]

@@ -1,13 +1,9 @@
 """The tests of soft masks: against the baseline, their controls, a smoothed and a damped baseline.
 
-`more_than_random` and `more_than_smoothing` say what a gain is worth:
-
-- ``no gain``: the verdict against the baseline, corrected for the number of tests, is not
-  ``better``;
-- ``yes``: and better than each control (shuffles by a Monte Carlo test), or than the smoothed and
-  the damped baseline, too;
-- ``no``: equivalent to one of these within the margin, or worse;
-- ``undecided``: neither can be told, or there is nothing to compare with.
+`more_than_random` and `more_than_smoothing`: ``no gain`` without a verdict of ``better`` against
+the baseline, corrected for the number of tests; ``yes`` if also better than each control (shuffles
+by a Monte Carlo test), or than the smoothed and the damped baseline; ``no`` if equivalent to one of
+these, or worse; else ``undecided``.
 """
 
 from __future__ import annotations
@@ -47,19 +43,17 @@ from study.soft_masks.smoothing import damped_baseline, ratios, smoothed_baselin
 from study.soft_masks.sweep import NO_CONTROL, control_of, is_soft, setting_of
 
 SMOOTHED, DAMPED = "smoothed", "damped"
+TOLD = ("n", *COMPARED, "p", "verdict", "reason")
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """A variant reduced to what the tests need.
 
-    Of each forecast, (n,): its `metrics`, see `Baseline.metrics_of`, and the MASE of the baseline
-    `smoothed` until it is as rough as the variant, and `damped` until its trend is as strong.
-    `step_error`: the mean scaled error of each pair at each step, (n_pairs, longest horizon).
-    `figures`: `roughness_ratio`,
-    `interval_width_ratio`, `smoothed_tasks` (where the smoothed baseline differs from the
-    baseline), `share_improved`, `forecast_correlation`, `forecast_correlation_centred`,
-    `cross_group_mass`. `run` is the metadata of the scores.
+    Of each forecast, (n,): `metrics`, see `Baseline.metrics_of`, and the MASE of the baseline
+    `smoothed` until it is as rough, and `damped` until its trend is as strong. `step_error`: the
+    mean scaled error of each pair at each step, (n_pairs, longest horizon). `run` is the metadata
+    of the scores.
     """
 
     name: str
@@ -77,11 +71,7 @@ class Evaluated:
 
 
 def step_errors(pairs: Pairs, method: Mapping[str, TaskForecasts]) -> np.ndarray:
-    """Return the mean scaled error of each pair at each step, from a method's by task.
-
-    float64, shape (n_pairs, longest horizon); NaN beyond a task's horizon. Tasks are in the
-    baseline's order.
-    """
+    """Mean scaled error of each pair at each step, (n_pairs, longest horizon), NaN beyond."""
     scaled_error = {task: part.scaled_error for task, part in method.items()}
     longest = max(errors.shape[1] for errors in scaled_error.values())
     size = len(pairs.labels) * longest
@@ -136,10 +126,7 @@ def evaluate(
 def evaluate_files(
     baseline: Baseline, pairs: Pairs, files: Mapping[str, tuple[Path, Path, Path]]
 ) -> dict[str, Evaluated]:
-    """Read the variants one after the other and keep of each what the tests need.
-
-    `files` are each variant's scores, forecasts and measured group attention.
-    """
+    """Reduce the variants one after the other, from scores, forecasts and group attention."""
     return {
         name: evaluate(
             name,
@@ -158,14 +145,12 @@ def evaluate_files(
 def forecast_correlations(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], mixed: np.ndarray
 ) -> tuple[float, float]:
-    """Pearson's correlation of a variant's median forecasts with the baseline's, over all steps.
+    """Pearson's correlation of a variant's medians with the baseline's, over scaled steps.
 
-    Each series is divided by its seasonal error. Levels dominate such a correlation; the second
-    figure is that of the forecasts less the mean of the baseline's path. `mixed` says which
-    forecasts count, bool, shape (n,).
+    Levels dominate it: the second figure is without the mean of the baseline's path. `mixed` says
+    which forecasts count, (n,).
     """
-    parts = []
-    start = 0
+    parts, start = [], 0
     for task, base in baseline.forecasts.items():
         scale = baseline.scale[task]
         rows = mixed[start : start + len(scale)] & ~np.isnan(scale)
@@ -184,11 +169,7 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def mean_cross_group_mass(table: pd.DataFrame) -> float:
-    """Mean over layers, windows and tasks of the attention that goes to other groups.
-
-    The table is from `measure_group_mass`. NaN where no series shares a batch with another group.
-    Windows weigh by their series that do, tasks weigh alike.
-    """
+    """Mean mass of `measure_group_mass`: windows weigh by mixed series, tasks alike."""
     rows = table[(table["num_mixed_series"] > 0) & table["cross_group_mass"].notna()]
     mixed = rows["num_mixed_series"]
     sums = pd.DataFrame({"mass": rows["cross_group_mass"] * mixed, "mixed": mixed})
@@ -215,14 +196,10 @@ def rows_of(
 ) -> dict[str, Tested]:
     """Test each variant against the baseline, its controls, the smoothed and the damped baseline.
 
-    `joint` and controls have no controls. A variant of other weights than the baseline's is not
-    valid. Comparisons with controls leave out batches of two, where these are the soft mask.
-
-    A row each, see `comparison.ttest_row`, with `measure`, `temperature` and `control` as its
-    setting; then `pair`, `n_unmixed` (pairs left out because nothing can mix in them), the figures
-    of `Evaluated`, `comparison.metric_columns`, and for each control, the smoothed and the damped
-    baseline ``vs_{name}_*`` with the log ratio of the variant to it; of masks that are in
-    `shuffles`, from `against_shuffles`, `shuffle_columns`.
+    A row each, see `ttest_row`; then `pair`, `n_unmixed` (pairs in which nothing can mix), the
+    figures of `Evaluated`, `metric_columns`, and for what it is compared with ``vs_{name}_*``, or
+    `shuffle_columns`. Comparisons with controls leave out batches of two, where these are the soft
+    mask.
     """
     mixing, shuffled = pairs.counted, pairs.where(batch_sizes > 2)
     base = baseline.metrics_of(baseline.forecasts)
@@ -262,7 +239,7 @@ def rows_of(
             **metric_columns(results, *coverage),
         }
         for other, result in compared.items():
-            extra |= _columns(other, result)
+            extra |= {f"vs_{other}_{column}": getattr(result, column) for column in TOLD}
         for other in (SMOOTHED, DAMPED):
             alone = found.test("MASE", other, criteria, among=mixing)
             extra |= {f"{other}_alone_{column}": getattr(alone, column) for column in COMPARED[:4]}
@@ -277,10 +254,7 @@ def rows_of(
 
 
 def early(keys: pd.DataFrame) -> np.ndarray:
-    """Say which forecasts are for choosing by, bool, (n,): those of the first half of windows.
-
-    The tasks of one window each take turns, as a whole.
-    """
+    """Which forecasts to choose by, (n,): of the first half of windows; tasks of one take turns."""
     window = keys["window_index"].groupby(keys["task_name"], sort=False)
     half, last = window.transform("nunique") / 2, window.transform("max")
     turn = keys["task_name"].map({t: i % 2 for i, t in enumerate(keys["task_name"].unique())})
@@ -291,10 +265,7 @@ def early(keys: pd.DataFrame) -> np.ndarray:
 def chosen_early(
     baseline: Baseline, pairs: Pairs, evaluated: Mapping[str, Evaluated], criteria: Criteria = USUAL
 ) -> tuple[str, PairedResult] | None:
-    """Choose the best soft mask by early windows, and test this one by the others.
-
-    So that its gain is not that of having been chosen. None where no mask has an early gain.
-    """
+    """Choose the best soft mask by early windows and test it by the others; None without a gain."""
     names = [name for name in evaluated if setting_of(name)["control"] == NO_CONTROL]
     errors = {name: evaluated[name].error for name in names}
     full = errors_of(baseline.forecasts)
@@ -309,21 +280,14 @@ def chosen_early(
     return name, both.test("", name, criteria, among=later.counted)
 
 
-def _columns(name: str, result: PairedResult) -> dict[str, object]:
-    columns = ("n", *COMPARED, "p", "verdict", "reason")
-    return {f"vs_{name}_{column}": getattr(result, column) for column in columns}
-
-
 def summarise(
     tested: Mapping[str, Tested], controls: list[str], criteria: Criteria = USUAL
 ) -> pd.DataFrame:
-    """Put the rows of a sweep into one table and correct for their number.
+    """Put the rows of a sweep into one table and correct for their number by `correct_family`.
 
-    The rows with the columns of `statistics.correct_family`, over soft masks and `joint` as one
-    family and over controls as another (column `family`), in SQL too; the same for
-    ``vs_{name}_``, against controls over the soft masks alone; `nothing_lost` by these; and the
-    answers `more_than_smoothing` and `more_than_random`, see the module. The answers of a row that
-    is no soft mask concern smoothing only.
+    Soft masks and `joint` are one family and controls another, in SQL and ``vs_{name}_`` too,
+    against controls the soft masks alone; with the module's two answers. What is no soft mask is
+    asked about smoothing only.
     """
     table = pd.concat([one.row for one in tested.values()], ignore_index=True)
     table["family"] = np.where(table["control"] == NO_CONTROL, "soft masks", "controls")

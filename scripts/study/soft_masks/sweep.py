@@ -12,31 +12,22 @@ from chronos2_attention.variants import Soft
 from chronos2_attention.variants.soft import MEASURES
 
 JOINT = "joint"
-
 # From each target alone to all items of a batch.
 LADDER = ("univariate", "full", JOINT)
-
 NO_CONTROL = "none"
-
 ANY_MEASURE = "any"
 
 
 def sweep_variants(
     measures: Sequence[str], temperatures: Sequence[float], controls: Sequence[str]
 ) -> list[str]:
-    """Return the names of a sweep's variants: `joint`, then every measure at every temperature.
-
-    Each soft mask is followed by its controls.
-    """
+    """`joint`, then every measure at every temperature, each followed by its controls."""
     settings = product(measures, map(float, temperatures), (None, *controls))
     return [JOINT, *(Soft(*setting).name for setting in settings)]
 
 
 def setting_of(variant: str) -> dict[str, object]:
-    """Return the columns `measure`, `temperature` and `control` of `joint` or a soft mask.
-
-    `joint` is the temperature 0 of any measure; `control` is ``none`` where the variant is none.
-    """
+    """Columns `measure`, `temperature` and `control`; `joint` is 0 of any measure."""
     if variant == JOINT:
         return {"measure": ANY_MEASURE, "temperature": 0.0, "control": NO_CONTROL}
     soft = AttentionVariant.parse(variant)

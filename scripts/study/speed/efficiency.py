@@ -25,11 +25,7 @@ log = logging.getLogger("study.efficiency")
 def measure(
     pipeline: Chronos2VariantPipeline, window: SampledWindow, settings: ForecastSettings
 ) -> Measured:
-    """Forecast a window once and measure time and memory.
-
-    On a GPU a second forecast gives the memory, from an empty cache, or it is what the largest
-    variant before left behind.
-    """
+    """Forecast a window and measure it; again on a GPU, with an empty cache, for the memory."""
     device = pipeline.model.device
 
     def forecast() -> Measured:
@@ -61,9 +57,9 @@ def measure_suite(
 ) -> pd.DataFrame:
     """Measure variants on a window of a sample of each task's series, in turns.
 
-    A row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`perf_series` series were
-    forecast each time; `inference_time_s_std` has n - 1; `peak_rss_mb` is the largest),
-    `TIMED_COLUMNS`, `threads`, `study`, `model`, `weights_fingerprint`.
+    A row a task and variant: `task_name`, `variant`, `TIMING_COLUMNS` (`inference_time_s_std` has n
+    - 1; `peak_rss_mb` is the largest), `TIMED_COLUMNS`, `threads`, `study`, `model`,
+    `weights_fingerprint`.
     """
     rows = []
     work = Work(pipeline.model_output_patch_size)

@@ -1,7 +1,7 @@
 """Speed of the attention engine and of its probe against upstream, interleaved in one process.
 
-Floating-point work is counted for upstream's dense model on unpadded tokens; a share of the peak
-above 1 would mean that work was left out, not that the machine is faster than itself.
+Work is counted for upstream's dense model on unpadded tokens: a share of the peak above 1 means
+that work was left out.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from study.speed.measuring import (
 )
 
 PATCH = 16
-# 8192 observations and 4 future patches are 517 tokens, the longest sequence that Chronos-2 takes
-# in one pass for this horizon.
+# After 8192 observations these are 517 tokens, the longest sequence of one pass of Chronos-2.
 DENSE_HORIZON = 64
 RAGGED_HORIZON = 24
 RAGGED = ("ragged", "ragged_long")
@@ -162,13 +161,12 @@ def run_benchmark(
 ) -> pd.DataFrame:
     """Time upstream and every variant in rounds, in each of which every method runs once.
 
-    Sparse attention runs on the backend ``auto`` at each of `radii`, and on further `backends` at
-    `backend_radii`; `full` in other `dtypes`, too. There are at least `repeats` rounds; upstream,
-    `full` and ``auto`` go on until each was measured for `seconds`. A row a method, radius and
-    backend: seconds; ratios of medians, and the median over rounds of the ratio to the same round's
-    `full` with a 95 % interval; tokens a second and shares of peaks; peak memory of tensors in MiB
-    above what was held before; and the largest difference relative to the largest forecast of what
-    it must equal: upstream for `full`, the reference backend for sparse.
+    There are at least `repeats` rounds; upstream, `full` and ``auto`` go on until each was measured
+    for `seconds`. A row a method, radius and backend: seconds; ratios of medians, and the median
+    over rounds of the ratio to the same round's `full` with a 95 % interval; tokens a second,
+    shares of peaks; peak tensor memory, MiB above what was held before; and the largest difference,
+    relative to the largest forecast, from upstream for `full`, from the reference backend for
+    sparse.
     """
     device, dtype = ours.model.device, ours.model.dtype
     methods: dict[Method, Chronos2Pipeline] = {
@@ -294,11 +292,9 @@ def benchmark_probe(
 ) -> pd.DataFrame:
     """Time the probe and measure its memory, turn about with upstream's forward pass.
 
-    Two repeats go before those that are timed: a warm-up, and one from free memory, which is
-    measured. One row a method: ``forward`` is upstream's forward pass with eager attention,
-    ``weights`` the same with all attention weights kept, ``probe`` the mass at `PROBE_RADII`.
-    Memory (MiB) is above what was held before; `all_weights_mb` are the time-attention weights of
-    all layers.
+    Of two repeats before those that are timed, the second, from free memory, is measured, in MiB
+    above what was held. ``forward`` is upstream with eager attention, ``weights`` the same with all
+    weights kept (`all_weights_mb`, of time attention), ``probe`` the mass at `PROBE_RADII`.
     """
     generator = torch.Generator().manual_seed(seed)
     patch_size = model.chronos_config.input_patch_size

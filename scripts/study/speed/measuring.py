@@ -26,9 +26,9 @@ MB = 2**20
 class Measured:
     """What a block took: seconds on the wall, of all threads, and of a GPU by its own clock.
 
-    `alloc_mb` and `reserved_mb` are the most GPU memory that tensors took, and that PyTorch held
-    for them (NaN on a CPU); `rss_mb` the most resident memory of the process; `above_mb` what the
-    peak exceeds the memory held before by: of tensors on a GPU, else of the process.
+    `alloc_mb` and `reserved_mb` are GPU memory of tensors, and held for them (NaN on a CPU);
+    `rss_mb` of the process; `above_mb` is above what was held before: of tensors on a GPU, else of
+    the process.
     """
 
     seconds: float = nan
@@ -79,11 +79,7 @@ def free_memory(device: torch.device | str) -> None:
 
 
 def peak_tensor_mb(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """Run a call, once and slowly; return its result, and tensor memory above what was held before.
-
-    On a GPU it is the caching allocator's; on a CPU the profiler's record, added up, since resident
-    memory would also show what the C library keeps back.
-    """
+    """Run a call slowly; return its result, and tensor memory (MiB) above what was held before."""
     if device.type == "cuda":
         with measured(device) as found:
             result = call()

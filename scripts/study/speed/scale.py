@@ -30,7 +30,6 @@ M4_LENGTHS = [
     (0.04227, 93, 2940, 9919),
     (0.00414, 700, 960, 960),
 ]
-
 LEVELS = (0.1, 0.5, 0.9)
 HORIZON = 8
 
@@ -49,8 +48,8 @@ def m4_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
 def write_series(path: Path, count: int, seed: int) -> None:
     """Write random walks with M4's lengths in the workflow's layout, a slice at a time."""
     rng = np.random.default_rng(seed)
-    types = (pa.string(), pa.list_(pa.timestamp("us")), pa.list_(pa.float64()))
-    schema = pa.schema(list(zip(("id", "timestamp", "target"), types, strict=True)))
+    lists = {"timestamp": pa.list_(pa.timestamp("us")), "target": pa.list_(pa.float64())}
+    schema = pa.schema({"id": pa.string(), **lists})
     day = 86_400_000_000
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for first in range(0, count, ROWS_AT_ONCE):
@@ -68,10 +67,7 @@ def write_series(path: Path, count: int, seed: int) -> None:
 def measure_scale(
     pipeline: Chronos2VariantPipeline, count: int, folder: Path, *, batch_size: int, seed: int
 ) -> dict[str, float]:
-    """Forecast and score `count` series with M4's lengths, from file to file.
-
-    Seconds are on the wall and on the CPU (all threads), memory the process's peak (MiB).
-    """
+    """Forecast and score `count` series of M4's lengths; CPU seconds are of all threads, MiB."""
     path = folder / f"{count}.parquet"
     write_series(path, count, seed)
     task = TaskSpec(name="m4", dataset="m4", horizon=HORIZON, seasonality=1)
