@@ -34,7 +34,7 @@ PLANNED = {
     'make report OF="all soft"': "test_pages.py",
     "snakemake --resources gpu=1 --cores 4 results/cbii_ttest_r8.csv": "test_hub.py",
     "snakemake --resources gpu=1 --cores 4 results/cbii_soft_verdicts.csv": "test_soft_proof.py",
-    "snakemake --resources gpu=1 --cores 4 results/fev_bench_group_value.csv": "test_group_value.py",
+    "snakemake --resources gpu=1 --cores 4 results/fev_bench_group_value.csv": "test_hub.py",
     "snakemake --cores 2 --config mirror=MIRROR only=ETTh1,ETTh2"
     " -- results/ett@nano_soft_verdicts.csv": "test_soft_proof.py",
     "snakemake --workflow-profile workflow/profiles/slurm"
