@@ -18,10 +18,7 @@ NAIVE_LAGS = (1, 4, 7, 12, 24)
 def forecast(
     model: GroupedChronos2Model, context: np.ndarray, group_size: int, horizon: int
 ) -> np.ndarray:
-    """Forecast quantiles in the units of the series: float32, (series, quantiles, horizon).
-
-    `context` is (series, length), NaN where missing; groups are runs of consecutive rows.
-    """
+    """Forecast (series, quantiles, horizon) from context with groups as runs of its rows."""
     gap = -context.shape[1] % PATCH
     padded = np.pad(context.astype(np.float32), ((0, 0), (gap, 0)), constant_values=np.nan)
     values = torch.from_numpy(padded).to(model.quantiles.device)
@@ -128,11 +125,7 @@ def lead_lag_gain(
 def time_attention_lift(
     model: GroupedChronos2Model, context: np.ndarray, radius: int = 4, output_patches: int = 1
 ) -> np.ndarray:
-    """Kept mass over kept edges within `radius`, of context queries: float64, (layers,).
-
-    `context` is (series, length) without missing patches. Edges are a share of all keys, future
-    ones too.
-    """
+    """Mass over edges within `radius` of context queries, future keys among all: (layers,)."""
     values = torch.from_numpy(context.astype(np.float32)).to(model.quantiles.device)
     output = model(context=values, num_output_patches=output_patches, output_attentions=True)
     lifts = []

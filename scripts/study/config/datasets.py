@@ -192,10 +192,7 @@ class PackageDataset(DatasetSpec):
 
 @checked_dataclass
 class FactorGroups:
-    """Independent groups of series, each driven by a factor of variance 1, see `factor_series`.
-
-    `leaders` see it `lead` steps before `followers`; `noise` is the standard deviation each adds.
-    """
+    """Groups driven by a factor of variance 1, see `factor_series`; `noise` is what each adds."""
 
     groups: whole(1, MOST_DRAWN)
     leaders: whole(0, MOST_DRAWN)

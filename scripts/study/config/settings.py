@@ -152,11 +152,7 @@ def _add_missing(config: dict[str, Any], defaults: dict[str, Any]) -> None:
 
 
 def settle(config: dict[str, Any]) -> None:
-    """Check settings, and bring them to their types where the command line could not, in place.
-
-    With ``--config`` what lists hold is text (``radii=[4,8]``), and one word is no list
-    (``run=cbii``).
-    """
+    """Check settings and bring them to their types, in place: ``--config`` leaves text in lists."""
     for key in ("run", "radii"):
         if isinstance(config.get(key), str):
             config[key] = config[key].split(",")

@@ -21,12 +21,7 @@ from study.jobs.files import atomic_path, sha256_of_file
 def fetch(
     spec: DatasetSpec, *, mirror: str | Path | None = None, offline: bool = False
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Get a data set in the layout of `study.data.series_table`, and its provenance, and check it.
-
-    A `mirror`, which goes before the network, holds ``<repo>/<config>.parquet`` or
-    ``<repo>/<config>/*.parquet``, and ``<folder>/<file>`` for URLs. `offline`, the Hugging Face
-    cache still counts.
-    """
+    """Get and check a data set, from the `mirror` or its source: its table and its provenance."""
     mirror = Path(mirror) if mirror else None
     if mirror is not None and not mirror.is_dir():
         raise InputError("no such directory", f"mirror={mirror}", "set mirror to one, or unset it")

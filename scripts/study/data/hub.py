@@ -94,11 +94,7 @@ def hub_origin(spec: Any, commit: str | None) -> dict[str, Any]:
 def hub_files(
     repo: str, kind: str, revision: str, patterns: Sequence[str], *, offline: bool = False
 ) -> HubFiles:
-    """Fetch and check the files of a ``model`` or ``dataset`` that fit patterns, each at least one.
-
-    ``**`` alone matches a slash. Where the hub cannot be reached or may not, the cache alone is
-    used.
-    """
+    """Fetch and check files, some for each of `patterns`; there ``**`` alone matches a slash."""
     if offline or constants.HF_HUB_OFFLINE:
         because = FetchError("offline" if offline else "HF_HUB_OFFLINE is set")
         return _from_cache(repo, kind, revision, patterns, because)

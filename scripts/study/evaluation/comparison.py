@@ -269,11 +269,7 @@ def prior_soft(
     clusters: Mapping[str, tuple[str, str | None]],
     criteria: Criteria = USUAL,
 ) -> pd.DataFrame:
-    """Test the prior study's soft masks (correlation, temperature 5) against its hard groups.
-
-    Its table holds `benchmark_task`, `mode` (``hard`` or ``soft``) and `MASE` alone: only gate 3
-    can run, on `gate_tasks`, for which Seasonal Naive was published.
-    """
+    """Test the prior study's soft masks against its hard groups; its tables allow gate 3 alone."""
     table = table.rename(columns={"benchmark_task": "task_name"})
     hard, soft = (table[table["mode"] == mode].drop(columns="mode") for mode in ("hard", "soft"))
     setting = {"measure": "correlation", "temperature": 5.0}

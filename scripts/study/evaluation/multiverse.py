@@ -31,10 +31,7 @@ def multiverse(
     margins: Sequence[float],
     alpha: float,
 ) -> pd.DataFrame:
-    """Test sparse attention by every metric, unit, context and margin, from `forecast_errors`.
-
-    A row each: `radius`, `metric`, `unit`, `context`, `margin`, and `FIELDS`.
-    """
+    """Test sparse attention by every metric, unit, context and margin, from `forecast_errors`."""
     keys = list(KEY_COLUMNS)
     sparse = full[keys].merge(sparse, on=keys, how="left")
     length = full["context_length"].to_numpy()

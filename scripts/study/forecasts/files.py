@@ -131,11 +131,7 @@ class ForecastWriter(RowWriter):
         point: np.ndarray,
         quantiles: np.ndarray,
     ) -> None:
-        """Append a window's forecasts of one target column.
-
-        Of n items, `context_lengths` are (n,), `point` (n, horizon), `quantiles` (n, horizon,
-        n_levels), levels ascending.
-        """
+        """Append a target's `point` (n, horizon), `quantiles` (n, horizon, n_levels), sorted."""
         self.write(
             task_name=task_name,
             window_index=window_index,

@@ -55,11 +55,7 @@ def task_slices(
     multiple: int = 1,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Iterator[fev.Task]:
-    """Load a task on consecutive rows of its data set, in its order, which is fev's.
-
-    Of a slice in which no series is long enough `context_of` is None. Pieces are cut at multiples
-    of `multiple` rows.
-    """
+    """Load a task on consecutive rows of its data, in fev's order; a slice may fill no window."""
     total = pq.read_metadata(data_path).num_rows
     if task.num_windows > 1:
         task.check_length(longest_series(data_path), str(data_path))

@@ -32,10 +32,7 @@ def flat_series(data: datasets.Dataset, column: str) -> tuple[np.ndarray, np.nda
 def lagged_differences(
     values: np.ndarray, lengths: np.ndarray, lag: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the differences y[t] - y[t - lag] within each flat series, and the series of each.
-
-    Both of shape (m,): float64, NaN where either value is missing, and int64.
-    """
+    """Return y[t] - y[t - lag] within each flat series, (m,), NaN where missing, and its series."""
     series = np.repeat(np.arange(len(lengths)), lengths)
     # A pair `lag` apart in the flat array counts only if both ends are of one series.
     within = series[lag:] == series[:-lag]

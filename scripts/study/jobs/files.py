@@ -44,10 +44,7 @@ class KnownFile(NamedTuple):
 
 @contextmanager
 def whole_files(paths: Iterable[str | os.PathLike]) -> Iterator[list[Path]]:
-    """Yield temporary paths beside `paths`, which take their names together, only on success.
-
-    Suffixes are kept. What a killed process left is removed by the next.
-    """
+    """Yield paths beside `paths`, of their suffixes, which take their names together on success."""
     paths = [Path(path) for path in paths]
     with ExitStack() as stack:
         first = {path.parent: path for path in reversed(paths)}  # names the folder's holder

@@ -57,11 +57,7 @@ def median_window(
     scores: Sequence[str],
     forecasts: Sequence[str],
 ) -> Window:
-    """Return the window on which the best soft mask has its median gain.
-
-    `data` holds a file a data set, in the suite's order, `full` the scores and the forecasts of the
-    baseline; `scores` and `forecasts` a file a soft mask.
-    """
+    """Return the window of the best mask's median gain; `data` is in the order of data sets."""
     best = best_of(summary)
     if best is None:
         raise InputError("no soft mask could be tested", mend="give tasks more series")

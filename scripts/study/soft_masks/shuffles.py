@@ -52,11 +52,7 @@ def against_shuffles(
     windows_per_task: int,
     similarities: SimilarityFile | None = None,
 ) -> pd.DataFrame:
-    """Forecast under a soft mask and under shuffles of it, the first windows of each task.
-
-    A row a shuffle: `variant`, `seed`, and `log_ratio`, the mean over clusters of the mask's MASE
-    to the shuffle's.
-    """
+    """Forecast tasks' first windows under a mask and shuffles: mean log ratio of MASE to each."""
     batch_size, name = study.suite.batch_size or settings.batch_size, pipeline.variant.name
     windows = [
         window

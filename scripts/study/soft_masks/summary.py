@@ -145,11 +145,7 @@ def evaluate_files(
 def forecast_correlations(
     baseline: Baseline, variant: Mapping[str, TaskForecasts], mixed: np.ndarray
 ) -> tuple[float, float]:
-    """Pearson's correlation of a variant's medians with the baseline's, over scaled steps.
-
-    Levels dominate it: the second figure is without the mean of the baseline's path. `mixed` says
-    which forecasts count, (n,).
-    """
+    """Correlation with the baseline's medians over scaled steps, and without each path's level."""
     parts, start = [], 0
     for task, base in baseline.forecasts.items():
         scale = baseline.scale[task]

@@ -1,8 +1,4 @@
-"""Speed of the attention engine and of its probe against upstream, interleaved in one process.
-
-Work is counted for upstream's dense model on unpadded tokens: a share of the peak above 1 means
-that work was left out.
-"""
+"""Speed of engine and probe against upstream, interleaved; work counted is the dense model's."""
 
 from __future__ import annotations
 
