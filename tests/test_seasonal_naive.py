@@ -5,6 +5,7 @@ from __future__ import annotations
 import fev
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as pads
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +88,7 @@ def test_file_of_forecasts(tmp_path):
         task.load_full_dataset(num_proc=0)
     with ForecastWriter(tmp_path / "f.parquet", [0.1, 0.9], {"variant": "v"}) as writer:
         forecast_task(task, writer)
-    table = read_window(tmp_path / "f.parquet", "tiny", 1, "target")
+    table = read_window(pads.dataset(tmp_path / "f.parquet"), "tiny", 1, "target")
     assert table.column_names == [
         *("task_name", "window_index", "item_id", "target", "context_length"),
         *("predictions", "0.1", "0.9"),

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 from chronos.chronos2 import Chronos2Pipeline
@@ -87,7 +88,7 @@ def agree_with_fev(pipelines, variant, spec, path, repo_root, folder):
     found = forecasts_of(ours.with_variant(variant), study, {spec.dataset: path}, folder)
     for index, window in enumerate(expected):
         for target in task.target_columns:
-            table = read_window(found, spec.name, index, target)
+            table = read_window(pads.dataset(found), spec.name, index, target)
             for name in ("predictions", *map(str, LEVELS)):
                 wanted = np.stack(window[target].with_format("numpy")[name])
                 scale = max(1.0, np.abs(wanted).max())

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from fev.metrics import AVAILABLE_METRICS
 
@@ -154,7 +155,8 @@ class ScoredFile:
         lists += [f"ql_{q}" for q in levels]
         numbers = ("seasonal_error", "wape_epsilon", "wql_epsilon")
         types = {**KEY_TYPES, **dict.fromkeys(lists, LISTS), **dict.fromkeys(numbers, pa.float64())}
-        self.forecasts, self.writer = forecasts, RowWriter(scores, types, metadata)
+        self.forecasts, self.source = forecasts, pads.dataset(forecasts)  # opened once
+        self.writer = RowWriter(scores, types, metadata)
         self.name = variant if variant == SEASONAL_NAIVE else f"{metadata['model']}/{variant}"
         self.run = {column: metadata.get(column, "") for column in RUN_COLUMNS}
 
@@ -169,7 +171,7 @@ class ScoredFile:
     ) -> pa.Table:
         """Write the scores of a window and target; return its forecasts in fev's order."""
         span = (min(item_ids), max(item_ids))
-        table = read_window(self.forecasts, task.task_name, window_index, target, span)
+        table = read_window(self.source, task.task_name, window_index, target, span)
         where = f"{self.forecasts}, task {task.task_name!r}, window {window_index}"
         levels = list(map(str, task.quantile_levels))
         if levels != quantile_columns(table.column_names):

@@ -19,6 +19,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from chronos2_attention.errors import InputError
@@ -156,7 +157,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 
 
 def read_window(
-    path: str | os.PathLike,
+    source: pads.Dataset,
     task_name: str,
     window_index: int,
     target: str,
@@ -167,10 +168,10 @@ def read_window(
     filters = [(name, "==", value) for name, value in wanted.items()]
     if ids is not None:
         filters += [("item_id", ">=", ids[0]), ("item_id", "<=", ids[1])]
-    table = pq.read_table(path, filters=filters)
+    table = source.to_table(filter=pq.filters_to_expression(filters), use_threads=False)
     if table.num_rows == 0:
         what = f"no forecast of task {task_name!r}, window {window_index}, target {target!r}"
-        raise InputError(what, str(Path(path)), "make the forecasts again for this suite")
+        raise InputError(what, source.files[0], "make the forecasts again for this suite")
     return table
 
 
