@@ -214,7 +214,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on(repo_root, tmp_path):
         full = run(DATA)
         assert full.returncode == 1
         (line,) = error_lines(full.stdout)
-        assert "fetch_dataset: no space left on the disk" in line
+        assert "fetch_suite_demo: no space left on the disk" in line
         assert "free some, then run the same command again" in line
         assert "Traceback" not in full.stdout
         assert not (tmp_path / DATA).exists()
@@ -250,7 +250,7 @@ def test_a_full_folder_of_temporary_files_stops_no_forecast(repo_root, undisturb
         options = ["--forcerun", "forecast"]
         full = run(name, options=options, environment={"TMPDIR": str(tmp_path / "small")})
     assert full.returncode == 0, full.stdout
-    assert "Finished jobid: 1 (Rule: forecast)" in full.stdout
+    assert "Finished jobid: 0 (Rule: forecast)" in full.stdout
     assert (tmp_path / name).read_bytes() == before
 
 

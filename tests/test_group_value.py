@@ -194,8 +194,9 @@ def test_group_value_of_fev_bench_is_planned_from_a_clean_clone(run, tmp_path):
     done = run(tmp_path, "-n", "-q", "rules", "--", "results/fev_bench_mini_group_value.csv")
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
-    # Beside the 20 tasks stand the 16 of the gate of the mechanism.
-    assert (counts["fetch_dataset"], counts["fetch_model"]) == ("36", "1")
+    # Beside the 20 tasks stand those of the gate of the mechanism, drawn by one job.
+    assert (counts["fetch_dataset"], counts["fetch_model"]) == ("20", "1")
+    assert counts["fetch_suite_leading_factor"] == "1"
     # univariate, full, joint, and two sizes of clusters; three temperatures with their controls; of
     # the gate full, joint, and one temperature.
     assert (counts["forecast"], counts["forecast_soft"], counts["similarity"]) == ("7", "4", "2")

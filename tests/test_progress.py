@@ -72,8 +72,8 @@ def test_tokens_are_those_of_the_sequences():
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("forecast/{}_full_1-of-1", "dense"),
-        ("forecast/{}_sparse_r8_1-of-1", "banded"),
+        ("forecast/{}_full", "dense"),
+        ("forecast/{}_sparse_r8", "banded"),
         ("probe_attention/{}", "dense"),
         ("measure_efficiency/{}_radii", "banded"),
     ],

@@ -20,7 +20,7 @@ TARGETS = ["results/demo_radius_summary.csv", "results/demo_perf_full.csv"]
 MAKE = ["make", "demo", "CORES=2", f"OF={' '.join(TARGETS)}", "--assume-old=.venv/.installed"]
 TESTS = {"ttest", "radius_summary"}
 GATES = {"validity", *TESTS}
-MADE_OF_FORECASTS = {"forecast", "gather_forecasts", "score", "perf", *GATES}
+MADE_OF_FORECASTS = {"forecast", "score", "perf", *GATES}
 
 
 def in_folder(folder: Path, *command: str) -> subprocess.CompletedProcess:
@@ -146,7 +146,7 @@ def test_a_change_of_a_source_makes_what_came_of_it_anew(finished):
     text = registry.read_text()
     (entry,) = re.findall(r"^  us_macro:\n(?:    .*\n)+", text, flags=re.M)
     registry.write_text(text.replace(entry, entry.replace("1950-01-01", "1950-04-01")))
-    assert planned(finished) == {"fetch_dataset", "seasonal_naive", *everything}
+    assert planned(finished) == {"fetch_suite_demo", "seasonal_naive", *everything}
     description = re.search("description: (.*)", entry)[1]
     registry.write_text(text.replace(description, "Other words"))
     assert planned(finished) == set()

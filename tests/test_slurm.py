@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
 TARGET = "results/demo_ttest_r8.csv"
 GPU_RULES = {"forecast", "probe_attention", "measure_efficiency"}
-CPU_RULES = {"gather_forecasts", "seasonal_naive", "score", "validity", "ttest"}
+CPU_RULES = {"seasonal_naive", "score", "validity", "ttest"}
 
 
 @pytest.fixture(scope="module")
